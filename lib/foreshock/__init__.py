@@ -1,0 +1,16 @@
+"""Foreshock finds anomalous sequences in event tables too large for one machine.
+
+The journey, one room per step::
+
+    events -> scaling -> windowing -> dataset -> training (models) -> scoring -> thresholds -> tables -> report
+
+`stages` joins the rooms; each job in jobs/ runs one stage, jobs/pipeline.py runs them all.
+"""
+
+from foreshock.config import Settings
+from foreshock.config_file import load_settings
+from foreshock.errors import DataError, ForeshockError, GateError, ServiceError, SettingsError
+
+__version__ = "0.1.0"
+
+__all__ = ["DataError", "ForeshockError", "GateError", "ServiceError", "Settings", "SettingsError", "load_settings"]

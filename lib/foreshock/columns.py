@@ -1,0 +1,33 @@
+"""Every column and table name, once."""
+
+from __future__ import annotations
+
+ENTITY = "entity"
+EVENT_TIME = "event_time"
+PARTITION = "partition"
+GROUP = "group"
+EVENT_ID = "event_id"
+LABEL = "label"
+KIND = "kind"
+TRAIN_OK = "train_ok"
+CALIBRATE_OK = "calibrate_ok"
+REASON = "reason"
+
+CONTRACT = (ENTITY, EVENT_TIME, PARTITION, GROUP, EVENT_ID, LABEL, KIND, TRAIN_OK, CALIBRATE_OK)
+TIEBREAK_PREFIX = "tiebreak_"
+RAW_PREFIX = "raw_"
+
+TRAIN, CALIBRATION, TEST = "train", "calibration", "test"
+SPLITS = (TRAIN, CALIBRATION, TEST)
+SPLIT_CODES = {None: 0, TRAIN: 1, CALIBRATION: 2, TEST: 3}
+SPLIT_NAMES = {code: name for name, code in SPLIT_CODES.items()}
+
+SCORES = "scores"
+DETECTOR_SCORES = "detector_scores"
+ERROR_DISTRIBUTION = "error_distribution"
+THRESHOLDS = "thresholds"
+METRICS = "metrics"
+RUNS = "runs"
+
+ALL = "all"
+UNKNOWN_LABEL = -1

@@ -1,0 +1,1 @@
+"""Petastorm datasets of window blocks: schema, writer, reader."""

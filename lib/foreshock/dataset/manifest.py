@@ -1,0 +1,80 @@
+"""A dataset's manifest: the files this project wrote, with sizes and digests. Only datasets that match theirs are read."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from foreshock.errors import DataError
+from foreshock.storage import file_sha256, read_json, write_json
+
+NAME = "_manifest.json"
+METADATA = "_common_metadata"
+FIELDS = ("file", "code", "blocks", "windows", "events", "x_bytes", "bytes", "sha256", "partitions")
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A file of blocks. `code` is the blocks' split (windowing.blocks); `partitions` those in which its windows end."""
+
+    file: str
+    code: int
+    blocks: int
+    windows: int
+    events: int
+    x_bytes: int
+    bytes: int
+    sha256: str
+    partitions: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All chunks of one split's dataset, in the order of their block ids."""
+
+    split: str
+    features: tuple[str, ...]
+    length: int
+    stride: int
+    scaler_sha256: str
+    metadata_sha256: str
+    chunks: tuple[Chunk, ...]
+
+    def total(self, what: str, codes: tuple[int, ...] | None = None) -> int:
+        """Sum of a count over chunks, optionally of some codes only."""
+        return sum(getattr(c, what) for c in self.chunks if codes is None or c.code in codes)
+
+    def write(self, folder: Path) -> None:
+        write_json(folder / NAME, asdict(self))
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a dataset whose files match it: names, sizes, and the digest of the metadata that Petastorm unpickles.
+
+    Raises DataError naming the file that is missing, altered or not in the manifest.
+    """
+    path = folder / NAME
+    if not path.exists():
+        raise DataError(f"{path}: missing, so {folder} is not a dataset of this project. Run jobs/prepare.py --force.")
+    raw: dict[str, Any] = read_json(path)
+    try:
+        chunks = tuple(Chunk(**{**c, "partitions": tuple(c["partitions"])}) for c in raw["chunks"])
+        manifest = Manifest(**{**raw, "features": tuple(raw["features"]), "chunks": chunks})
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{path}: not a manifest of this version ({error}). Run jobs/prepare.py --force.") from None
+    there = {f.name for f in folder.iterdir() if not f.name.startswith((".", "_"))}
+    if extra := sorted(there - {c.file for c in chunks}):
+        raise DataError(f"{folder / extra[0]}: not in the manifest; the dataset was altered. Run jobs/prepare.py --force.")
+    for chunk in chunks:
+        file = folder / chunk.file
+        if not file.exists():
+            raise DataError(f"{file}: in the manifest but missing; the dataset was altered. Run jobs/prepare.py --force.")
+        if file.stat().st_size != chunk.bytes:
+            raise DataError(f"{file}: {file.stat().st_size} bytes where the manifest has {chunk.bytes}; the dataset was altered. "
+                            "Run jobs/prepare.py --force.")
+    metadata = folder / METADATA
+    if not metadata.exists() or file_sha256(metadata) != manifest.metadata_sha256:
+        raise DataError(f"{metadata}: missing or altered; Petastorm would unpickle it, so nothing is read. "
+                        "Run jobs/prepare.py --force.")
+    return manifest

@@ -1,0 +1,143 @@
+"""Reads a source's files as typed columns. Text formats are read as text first, so that what does not parse is seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from foreshock.errors import DataError, SettingsError
+from foreshock.events.partitions import SourceFiles
+
+MALFORMED = "__malformed"
+BAD = "__bad_"
+INTEGER = r"^\s*[+-]?\d+\s*$"
+NUMBER = r"^\s*[+-]?(\d+\.?\d*([eE][+-]?\d+)?|\.\d+([eE][+-]?\d+)?|[nN]a[nN]|[iI]nf(inity)?)\s*$"
+BOOLEAN = r"^(?i)\s*(true|false)\s*$"
+
+
+@dataclass(frozen=True)
+class SourceTable:
+    """A source as a DataFrame: its columns, a flag for malformed rows, and one for each column whose text may not parse."""
+
+    frame: DataFrame
+    columns: tuple[str, ...]
+    checked: frozenset[str]
+    texts: frozenset[str]
+
+
+def quoted(name: str) -> str:
+    """A column name quoted for SQL."""
+    return "`" + name.replace("`", "``") + "`"
+
+
+def read_source(
+    spark: SparkSession, source: SourceFiles, files: list[str], format_: str, schema: str | None, max_bad: float
+) -> SourceTable:
+    """The table of some of a source's files. Raises DataError for unreadable files, SettingsError for a bad schema."""
+    declared = _parse_schema(spark, schema)
+    if format_ == "parquet":
+        frame = spark.read.option("basePath", source.base).option("mergeSchema", "true").parquet(*files)
+        texts = frozenset(f.name for f in frame.schema if isinstance(f.dataType, T.StringType))
+        return SourceTable(frame.withColumn(MALFORMED, F.lit(False)), tuple(frame.columns), frozenset(), texts)
+    text = _read_text(spark, source, files, format_)
+    names = [c for c in text.columns if c != MALFORMED]
+    duplicate = {n for n in names if [m.lower() for m in names].count(n.lower()) > 1}
+    if duplicate:
+        raise DataError(f"{source.setting} {source.path}: the column {sorted(duplicate)[0]!r} stands twice in the header.")
+    if declared is not None:
+        if missing := [f.name for f in declared if f.name not in names]:
+            raise DataError(f"source.schema names {missing[0]!r}, which is not in {source.path}; there: {', '.join(names)}.")
+        types: dict[str, T.DataType] = {f.name: f.dataType for f in declared}
+        types |= {k: T.StringType() for k in source.keys if k not in types and k in names}
+        names = [n for n in names if n in types]
+    else:
+        types = _infer(text, [n for n in names if n not in source.keys], max_bad)
+        types |= {k: T.StringType() for k in source.keys if k in names}
+    selected: list[Column] = [F.col(MALFORMED)]
+    checked = []
+    for name in names:
+        raw = F.col(quoted(name))
+        kind = types[name]
+        if isinstance(kind, T.StringType) or not isinstance(text.schema[name].dataType, T.StringType):
+            selected.append(raw.cast(kind).alias(name) if declared is not None else raw)
+            continue
+        trimmed = F.trim(raw)
+        value = _cast(trimmed, kind)
+        checked.append(name)
+        selected += [value.alias(name), (trimmed.isNotNull() & (trimmed != "") & value.isNull()).alias(BAD + name)]
+    texts = frozenset(n for n in names if isinstance(types[n], T.StringType))
+    return SourceTable(text.select(*selected), tuple(names), frozenset(checked), texts)
+
+
+def _cast(text: Column, kind: T.DataType) -> Column:
+    if isinstance(kind, T.DoubleType | T.FloatType | T.DecimalType | T.LongType | T.IntegerType):
+        pattern = NUMBER if isinstance(kind, T.DoubleType | T.FloatType) else INTEGER
+        if isinstance(kind, T.DecimalType) and kind.scale:
+            pattern = NUMBER
+        return F.when(text.rlike(pattern), text.cast(kind))
+    return text.cast(kind)
+
+
+def _parse_schema(spark: SparkSession, schema: str | None) -> T.StructType | None:
+    if schema is None:
+        return None
+    try:
+        parsed = T._parse_datatype_string(schema)
+    except Exception as error:
+        raise SettingsError(f"`source.schema`: not a DDL string such as 'a bigint, b double': {str(error)[:200]}.") from None
+    if not isinstance(parsed, T.StructType):
+        raise SettingsError(f"`source.schema`: a DDL string such as 'a bigint, b double' is wanted, received {schema!r}.")
+    return parsed
+
+
+def _read_text(spark: SparkSession, source: SourceFiles, files: list[str], format_: str) -> DataFrame:
+    corrupt = "__corrupt"
+    reader = spark.read.option("basePath", source.base).option("mode", "PERMISSIVE")
+    if format_ == "jsonl":
+        plain = reader.option("primitivesAsString", "true").option("columnNameOfCorruptRecord", corrupt)
+        inferred = plain.json(files).schema
+        fields = [f for f in inferred if f.name != corrupt and f.name not in source.keys]
+        if not fields:
+            raise DataError(f"{source.setting} {source.path}: no line is a JSON object.")
+        whole = T.StructType([*fields, T.StructField(corrupt, T.StringType())])
+        frame = plain.schema(whole).json(files)
+    else:
+        header = reader.option("header", "true").option("inferSchema", "false").csv(files)
+        names = [c for c in header.columns if c not in source.keys]
+        if not names:
+            raise DataError(f"{source.setting} {source.path}: no header line; the source is empty.")
+        whole = T.StructType([*(T.StructField(n, T.StringType()) for n in names), T.StructField(corrupt, T.StringType())])
+        frame = (
+            reader.option("header", "true").option("enforceSchema", "false").option("escape", '"')
+            .option("columnNameOfCorruptRecord", corrupt).schema(whole).csv(files)
+        )
+    return frame.withColumn(MALFORMED, F.col(corrupt).isNotNull()).drop(corrupt)
+
+
+def _infer(text: DataFrame, names: list[str], max_bad: float) -> dict[str, T.DataType]:
+    """A text column is numeric when at least 1 − max_bad of its cells that are not blank parse as numbers."""
+    plain = [n for n in names if isinstance(text.schema[n].dataType, T.StringType)]
+    counts: list[Column] = []
+    for i, name in enumerate(plain):
+        raw = F.trim(F.col(quoted(name)))
+        whole = raw.rlike(INTEGER)
+        counts += [
+            F.count_if(raw.isNotNull() & (raw != "")).alias(f"all{i}"), F.count_if(raw.rlike(NUMBER)).alias(f"num{i}"),
+            F.count_if(whole).alias(f"int{i}"), F.count_if(whole & raw.cast("bigint").isNull()).alias(f"big{i}"),
+            F.count_if(whole & raw.cast("decimal(38,0)").isNull()).alias(f"huge{i}"),
+            F.count_if(raw.rlike(BOOLEAN)).alias(f"bool{i}"),
+        ]
+    found = text.filter(~F.col(MALFORMED)).agg(*counts).first() if counts else None
+    types: dict[str, T.DataType] = {n: text.schema[n].dataType for n in names}
+    for i, name in enumerate(plain):
+        assert found is not None
+        cells, numbers = found[f"all{i}"], found[f"num{i}"]
+        if cells and found[f"bool{i}"] == cells:
+            types[name] = T.BooleanType()
+        elif cells and numbers >= (1 - max_bad) * cells:
+            whole_only = found[f"int{i}"] == numbers and not found[f"huge{i}"]
+            types[name] = (T.DecimalType(38, 0) if found[f"big{i}"] else T.LongType()) if whole_only else T.DoubleType()
+    return types

@@ -1,0 +1,68 @@
+"""What a failure of Spark, Java or Python means for the user: the project's exception for it."""
+
+from __future__ import annotations
+
+import re
+
+from foreshock import errors
+from foreshock.storage import machine_error
+
+OWN = re.compile(r"foreshock\.errors\.(\w+): (.*)")
+FILE = re.compile(r"((?:file:|hdfs:|s3a?:)?/[^\s,;'\"\]]+?)(?=[\s,;'\"\]]|\.\s|\.$|$)")
+DISK = ("No space left on device", "Disk quota exceeded")
+PERMISSION = ("Permission denied", "Read-only file system", "AccessControlException")
+CORRUPT = ("is not a Parquet file", "Could not read footer", "ParquetDecodingException", "CORRUPTED", "FAILED_READ_FILE",
+           "Failed merging schema", "CANNOT_MERGE", "UNABLE_TO_INFER_SCHEMA", "Encountered error while reading file",
+           "Parquet magic bytes", "Couldn't deserialize thrift", "Corrupt", "Unexpected end of stream",
+           "CSV header does not conform", "Invalid Parquet file", "MALFORMED_RECORD")
+DEAD = ("Python worker exited unexpectedly", "OutOfMemoryError", "Lost executor", "ExecutorLostFailure",
+        "Total size of serialized results")
+
+
+def explain(error: BaseException, doing: str) -> errors.ForeshockError | None:
+    """The project's error for a failure while `doing` something, or None where it is a defect of ours."""
+    if isinstance(error, errors.ForeshockError):
+        return error
+    if isinstance(error, MemoryError):
+        return errors.ServiceError(f"{doing}: out of memory. Give the process more, or lower windows.block.")
+    text = _text(error)
+    if own := OWN.findall(text):
+        name, message = own[-1]
+        return getattr(errors, name, errors.ForeshockError)(message.replace("\\n", " ").strip())
+    head = _cause(text)
+    if any(mark in text for mark in DISK):
+        return errors.ServiceError(f"{doing}: the disk is full ({head}). Free or add space, then run the same command.")
+    if any(mark in text for mark in PERMISSION):
+        return errors.SettingsError(f"{doing}: no permission ({head}). Change it, or choose another place.")
+    if isinstance(error, OSError) and error.errno is not None:
+        found = machine_error(error, doing)
+        return found if isinstance(found, errors.ForeshockError) else None
+    if any(mark in text for mark in CORRUPT):
+        file = next(iter(FILE.findall(head) or FILE.findall(text)), "a source file")
+        return errors.DataError(f"{doing}: {file} cannot be read; it is corrupt or of another format ({head}). "
+                                "Remove or replace it.")
+    if any(mark in text for mark in DEAD):
+        return errors.ServiceError(f"{doing}: a worker failed ({head}). Give executors more memory or try again.")
+    return None
+
+
+def _text(error: BaseException) -> str:
+    parts = [f"{type(error).__name__}: {error}"]
+    java = getattr(error, "java_exception", None)
+    for _ in range(12):
+        if java is None:
+            break
+        parts.append(str(java.toString()))
+        java = java.getCause()
+    desc = getattr(error, "desc", None)
+    if desc:
+        parts.append(str(desc))
+    return "\n".join(parts)
+
+
+def _cause(text: str) -> str:
+    """The most telling line of a failure's text: the innermost cause, one line, no raw rows."""
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith("at ")]
+    marks = (*DISK, *PERMISSION, *CORRUPT, *DEAD)
+    telling = [line for line in lines if any(m in line for m in marks)] or lines
+    return telling[-1][:300] if telling else "no message"

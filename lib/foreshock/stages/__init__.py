@@ -1,0 +1,1 @@
+"""Joins the rooms into stages; only these modules may import several rooms."""

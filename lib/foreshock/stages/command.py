@@ -1,0 +1,70 @@
+"""The command line that all jobs share: arguments, exit codes, one paragraph an error."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from foreshock import failures
+from foreshock.config_file import load_settings
+from foreshock.errors import ForeshockError
+from foreshock.stages.context import Context
+
+Job = Callable[[Context, argparse.Namespace], str]
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        print(f"{self.prog}: {message}. See --help.", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def run_job(description: str, job: Job, argv: list[str] | None = None, *, partitions: bool = False,
+            replace_all: bool = False) -> int:
+    """Parse the flags, open the run directory, run the job, print what it returns. Returns the exit code."""
+    parser = _Parser(description=description)
+    parser.add_argument("--conf", required=True, help="the conf file (YAML)")
+    parser.add_argument("--run-dir", required=True, help="where everything is written")
+    parser.add_argument("--set", action="append", default=[], metavar="section.key=value", help="override a setting")
+    parser.add_argument("--force", action="store_true", help="replace what is there")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks and Spark's own log")
+    if partitions:
+        parser.add_argument("--partitions", type=_names, default=None, metavar="A,B", help="only these partitions")
+    try:
+        arguments = parser.parse_args(argv)
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    context: Any = None
+    try:
+        context = Context(load_settings(arguments.conf, arguments.set), arguments.run_dir, force=arguments.force,
+                          debug=arguments.debug)
+        with context.open(replace_all=replace_all):
+            print(job(context, arguments))
+        return 0
+    except KeyboardInterrupt:
+        print("stopped by the user; the same command finishes the run.", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except Exception as error:
+        if arguments.debug:
+            raise
+        known = failures.explain(error, f"{parser.prog} with run directory {arguments.run_dir}")
+        if known is None:
+            text = " ".join(str(error).split())[:500]
+            known = ForeshockError(f"a defect of ours: {type(error).__name__}: {text}. Run with --debug and tell us.")
+        print(f"{parser.prog}: " + " ".join(str(known).split()), file=sys.stderr)
+        return known.exit_code
+    finally:
+        if context is not None:
+            context.close()
+
+
+def _names(text: str) -> list[str]:
+    names = [n.strip() for n in text.split(",") if n.strip()]
+    if not names:
+        raise argparse.ArgumentTypeError("names of partitions are wanted, such as 2019-12-30,2019-12-31")
+    return names

@@ -1,0 +1,100 @@
+"""What every stage is given: settings, run directory, log and, when first asked for, Spark."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pyspark.sql import SparkSession
+
+from foreshock.config import Settings
+from foreshock.config_file import as_mapping, differing_keys, parse_yaml, sha256
+from foreshock.errors import SettingsError
+from foreshock.log import RunLog
+from foreshock.session import build_session
+from foreshock.storage import RunDirectory, write_text
+from foreshock.tables.runs import Attempt
+
+
+class Context:
+    """One attempt at a run. `open` it around the stages."""
+
+    def __init__(self, settings: Settings, run_dir: str, *, force: bool = False, debug: bool = False, quiet: bool = False,
+                 spark: SparkSession | None = None) -> None:
+        self.settings, self.force, self.debug = settings, force, debug
+        self.sha256 = sha256(settings)
+        self.run_id = f"{settings.run.name}-{self.sha256[:10]}"
+        self.run = RunDirectory(run_dir)
+        self.log = RunLog(self.run_id, quiet=quiet)
+        self._given = spark
+
+    @property
+    def tables(self) -> Path:
+        return Path(self.settings.tables.location) if self.settings.tables.location else self.run / "tables"
+
+    @cached_property
+    def spark(self) -> SparkSession:
+        if self._given is not None:
+            return self._given
+        self.log.event("spark", "starting")
+        return build_session(self.run_id, debug=self.debug)
+
+    @contextlib.contextmanager
+    def open(self, *, replace_all: bool = False) -> Iterator[Context]:
+        """Lock the run directory and settle whose settings it holds.
+
+        Raises SettingsError where it holds a run of other settings, unless forced.
+        """
+        with self.run.locked():
+            conf = self.run / "conf.yaml"
+            wanted = as_mapping(self.settings)
+            if conf.exists():
+                there = parse_yaml(conf.read_text(encoding="utf-8")) or {}
+                keys = differing_keys(there.get("settings", {}), wanted)
+                if keys and not self.force:
+                    raise SettingsError(
+                        f"--run-dir {self.run.path} holds a run of other settings; these differ: {', '.join(keys)}. Nothing "
+                        "was written. Use another run directory, or --force to replace it."
+                    )
+                if keys or (self.force and replace_all):
+                    self.run.clear()
+            elif self.force and replace_all:
+                self.run.clear()
+            fresh = not conf.exists()
+            self.log.path = self.run / "events.log"
+            if not conf.exists():
+                body = {"settings_sha256": self.sha256, "settings": wanted}
+                write_text(conf, yaml.safe_dump(body, sort_keys=False, allow_unicode=True))
+            try:
+                yield self
+            except Exception:
+                if fresh and not self.run.started:
+                    self.log.path = None
+                    self.run.clear()
+                raise
+
+    @contextlib.contextmanager
+    def attempt(self, stage: str) -> Iterator[dict[str, Any]]:
+        """Record a stage's attempt in `runs`; yields its counts to fill."""
+        counts: dict[str, Any] = {}
+        attempt = Attempt(self.run_id, stage, self.sha256)
+        attempt.write(self.tables)
+        self.log.event(stage, "started")
+        try:
+            yield counts
+        except BaseException as error:
+            with contextlib.suppress(OSError):
+                attempt.finished("failed", counts | {"error": type(error).__name__}).write(self.tables)
+                self.log.event(stage, "failed", error=type(error).__name__)
+            raise
+        attempt.finished("done", counts).write(self.tables)
+        self.log.event(stage, "done", **counts)
+
+    def close(self) -> None:
+        """Stop the Spark this context started."""
+        if "spark" in self.__dict__ and self._given is None:
+            self.spark.stop()

@@ -1,0 +1,218 @@
+"""Extract: from the source to `events/`, `quarantine/` and the ledger of what was done."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pyarrow.parquet as pq
+
+from foreshock import columns as C
+from foreshock.errors import DataError, ForeshockError, SettingsError
+from foreshock.events import contract_spark
+from foreshock.events import spark as events_spark
+from foreshock.events.partitions import SourceFiles, list_source
+from foreshock.events.synthetic import SyntheticTable, write_table
+from foreshock.stages.context import Context
+from foreshock.storage import digest, read_json, remove, write_json
+
+MAIN, TEST_TABLE = "main", "test"
+FOLDERS = {MAIN: ("events", "quarantine"), TEST_TABLE: ("events_test", "quarantine_test")}
+Ledger = dict[str, Any]
+
+
+def extract(context: Context, partitions: list[str] | None = None, *, whole_run: bool = False) -> None:
+    """Bring `events/` up to date with the source: new and changed units are extracted, removed ones go.
+
+    `whole_run`: other stages follow, so what they need (rows in every split) is checked before anything is written.
+    Raises DataError where the source is empty, a split has no rows, or an expression does not fit the columns.
+    """
+    sources = _sources(context)
+    ledger = read_ledger(context)
+    fingerprint = digest({name: s.fingerprints for name, s in sources.items()} | {"settings": context.sha256})
+    if partitions is None and not context.force and context.run.is_done("extract", fingerprint):
+        context.log.event("extract", "nothing to do")
+        return
+    with context.attempt("extract") as counts:
+        work = context.run.staging("extract")
+        contract_spark.check_syntax(context.spark, context.settings)
+        moves: dict[Path, Path] = {}
+        stale: list[Path] = []
+        fresh: Ledger = {}
+        for name, source in sources.items():
+            units = dict(ledger.get(name, {})) if not context.force or partitions else {}
+            wanted = set(partitions) if partitions and source.aligned else None
+            pending = [u for u, f in source.fingerprints.items()
+                       if units.get(u, {}).get("fingerprint") != f and (wanted is None or u in wanted)]
+            if wanted is not None and (missing := sorted(wanted - set(source.units))):
+                raise SettingsError(f"--partitions: {', '.join(missing)} not in the source; there are "
+                                    f"{', '.join(list(source.units)[:20])}.")
+            removed = sorted(set(units) - set(source.units))
+            for unit in removed:
+                context.log.event("extract", "a partition of the source is gone; its rows are removed", partition=unit)
+            stale += [_folder(context, name, p) for u in [*removed, *pending] for p in units.get(u, {}).get("partitions", {})]
+            fresh[name] = {u: v for u, v in units.items() if u in source.units and u not in pending}
+            if pending:
+                fresh[name] |= _extract_units(context, source, name, pending, fresh[name], work, moves,
+                                              None if source.aligned else partitions)
+        check_rows(context, fresh)
+        if whole_run:
+            check_splits(context, fresh)
+        context.run.begin("extract")
+        for folder in stale:
+            remove(folder)
+            remove(folder.parent.parent / FOLDERS[TEST_TABLE if folder.parent.name == "events_test" else MAIN][1] / folder.name)
+        (work / "ledger.json").write_text("")
+        write_json(work / "ledger.json", fresh)
+        moves[work / "ledger.json"] = context.run / "events" / "ledger.json"
+        ledger_path = context.run / "events" / "ledger.json"
+        ledger_path.unlink(missing_ok=True)
+        done = partitions is None
+        context.run.publish("extract", fingerprint if done else "partial", moves, sealed=[ledger_path])
+        remove(work)
+        counts |= totals(fresh)
+
+
+def _sources(context: Context) -> dict[str, SourceFiles]:
+    s = context.settings
+    path = s.source.path or ""
+    partition = s.events.partition
+    if s.source.kind == "synthetic":
+        path = str(context.run / "source")
+        if not Path(path).exists():
+            _synthesize(context, Path(path))
+    sources = {MAIN: list_source(path, partition)}
+    if s.split.test_path:
+        sources[TEST_TABLE] = list_source(s.split.test_path, partition, "split.test.path")
+    return sources
+
+
+def _synthesize(context: Context, target: Path) -> None:
+    s = context.settings.source
+    work = context.run.staging("source") / "source"
+    table = SyntheticTable(
+        events=s.events, entities=s.entities, start=s.start, days=s.days, prevalence=s.prevalence, kinds=s.kinds,
+        seed=context.settings.run.seed if s.seed is None else s.seed, anomalies_from=s.anomalies_from)
+    step = max(1, s.days // 5)
+
+    def progress(day: int, rows: int) -> None:
+        if day % step == 0:
+            context.log.event("source", "synthetic table", day=day, of=s.days, rows=rows)
+
+    rows = write_table(table, work, progress)
+    work.rename(target)
+    remove(work.parent)
+    context.log.event("source", "synthetic table written", rows=rows, days=s.days)
+
+
+def _extract_units(
+    context: Context, source: SourceFiles, name: str, pending: list[str], done: Ledger, work: Path, moves: dict[Path, Path],
+    partitions: list[str] | None,
+) -> Ledger:
+    spark, settings = context.spark, context.settings
+    table = events_spark.open_source(spark, source, pending, settings)
+    known = [f for unit in done.values() for p in unit["partitions"] if (f := _folder(context, name, p)).exists()]
+    rows = events_spark.extract_rows(spark, table, settings, is_test_table=name == TEST_TABLE,
+                                     known_ids=events_spark.known_ids(spark, known), partitions=partitions)
+    found = events_spark.count_rows(rows, settings)
+    result: Ledger = {}
+    for unit in pending:
+        own = {p or "unknown": events_spark.as_ledger(c) for p, c in found.items() if not source.aligned or p == unit}
+        result[unit] = {"fingerprint": source.fingerprints[unit] if partitions is None else "partial", "partitions": own}
+        if not sum(c["rows_read"] for c in own.values()):
+            context.log.event("extract", "a partition of the source is empty", partition=unit)
+    context.log.event("extract", "rows counted", table=name, partitions=len(found), **totals({name: result}))
+    total = totals({name: result})
+    events, quarantine = FOLDERS[name]
+    if total["kept"]:
+        events_spark.write_events(rows, settings, work / events, aligned=source.aligned)
+        written = _moves(context, work / events, events, moves)
+        if written != sum(total["kept"].values()):
+            raise ForeshockError(f"extract wrote {written} events where {total['kept']} were counted; the source changed "
+                                 "meanwhile. Run the same command again.")
+    if total["quarantined"]:
+        events_spark.write_quarantine(rows, work / quarantine)
+        _moves(context, work / quarantine, quarantine, moves)
+    return result
+
+
+def _moves(context: Context, written: Path, folder: str, moves: dict[Path, Path]) -> int:
+    rows = 0
+    for partition in sorted(written.glob(f"{C.PARTITION}=*")):
+        moves[partition] = context.run / folder / partition.name
+        rows += sum(pq.read_metadata(f).num_rows for f in partition.glob("*.parquet"))
+    return rows
+
+
+def _folder(context: Context, name: str, partition: str) -> Path:
+    base = context.run / FOLDERS[name][0]
+    plain = base / f"{C.PARTITION}={partition}"
+    if plain.exists() or not base.exists():
+        return plain
+    return next((p for p in base.iterdir() if unquote(p.name) == f"{C.PARTITION}={partition}"), plain)
+
+
+def read_ledger(context: Context) -> Ledger:
+    """The ledger of partitions done; empty where nothing was extracted."""
+    path = context.run / "events" / "ledger.json"
+    return read_json(path) if path.exists() and context.run.record("extract") else {}
+
+
+def partition_counts(ledger: Ledger) -> list[tuple[str, str, dict[str, Any]]]:
+    """(table, partition, counts) of every partition in the ledger."""
+    return [(t, p, c) for t, units in ledger.items() for u in units.values() for p, c in u["partitions"].items()]
+
+
+def totals(ledger: Ledger) -> dict[str, Any]:
+    """Rows read, filtered, quarantined by reason, and kept by split, over the whole ledger."""
+    total: dict[str, Any] = {"rows_read": 0, "filtered": 0, "quarantined": {}, "kept": {}}
+    for _, _, c in partition_counts(ledger):
+        total["rows_read"] += c["rows_read"]
+        total["filtered"] += c["filtered"]
+        for key in ("quarantined", "kept"):
+            for name, n in c[key].items():
+                total[key][name] = total[key].get(name, 0) + n
+    return total
+
+
+def _refused(total: dict[str, Any]) -> str:
+    most = sorted(total["quarantined"].items(), key=lambda item: -item[1])[:6]
+    return "; quarantined: " + ", ".join(f"{reason}: {n}" for reason, n in most) if most else ""
+
+
+def check_rows(context: Context, ledger: Ledger) -> None:
+    """Raise DataError where no row was read or none is left."""
+    settings, total = context.settings, totals(ledger)
+    if not total["rows_read"]:
+        raise DataError(f"source {settings.source.path or 'synthetic'}: there are no rows in it; the source is empty.")
+    if not total["kept"]:
+        raise DataError(f"no row of {total['rows_read']} is left: {total['filtered']} filtered by events.where"
+                        f"{_refused(total)}. Correct the expressions or the source.")
+
+
+def check_splits(context: Context, ledger: Ledger) -> None:
+    """Raise DataError where a split has no rows, a feature no value in train, or calibration too few events."""
+    settings, total = context.settings, totals(ledger)
+    needed = [C.TEST] if settings.model.from_ else list(C.SPLITS)
+    parts = partition_counts(ledger)
+    times = [t for _, _, c in parts for t in c["time"]]
+    for split in needed:
+        if not total["kept"].get(split):
+            raise DataError(f"split.{split} {getattr(settings.split, split)} has no rows: of {total['rows_read']} rows read, "
+                            f"the events kept lie from {_stamp(min(times))} to {_stamp(max(times))}"
+                            f"{_refused(total)}. Correct the split or the source.")
+    train, calibration = total["kept"].get(C.TRAIN, 0), total["kept"].get(C.CALIBRATION, 0)
+    for name in settings.feature_names if settings.model.from_ is None else ():
+        nulls = sum(c["nulls"].get(name, 0) for _, _, c in parts)
+        if nulls == train:
+            raise DataError(f"feature `{name}` is null in every training row ({train} rows): correct events.features.{name} or "
+                            "remove it.")
+    if settings.model.from_ is None and calibration < settings.thresholds.min_count:
+        raise DataError(f"split.calibration holds {calibration} events, fewer than thresholds.min_count "
+                        f"({settings.thresholds.min_count}): too few for any threshold. Widen the split or lower min_count.")
+
+
+def _stamp(micros: int) -> str:
+    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)).isoformat(sep=" ", timespec="seconds")

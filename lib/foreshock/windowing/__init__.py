@@ -1,0 +1,1 @@
+"""Windows as blocks, equal to brute force at any partitioning."""
