@@ -7,9 +7,13 @@ The journey, one room per step::
 `stages` joins the rooms; each job in jobs/ runs one stage, jobs/pipeline.py runs them all.
 """
 
+import os
+
 from foreshock.config import Settings
 from foreshock.config_file import load_settings
 from foreshock.errors import DataError, ForeshockError, GateError, ServiceError, SettingsError
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read by TensorFlow when it is first imported
 
 __version__ = "0.1.0"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -34,9 +35,12 @@ def quoted(name: str) -> str:
 
 
 def read_source(
-    spark: SparkSession, source: SourceFiles, files: list[str], format_: str, schema: str | None, max_bad: float
+    spark: SparkSession, source: SourceFiles, files: list[str], format_: str, schema: str | None, max_bad: float, work: Path
 ) -> SourceTable:
-    """The table of some of a source's files. Raises DataError for unreadable files, SettingsError for a bad schema."""
+    """The table of some of a source's files. Text is parsed once, into a typed copy under `work`.
+
+    Raises DataError for unreadable files, SettingsError for a bad schema.
+    """
     declared = _parse_schema(spark, schema)
     if format_ == "parquet":
         frame = spark.read.option("basePath", source.base).option("mergeSchema", "true").parquet(*files)
@@ -69,7 +73,8 @@ def read_source(
         checked.append(name)
         selected += [value.alias(name), (trimmed.isNotNull() & (trimmed != "") & value.isNull()).alias(BAD + name)]
     texts = frozenset(n for n in names if isinstance(types[n], T.StringType))
-    return SourceTable(text.select(*selected), tuple(names), frozenset(checked), texts)
+    text.select(*selected).write.parquet(str(work))
+    return SourceTable(spark.read.parquet(str(work)), tuple(names), frozenset(checked), texts)
 
 
 def _cast(text: Column, kind: T.DataType) -> Column:

@@ -35,12 +35,12 @@ class PartitionCount:
         return self.filtered + sum(self.quarantined.values()) + sum(self.kept.values())
 
 
-def open_source(spark: SparkSession, source: SourceFiles, units: list[str], settings: Settings) -> SourceTable:
-    """The typed table of some units of a source."""
+def open_source(spark: SparkSession, source: SourceFiles, units: list[str], settings: Settings, work: Path) -> SourceTable:
+    """The typed table of some units of a source; `work`: a folder that is not there yet, for a typed copy of text."""
     s = settings.source
     made_here = s.kind == "synthetic" and source.setting == "source.path"
     schema, format_ = (None, "parquet") if made_here else (s.schema_, s.format)
-    return read_source(spark, source, source.files(units), format_, schema, settings.quality.max_quarantined)
+    return read_source(spark, source, source.files(units), format_, schema, settings.quality.max_quarantined, work)
 
 
 def extract_rows(

@@ -112,7 +112,7 @@ def _extract_units(
     partitions: list[str] | None,
 ) -> Ledger:
     spark, settings = context.spark, context.settings
-    table = events_spark.open_source(spark, source, pending, settings)
+    table = events_spark.open_source(spark, source, pending, settings, work / f"typed-{name}")
     known = [f for unit in done.values() for p in unit["partitions"] if (f := _folder(context, name, p)).exists()]
     rows = events_spark.extract_rows(spark, table, settings, is_test_table=name == TEST_TABLE,
                                      known_ids=events_spark.known_ids(spark, known), partitions=partitions)

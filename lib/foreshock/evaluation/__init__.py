@@ -1,0 +1,1 @@
+"""Metrics against labels; the only room that reads them."""

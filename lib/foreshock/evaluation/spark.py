@@ -1,0 +1,82 @@
+"""Collects judged, labelled scores from a scoring job's files and evaluates them. Labels are read here only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyspark.sql import SparkSession
+
+from foreshock import columns as C
+from foreshock.evaluation.metrics import Scored, evaluate
+from foreshock.scaling.histogram import key_values, order_keys
+from foreshock.session import map_items
+
+EXACT_EVENTS = 5_000_000
+KEYS = ["split", "partition", "group", "kind", "label"]
+Threshold = Callable[[str, str, str], float | None]
+
+
+def metrics(
+    spark: SparkSession, files: list[str], detectors: tuple[str, ...], threshold: Threshold, *, judged: int, run_id: str, seed: int
+) -> list[dict[str, Any]]:
+    """Rows of the `metrics` table; none where no judged event has a label. `threshold(detector, group, partition)`.
+
+    Above 5 million events scores are rounded to 22 bits (1/4096 of their value) for the ranking metrics.
+    """
+    coarse = judged > EXACT_EVENTS
+
+    def one(file: str) -> Iterator[pa.RecordBatch]:
+        table = pq.read_table(file, columns=[*KEYS, *[f"s{i}" for i in range(len(detectors))]], partitioning=None)
+        table = table.filter((pa.compute.field("label") >= 0) & (pa.compute.field("split") >= 2))
+        rows = []
+        for key in table.select(KEYS).group_by(KEYS).aggregate([]).to_pylist():
+            mask = pa.compute.field("label") == key["label"]
+            for name in KEYS[:-1]:
+                mask &= pa.compute.field(name) == key[name]
+            part = table.filter(mask)
+            for i, detector in enumerate(detectors):
+                limit = threshold(detector, key["group"], key["partition"])
+                keys = order_keys(part[f"s{i}"].to_numpy())
+                flagged = part[f"s{i}"].to_numpy() > (np.inf if limit is None else limit)
+                for flag in (False, True):
+                    values, counts = np.unique(keys[flagged == flag] >> (10 if coarse else 0), return_counts=True)
+                    if len(values):
+                        rows.append({**key, "detector": i, "flagged": flag, "known": limit is not None,
+                                     "values": values.astype(np.int64).tolist(), "counts": counts.tolist()})
+        if rows:
+            yield pa.RecordBatch.from_pylist(rows)
+
+    schema = ("split int, partition string, `group` string, kind string, label int, detector int, flagged boolean, known boolean, "
+              "`values` array<bigint>, counts array<bigint>")
+    found = [r.asDict() for r in map_items(spark, files, one, schema).toLocalIterator()]
+    rows: list[dict[str, Any]] = []
+    for split in sorted({r["split"] for r in found}):
+        for i, detector in enumerate(detectors):
+            own = [r for r in found if r["split"] == split and r["detector"] == i]
+            groups = sorted({r["group"] for r in own})
+            for group in dict.fromkeys([C.ALL, *groups]):
+                some = own if group == C.ALL else [r for r in own if r["group"] == group]
+                rows += _group_rows(some, coarse, {"run_id": run_id, "detector": detector, "split": C.SPLIT_NAMES[split], "group": group,
+                                                   "seed": seed})
+    return rows
+
+
+def _group_rows(found: list[dict[str, Any]], coarse: bool, base: dict[str, Any]) -> list[dict[str, Any]]:
+    lengths = [len(r["values"]) for r in found]
+    keys = np.concatenate([np.asarray(r["values"], np.int64) for r in found])
+    known = all(r["known"] for r in found)
+    scored = Scored(
+        key_values(keys << (10 if coarse else 0)).astype(np.float64), np.repeat([r["label"] for r in found], lengths),
+        np.repeat([r["flagged"] for r in found], lengths) if known else None, np.concatenate([np.asarray(r["counts"]) for r in found]))
+    kinds = np.repeat([r["kind"] or "" for r in found], lengths)
+    rows = []
+    for kind in [None, *sorted({k for k in kinds[scored.label == 1].tolist() if k})]:
+        part = scored if kind is None else scored.take((scored.label == 0) | (kinds == kind))
+        n = int(part.count.sum())
+        rows += [{**base, "kind": kind, "metric": name, "value": value, "ci_low": None, "ci_high": None, "n": n}
+                 for name, value in evaluate(part).items()]
+    return rows

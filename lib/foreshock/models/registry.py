@@ -1,0 +1,60 @@
+"""The models by name. Each is fitted on training windows and gives errors per window, event and feature.
+
+Protocol: `errors(x)` of windows (N, L, F) float32 gives (N, L, F) or, where a model sees no features apart, (N, L, 1);
+higher is more anomalous. `reconstruct(x)` gives what the model expected, (N, L, F), or None. `arrays()` and `spec()` hold all
+that `load` needs; nothing is pickled.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from foreshock.errors import DataError
+from foreshock.models.isolation_forest import IsolationForest
+from foreshock.models.pca import PCA
+
+Floats = npt.NDArray[np.float32]
+
+
+class Model(Protocol):
+    """What scoring asks of a model."""
+
+    def errors(self, x: Floats) -> Floats:
+        """Errors (N, L, F) or (N, L, 1) of windows (N, L, F)."""
+
+    def reconstruct(self, x: Floats) -> Floats | None:
+        """What the model expected, (N, L, F), or None."""
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """The fitted parameters."""
+
+    def spec(self) -> dict[str, Any]:
+        """Plain data that, with the arrays, rebuilds the model."""
+
+
+def fit(name: str, x: Floats, weight: Floats, seed: int) -> Model:
+    """A detector beside the network, fitted on windows (N, L, F) with weights (N, L)."""
+    if name == "pca":
+        return PCA.fit(x, weight)
+    if name == "isolation_forest":
+        return IsolationForest.fit(x, weight, seed)
+    raise ValueError(f"no such detector: {name}")
+
+
+def load(name: str, spec: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> Model:
+    """A model from its spec and arrays. Raises DataError where they do not fit."""
+    try:
+        if name == "pca":
+            return PCA.load(spec, arrays)
+        if name == "isolation_forest":
+            return IsolationForest.load(spec, arrays)
+        if name == "lstm_autoencoder":
+            from foreshock.models.lstm_autoencoder import LSTMAutoencoder  # TensorFlow only where it is used
+
+            return LSTMAutoencoder.load(spec, arrays)
+    except (KeyError, ValueError) as error:
+        raise DataError(f"model bundle: {name} does not load ({error}); the bundle is damaged or of another version.") from None
+    raise DataError(f"model bundle: no such model {name!r} in this version.")

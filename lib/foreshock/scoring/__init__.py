@@ -1,0 +1,1 @@
+"""Errors of windows, aggregated to scores of events."""

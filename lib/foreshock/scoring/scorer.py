@@ -1,0 +1,178 @@
+"""Scores chunk files of blocks with a bundle: the bundle is loaded once a Python worker, the forward pass compiled once."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from foreshock.dataset.schema import decode
+from foreshock.errors import DataError
+from foreshock.models.isolation_forest import IsolationForest
+from foreshock.scoring.aggregate import Layout, aggregate, final
+from foreshock.storage import file_sha256
+from foreshock.training import bundle as bundles
+from foreshock.training.strategy import one_thread
+
+WINDOWS = 4096
+
+
+@dataclass(frozen=True)
+class Task:
+    """A chunk file to score. `code`: its blocks' split (windowing.blocks); `partitions`: only events of these, or None."""
+
+    file: str
+    sha256: str
+    code: int
+    partitions: tuple[str, ...] | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What every task of a scoring job shares."""
+
+    bundle: str
+    bundle_sha256: str
+    detectors: tuple[str, ...]
+    kind: str
+    length: int
+    stride: int
+
+
+@functools.lru_cache(maxsize=2)
+def _bundle(folder: str, sha256: str, detectors: tuple[str, ...]) -> bundles.Bundle:
+    one_thread()
+    if file_sha256(Path(folder) / bundles.NAME) != sha256:
+        raise DataError(f"{folder}/{bundles.NAME}: altered while it was in use.")
+    return bundles.load(Path(folder), names=detectors)
+
+
+@dataclass
+class _Block:
+    row: dict[str, Any]
+    x: npt.NDArray[np.float32]
+    layout: Layout
+    partition: npt.NDArray[np.str_]
+
+
+def score_chunk(plan: Plan, task: Task) -> Iterator[pa.RecordBatch]:
+    """Rows (one a held event) of a chunk's blocks, in batches (columns: `schema_of`). Raises DataError for an altered file."""
+    if file_sha256(Path(task.file)) != task.sha256:
+        raise DataError(f"{task.file}: its sha256 is not the manifest's; the dataset was altered. Run jobs/prepare.py --force.")
+    bundle = _bundle(plan.bundle, plan.bundle_sha256, plan.detectors)
+    waiting: list[_Block] = []
+    for batch in pq.ParquetFile(task.file).iter_batches(batch_size=16):
+        for row in batch.to_pylist():
+            block = _open(plan, task, row)
+            if len(block.layout.ordinals):
+                waiting.append(block)
+            if sum(len(b.layout.ordinals) for b in waiting) >= WINDOWS:
+                yield from _score(plan, task, bundle, waiting)
+                waiting = []
+    if waiting:
+        yield from _score(plan, task, bundle, waiting)
+
+
+def _open(plan: Plan, task: Task, row: dict[str, Any]) -> _Block:
+    x, partition = decode(row["x"]), decode(row["event_partition"])
+    ordinals = np.arange(row["n_windows"])
+    layout = Layout(len(x), ordinals, plan.length, plan.stride, row["first_padding"])
+    if task.partitions is not None:
+        wanted = np.isin(partition, task.partitions)
+        if plan.kind in ("window", "last"):
+            ordinals = ordinals[wanted[layout.starts + plan.length - 1]]
+        else:
+            reach = np.concatenate([[0], np.cumsum(wanted)])
+            ordinals = ordinals[reach[layout.starts + plan.length] > reach[layout.starts]]
+        layout = Layout(len(x), ordinals, plan.length, plan.stride, row["first_padding"])
+    return _Block(row, x, layout, partition)
+
+
+def _score(plan: Plan, task: Task, bundle: bundles.Bundle, blocks: list[_Block]) -> Iterator[pa.RecordBatch]:
+    views = [np.lib.stride_tricks.sliding_window_view(b.x, plan.length, axis=0)[b.layout.starts].transpose(0, 2, 1) for b in blocks]
+    x = np.ascontiguousarray(np.concatenate(views))  # (N, L, F)
+    bounds = np.cumsum([len(v) for v in views])[:-1]
+    errors: dict[str, list[npt.NDArray[Any]] | None] = {}
+    for name in plan.detectors:
+        model = bundle.models[name]
+        errors[name] = None if isinstance(model, IsolationForest) else np.split(model.errors(x).mean(axis=-1), bounds)
+    for i, block in enumerate(blocks):
+        yield _rows(plan, task, bundle, block, {n: None if e is None else e[i] for n, e in errors.items()})
+
+
+def _rows(plan: Plan, task: Task, bundle: bundles.Bundle, block: _Block, errors: dict[str, Any]) -> pa.RecordBatch:
+    layout, kind = block.layout, plan.kind
+    at = layout.held(kind)
+    split = decode(block.row["split"])[at]
+    keep = split == 1 if task.code in (1, 2) else split >= 2
+    if task.partitions is not None:
+        keep &= np.isin(block.partition[at], task.partitions)
+    partial = layout.partial(at) if kind not in ("window", "last") else np.zeros(len(at), bool)
+    columns: dict[str, Any] = {"split": split, "partition": block.partition[at], "partial": partial, "at": at.astype(np.int32)}
+    for name in ("event_id", "event_time", "label", "calibrate"):
+        columns[name] = decode(block.row[name])[at]
+    columns["group"], columns["kind"] = decode(block.row["event_group"])[at], decode(block.row["kind"])[at]
+    columns["entity"] = np.full(len(at), block.row["entity"])
+    columns["block_id"] = np.full(len(at), block.row["block_id"], np.int64)
+    columns["unit"] = (task.code << 58) + (block.row["block_id"] << 20) + at // plan.length
+    columns["file"] = np.full(len(at), Path(task.file).name)
+    count = None
+    for i, name in enumerate(plan.detectors):
+        if errors[name] is None:
+            model = bundle.models[name]
+            assert isinstance(model, IsolationForest)
+            own = model.score_rows(block.x[at]).astype(np.float32).astype(np.float64)
+            columns[f"s{i}"], columns[f"v{i}"] = own, None
+            continue
+        known = aggregate(kind, errors[name], layout)
+        whole = final(kind, known)
+        columns[f"s{i}"] = np.where(partial, known.value, whole)
+        columns[f"v{i}"] = [v if p else None for v, p in zip(known.every, partial, strict=True)] if known.every else None
+        count = known.count
+    columns["n"] = (np.ones(len(at), np.int64) if count is None else count).astype(np.int32)
+    schema = schema_of(plan.detectors)
+    arrays = []
+    for f in schema:
+        value = columns[f.name]
+        if value is None:
+            arrays.append(pa.nulls(int(keep.sum()), f.type))
+        elif isinstance(value, list):
+            arrays.append(pa.array([v for v, k in zip(value, keep, strict=True) if k], f.type))
+        else:
+            chosen = value[keep]
+            arrays.append(pa.array(chosen.tolist() if chosen.dtype.kind == "U" else chosen).cast(f.type))
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+KEYS = pa.schema([("split", pa.int8()), ("partition", pa.string()), ("group", pa.string()), ("entity", pa.string()),
+                  ("event_id", pa.string()), ("event_time", pa.int64()), ("label", pa.int8()), ("kind", pa.string()),
+                  ("calibrate", pa.int8())])
+
+
+def schema_of(detectors: tuple[str, ...]) -> pa.Schema:
+    """Columns of scored rows: the event, whether partial and over how many windows, and s<i> (v<i>) of each detector."""
+    more = [("unit", pa.int64()), ("block_id", pa.int64()), ("at", pa.int32()), ("file", pa.string()), ("partial", pa.bool_()),
+            ("n", pa.int32())]
+    scores = [(f"s{i}", pa.float64()) for i in range(len(detectors))]
+    return pa.schema([*KEYS, *more, *scores, *[(f"v{i}", pa.list_(pa.float64())) for i in range(len(detectors))]])
+
+
+def explain_event(bundle: bundles.Bundle, name: str, file: str, block_id: int, at: int, length: int, stride: int) -> dict[str, Any]:
+    """The window that ends at (or last holds) an event: x, what the model expected, errors per step, times in microseconds."""
+    table = pq.read_table(file, filters=[("block_id", "=", block_id)], partitioning=None).to_pylist()
+    row = table[0]
+    x, times = decode(row["x"]), decode(row["event_time"])
+    ordinal = min(max(0, (at - length + 1 + stride - 1) // stride), row["n_windows"] - 1)
+    a = ordinal * stride
+    window = np.ascontiguousarray(x[a : a + length][None])
+    model = bundle.models[name]
+    rebuilt = model.reconstruct(window)
+    return {"x": window[0].tolist(), "reconstruction": None if rebuilt is None else rebuilt[0].tolist(),
+            "errors": model.errors(window)[0].mean(axis=-1).tolist(), "times": times[a : a + length].tolist(), "step": at - a}

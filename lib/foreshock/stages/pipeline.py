@@ -1,0 +1,22 @@
+"""The whole journey: every stage in order, each doing only what is not done."""
+
+from __future__ import annotations
+
+from foreshock.stages.context import Context
+from foreshock.stages.extract import extract
+from foreshock.stages.prepare import prepare
+from foreshock.stages.report import check_gates, report, result_lines
+from foreshock.stages.score import score
+from foreshock.stages.train import train
+
+
+def pipeline(context: Context) -> str:
+    """Run all stages; returns the result's lines, the report's path last. Raises GateError where a gate is not met."""
+    extract(context, whole_run=True)
+    context.force = False
+    prepare(context)
+    train(context)
+    score(context)
+    page = report(context)
+    check_gates(context)
+    return "\n".join([*result_lines(context), str(page)])

@@ -1,0 +1,243 @@
+"""Score: every window of every split, then distributions, thresholds, tables and metrics."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from foreshock import columns as C
+from foreshock.config import Rule
+from foreshock.dataset.manifest import Manifest, read_manifest
+from foreshock.errors import DataError, SettingsError
+from foreshock.evaluation.spark import metrics
+from foreshock.events.partitions import is_time
+from foreshock.scoring.aggregate import ENDING
+from foreshock.scoring.scorer import Plan, Task, explain_event
+from foreshock.scoring.spark import score_files
+from foreshock.stages.context import Context
+from foreshock.stages.extract import partition_counts, read_ledger
+from foreshock.stages.prepare import other_run
+from foreshock.storage import digest, file_sha256, remove, write_json
+from foreshock.tables import spark as tables
+from foreshock.thresholds import spark as thresholds_spark
+from foreshock.thresholds.distribution import QUANTILES, Distributions, Key, locate
+from foreshock.thresholds.rules import Judging, Threshold, fitted_split, judging, quantile_thresholds, threshold_of, wanted_keys
+from foreshock.training import bundle as bundles
+
+TOP_EVENTS = 5
+TIMELINE = 4000
+
+
+def score(context: Context, partitions: list[str] | None = None) -> None:
+    """Score and publish the tables. With partitions, only their events, judged by the thresholds that the run has.
+
+    Raises DataError for a dataset or bundle that do not belong together, or too few calibration events.
+    """
+    for stage in ("prepare", "train"):
+        if context.run.record(stage) is None:
+            raise SettingsError(f"--run-dir {context.run.path}: stage {stage} is not done there. Run jobs/{stage}.py first.")
+        context.run.verify(stage)
+    manifests = {s: read_manifest(context.run / "dataset" / s) for s in C.SPLITS if (context.run / "dataset" / s).exists()}
+    bundle_sha = file_sha256(context.run / "model" / bundles.NAME)
+    fingerprint = digest({"settings": context.sha256, "prepare": context.run.record("prepare"), "bundle": bundle_sha})
+    if partitions is None and not context.force and context.run.is_done("score", fingerprint):
+        context.log.event("score", "nothing to do")
+        return
+    bundle = bundles.load(context.run / "model")
+    scaler_sha = file_sha256(context.run / "scaler.json")
+    for manifest in manifests.values():
+        bundles.check(bundle, manifest.features, manifest.length, manifest.scaler_sha256, str(context.run / "model"))
+    if any(m.scaler_sha256 != scaler_sha for m in manifests.values()):
+        raise DataError(f"{context.run / 'scaler.json'}: not the scaler that the dataset was scaled with. Run jobs/prepare.py --force.")
+    detectors = tuple(d for d in context.settings.all_detectors if d in bundle.models)
+    if missing := sorted(set(context.settings.all_detectors) - set(detectors)):
+        raise DataError(f"{context.run / 'model'}: holds no {', '.join(missing)}; train again, or leave it out of detectors.")
+    with context.attempt("score") as counts:
+        work = context.run.staging("score")
+        _Scoring(context, manifests, detectors, bundle, bundle_sha, work, partitions).run(fingerprint, counts)
+        remove(work)
+
+
+class _Scoring:
+    """One scoring job: what its steps share."""
+
+    def __init__(self, context: Context, manifests: dict[str, Manifest], detectors: tuple[str, ...], bundle: bundles.Bundle,
+                 bundle_sha: str, work: Path, partitions: list[str] | None) -> None:
+        self.context, self.manifests, self.detectors, self.bundle, self.work = context, manifests, detectors, bundle, work
+        self.partitions = partitions
+        s = context.settings
+        self.chosen = s.events.calibrate_where is not None
+        manifest = next(iter(manifests.values()))
+        self.plan = Plan(str(context.run / "model"), bundle_sha, detectors, s.scoring.score, manifest.length, manifest.stride)
+        self.known_partitions = sorted({p for _, p, c in partition_counts(read_ledger(context)) if c["kept"]})
+
+    def run(self, fingerprint: str, counts: dict[str, Any]) -> None:
+        context, work = self.context, self.work
+        tasks = self._tasks()
+        context.log.event("score", "scoring", chunks=len(tasks), windows=sum(m.total("windows") for m in self.manifests.values()))
+        files = score_files(context.spark, self.plan, tasks, work)
+        found = thresholds_spark.histograms(context.spark, files, self.detectors, self.chosen)
+        rows, exact = self._thresholds(files, found)
+        by = judging(rows, rule=self.rule.name, level=self.rule.level, per=context.settings.thresholds.per,
+                     partition_is_time=is_time(self.known_partitions))
+        context.log.event("score", "writing tables", threshold=by.get((self.detectors[0], None, None)))
+        self._write(files, rows, found, exact, by)
+        judged = sum(h.n for k, h in found.parts.items() if k.detector == self.detectors[0] and k.split in (C.CALIBRATION, C.TEST))
+        measured = metrics(context.spark, files, self.detectors, lambda d, g, p: threshold_of(by, d, g, p), judged=judged,
+                           run_id=context.run_id, seed=context.settings.run.seed)
+        tables.write_rows(measured, tables.METRICS, work / "tables" / C.METRICS)
+        write_json(work / "score_details.json", self._details(files, found, by))
+        counts |= {"judged": judged, "thresholds": len(rows), "metrics": len(measured)}
+        self._publish(fingerprint)
+
+    @property
+    def rule(self) -> Rule:
+        return self.context.settings.thresholds.chosen
+
+    def _tasks(self) -> list[Task]:
+        wanted = None if self.partitions is None else tuple(self.partitions)
+        if wanted is not None and (unknown := sorted(set(wanted) - set(self.known_partitions))):
+            raise SettingsError(f"--partitions: {', '.join(unknown)} not extracted; there are {', '.join(self.known_partitions[:20])}.")
+        tasks = []
+        for split, manifest in self.manifests.items():
+            folder = self.context.run / "dataset" / split
+            for chunk in manifest.chunks:
+                covering = self.plan.kind not in ENDING
+                if wanted is None or covering or set(wanted) & set(chunk.partitions):
+                    tasks.append(Task(str(folder / chunk.file), chunk.sha256, chunk.code, wanted))
+        return tasks
+
+    def _thresholds(self, files: list[str], found: Distributions) -> tuple[list[Threshold], dict[tuple[Key, float], float]]:
+        context, s = self.context, self.context.settings
+        spark = context.spark
+        levels = list(dict.fromkeys(r.level for r in s.thresholds.rules))
+        described = [k for k in sorted(found.parts) if k.split in C.SPLITS]
+        borrowed = self._borrowed()
+        keys = wanted_keys(found, self.detectors) if borrowed is None else []
+        tails = [thresholds_spark.tail_level(level) for level in levels]
+        exact = thresholds_spark.exact_quantiles(spark, files, self.detectors, found, list(dict.fromkeys([*described, *keys])),
+                                                 list(dict.fromkeys([*QUANTILES.values(), *levels, *tails])), self.chosen)
+        if borrowed is not None:
+            return borrowed, exact
+        if not any(k.split == fitted_split(found) for k in found.parts):
+            if self.partitions is None:
+                raise DataError("no calibration event was judged, so there is no threshold. Widen split.calibration.")
+            return [], exact
+        wanted = locate(found, [k for k in keys if found.of(k).n >= s.thresholds.min_count], levels)
+        intervals = thresholds_spark.intervals(spark, files, self.detectors, exact, wanted, self.chosen, s.run.seed)
+        rows = [row for rule in s.thresholds.rules for row in quantile_thresholds(
+            found, keys, exact, intervals, level=rule.level, margin=rule.margin, min_count=s.thresholds.min_count)]
+        return rows, exact
+
+    def _borrowed(self) -> list[Threshold] | None:
+        """Thresholds that this job takes from elsewhere: of `model.from`, or of the run itself when it scores a few partitions."""
+        other = other_run(self.context)
+        if other is not None:
+            return read_thresholds(other / "tables" / C.THRESHOLDS)
+        own = self.context.tables / C.THRESHOLDS
+        return read_thresholds(own) if self.partitions is not None and own.exists() else None
+
+    def _write(self, files: list[str], rows: list[Threshold], found: Distributions, exact: dict[tuple[Key, float], float],
+               by: Judging) -> None:
+        context, target = self.context, self.work / "tables"
+        rest = context.run / "rest"
+        covers = self.plan.kind not in ENDING
+        tables.write_scores(context.spark, files, str(rest) if any(rest.glob("*.parquet")) else None, by, self.detectors,
+                            run_id=context.run_id, covers=covers, partitions=self.partitions, target=target)
+        unjudged = self._unjudged(target / C.SCORES)
+        tables.write_rows(tables.distribution_rows(found, exact, unjudged, context.run_id), tables.DISTRIBUTION,
+                          target / C.ERROR_DISTRIBUTION)
+        body = [{"run_id": context.run_id, **row.to_mapping()} for row in rows]
+        tables.write_rows(body, tables.THRESHOLDS, target / C.THRESHOLDS)
+
+    def _unjudged(self, scores: Path) -> dict[tuple[str, str, str], int]:
+        columns = ["split", "partition", "group"]
+        found: Counter[tuple[str, str, str]] = Counter()
+        if scores.exists():
+            table = ds.dataset(scores, partitioning=_hive(["split", "partition"])).to_table(
+                columns=columns, filter=pc.field("score").is_null())
+            found.update(_counted(table, columns))
+        rest = self.context.run / "rest"
+        if self.partitions is None and any(rest.glob("*.parquet")):
+            table = ds.dataset(rest).to_table(columns=["partition", "group"], filter=pc.field("split") == 1)
+            found.update({(C.TRAIN, p, g): n for (p, g), n in _counted(table, ["partition", "group"]).items()})
+        return dict(found)
+
+    def _details(self, files: list[str], found: Distributions, by: Judging) -> dict[str, Any]:
+        """What the report shows beside the tables: the highest events with their windows, and a sample over time."""
+        table = ds.dataset(files).to_table(filter=pc.field("split") >= 2)
+        test = table.filter(pc.field("split") == 3)
+        chosen: dict[str, dict[str, Any]] = {}
+        for row in test.take(pc.select_k_unstable(test, k=min(len(test), 2000), sort_keys=[("s0", "descending")])).to_pylist():
+            chosen.setdefault(row["entity"], row)
+            if len(chosen) == TOP_EVENTS:
+                break
+        top = []
+        files_by_name = {Path(t.file).name: t.file for t in self._tasks() if t.code > 2}
+        for row in chosen.values():
+            path = next((f for f in files_by_name.values() if Path(f).name == row["file"] and f"/{C.TEST}/" in f), None)
+            if path is None:
+                continue
+            window = explain_event(self.bundle, self.detectors[0], path, row["block_id"], row["at"], self.plan.length, self.plan.stride)
+            limit = threshold_of(by, self.detectors[0], row["group"], row["partition"])
+            top.append({k: row[k] for k in ("entity", "event_id", "event_time", "partition", "group")} | window | {
+                "score": row["s0"], "threshold": limit, "label": row["label"] if row["label"] >= 0 else None,
+                "kind": row["kind"] or None, "features": list(self.bundle.features)})
+        step = max(1, len(table) // TIMELINE)
+        order = pc.sort_indices(table, sort_keys=[("event_time", "ascending"), ("event_id", "ascending")])
+        sample = table.take(order[::step] if step == 1 else order.take(list(range(0, len(table), step))))
+        line = [{"event_time": r["event_time"], "score": r["s0"], "label": r["label"] if r["label"] >= 0 else None,
+                 "split": C.SPLIT_NAMES[r["split"]], "threshold": (t := threshold_of(by, self.detectors[0], r["group"], r["partition"])),
+                 "is_anomaly": None if t is None else r["s0"] > t}
+                for r in sample.select(["event_time", "s0", "label", "split", "group", "partition"]).to_pylist()]
+        return {"top_events": top, "timeline": line}
+
+    def _publish(self, fingerprint: str) -> None:
+        context, new = self.context, self.work / "tables"
+        if self.partitions is None:
+            moves = {new / t.name: context.tables / t.name for t in new.iterdir()}
+            moves[self.work / "score_details.json"] = context.run / "score_details.json"
+            if not (new / C.DETECTOR_SCORES).exists():
+                remove(context.tables / C.DETECTOR_SCORES)
+            context.run.publish("score", fingerprint, moves)
+            return
+        context.run.begin("score")
+        for table in (C.SCORES, C.DETECTOR_SCORES):
+            for folder in (new / table).glob("split=*/partition=*") if (new / table).exists() else ():
+                target = context.tables / folder.relative_to(new)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                remove(target)
+                folder.rename(target)
+        for name in (C.ERROR_DISTRIBUTION, C.THRESHOLDS, C.METRICS):
+            target = context.tables / name
+            if name == C.ERROR_DISTRIBUTION and target.exists():
+                kept = pq.read_table(target / "part-00000.parquet").filter(~pc.field("partition").isin(self.partitions or []))
+                rows = kept.to_pylist() + pq.read_table(new / name / "part-00000.parquet").to_pylist()
+                remove(new / name)
+                tables.write_rows(rows, tables.DISTRIBUTION, new / name)
+            elif target.exists():
+                continue
+            remove(target)
+            (new / name).rename(target)
+        context.run.publish("score", "partial", {self.work / "score_details.json": context.run / "score_details.json"})
+
+
+def _hive(names: list[str]) -> Any:
+    return ds.partitioning(pa.schema([(n, pa.string()) for n in names]), flavor="hive")
+
+
+def _counted(table: Any, columns: list[str]) -> dict[tuple[Any, ...], int]:
+    rows = table.group_by(columns).aggregate([([], "count_all")]).to_pylist()
+    return {tuple(r[c] for c in columns): r["count_all"] for r in rows}
+
+
+def read_thresholds(folder: Path) -> list[Threshold]:
+    """The rows of a `thresholds` table."""
+    rows = pq.read_table(folder / "part-00000.parquet").to_pylist()
+    return [Threshold(**{k: v for k, v in r.items() if k != "run_id"}) for r in rows]

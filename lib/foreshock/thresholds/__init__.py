@@ -1,0 +1,1 @@
+"""Error distributions, threshold rules and their intervals."""
