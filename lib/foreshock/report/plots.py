@@ -22,16 +22,15 @@ from matplotlib import dates, ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from foreshock.scaling.histogram import key_values
-
 Row = dict[str, Any]
 Floats = npt.NDArray[np.float64]
+Curves = dict[str, tuple[Floats, Floats]]  # split → (values, share of events at or below each), ascending
 INK, MUTED, LINE, CARD = "#1f2934", "#66717f", "#dfe4ea", "#fdfdfe"
 ALARM, KNOWN, PLAIN = "#c9304f", "#7a3fc4", "#4f86c6"
 SPLITS = {"train": "#7d8896", "calibration": "#2b78c9", "test": "#d9691e"}
 VARIABLES = {INK: "ink", MUTED: "muted", LINE: "line", CARD: "card", ALARM: "alarm", KNOWN: "known", PLAIN: "plain",
              **{colour: split for split, colour in SPLITS.items()}}
-STYLE = {
+STYLE: Any = {
     "svg.fonttype": "none", "svg.hashsalt": "foreshock", "text.parse_math": False, "font.size": 9, "text.color": INK,
     "axes.edgecolor": MUTED, "axes.labelcolor": MUTED, "axes.linewidth": 0.6, "axes.titlesize": 9.5, "axes.grid": True,
     "axes.titlelocation": "left", "axes.axisbelow": True, "axes.spines.top": False, "axes.spines.right": False,
@@ -39,7 +38,7 @@ STYLE = {
     "grid.linewidth": 0.6, "xtick.color": MUTED, "ytick.color": MUTED, "xtick.major.size": 3, "ytick.major.size": 0,
     "xtick.minor.visible": False, "legend.frameon": False, "legend.fontsize": 8.5, "legend.handlelength": 1.4,
 }
-MOST_POINTS, MOST_MARKED, MOST_FEATURES = 20_000, 1_500, 5
+MOST_POINTS, MOST_MARKED = 20_000, 1_500
 
 
 def _inline(draw: Callable[..., Figure | None]) -> Callable[..., str]:
@@ -60,14 +59,13 @@ def _tidy(svg: str) -> str:
     prefix = "f" + hashlib.sha256(svg.encode()).hexdigest()[:8]
     svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg[svg.index("<svg") :], flags=re.S)
     head, body = svg.split(">", 1)
-    box = re.search(r'viewBox="[^"]+"', head)
     body = re.sub(r' id="([^"]+)"', rf' id="{prefix}-\1"', body)
     body = re.sub(r'(?:xlink:)?href="#', f'href="#{prefix}-', body).replace("xlink:href=", "href=")
     body = re.sub(r"url\(#", f"url(#{prefix}-", body)
     body = re.sub(r"font: (?:[a-z0-9]+ )*?([\d.]+)px [^;\"]+", r"font-size: \1px", body)
     for colour, variable in VARIABLES.items():
         body = body.replace(colour, f"var(--{variable})")
-    return f'<svg {box.group() if box else ""} aria-hidden="true">{body}'.strip()
+    return "<svg " + "".join(re.findall(r'viewBox="[^"]+"', head)) + f' aria-hidden="true">{body}'.strip()
 
 
 def tick(value: float, _: object = None) -> str:
@@ -87,21 +85,7 @@ def moment(text: object) -> datetime | None:
     return when.astimezone(UTC).replace(tzinfo=None) if when.tzinfo else when
 
 
-def cumulative(histogram: Row) -> tuple[Floats, Floats]:
-    """(values, share of events at or below each) of a stored histogram, ascending; both empty where it holds nothing."""
-    bins = np.asarray(histogram.get("bins") or [], np.int64) & 0xFFFF
-    order = np.argsort(bins)
-    bins, counts = bins[order] << 16, np.asarray(histogram.get("counts") or [], np.float64)[order]
-    if not counts.sum():
-        return np.zeros(0), np.zeros(0)
-    low, high = histogram.get("min"), histogram.get("max")
-    ends = np.column_stack([key_values(bins), key_values(bins | 0xFFFF)]).astype(np.float64).ravel()
-    ends = np.clip(ends, -np.inf if low is None else low, np.inf if high is None else high)
-    upper = np.cumsum(counts)
-    return ends, np.column_stack([upper - counts, upper]).ravel() / upper[-1]
-
-
-def _scale(axes: Axes, which: str, values: npt.ArrayLike) -> None:
+def _scale(axes: Axes, which: str, values: Any) -> None:
     # Logarithmic where all is positive and spread wide; asinh where a heavy tail has values at or below zero.
     values = np.asarray(values, np.float64)
     values = values[np.isfinite(values)] if np.isfinite(values).any() else np.zeros(1)  # null arrives here as NaN
@@ -124,7 +108,7 @@ def _limit(axes: Axes, limit: Row | None, upright: bool = False) -> None:
         line(limit["threshold"], color=ALARM, linewidth=1.2, ls=(0, (5, 2)), label=f"threshold {tick(limit['threshold'])}")
 
 
-def _scores(figure: Figure, axes: Axes, values: npt.ArrayLike) -> Figure:
+def _scores(figure: Figure, axes: Axes, values: Any) -> Figure:
     _scale(axes, "y", values)
     axes.set_ylabel("score")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=5)
@@ -132,9 +116,8 @@ def _scores(figure: Figure, axes: Axes, values: npt.ArrayLike) -> Figure:
 
 
 @_inline
-def distribution(splits: dict[str, Row], limit: Row | None, tail: bool, title: str, small: bool = False) -> Figure | None:
+def distribution(curves: Curves, limit: Row | None, tail: bool, title: str, small: bool = False) -> Figure | None:
     """The scores of each split on one axis with the threshold and its interval: where most lie, or how the tail falls."""
-    curves = {name: curve for name in SPLITS if len((curve := cumulative(splits.get(name) or {}))[0])}
     if not curves:
         return None
     # The lowest thousandth is left out: a few events close to 0 would stretch a logarithmic axis for nothing.
@@ -175,16 +158,14 @@ def timeline(events: Sequence[Row], limits: Sequence[Row]) -> Figure | None:
         return None
     figure = Figure(figsize=(10, 3.6))
     axes = figure.add_subplot()
-    layers: list[tuple[Callable[[Row], bool], int, dict[str, Any]]] = [
-        (lambda row: not row.get("is_anomaly"), MOST_POINTS,
-         {"s": 5, "color": PLAIN, "alpha": 0.45, "linewidths": 0, "rasterized": True, "label": "not flagged"}),
-        (lambda row: bool(row.get("is_anomaly")), MOST_MARKED, {"s": 13, "color": ALARM, "linewidths": 0, "label": "flagged"}),
-        (lambda row: row.get("label") == 1, MOST_MARKED,
-         {"s": 34, "facecolors": "none", "edgecolors": KNOWN, "linewidths": 1, "label": "known anomaly"})]
-    for wanted, most, style in layers:
-        pairs = [pair for pair in rows if wanted(pair[1])]
+    dot: dict[str, Any] = {"s": 5, "color": PLAIN, "alpha": 0.45, "linewidths": 0, "rasterized": True}
+    ring: dict[str, Any] = {"s": 34, "facecolors": "none", "edgecolors": KNOWN, "linewidths": 1}
+    others, flagged = ([pair for pair in rows if bool(pair[1].get("is_anomaly")) is wanted] for wanted in (False, True))
+    known = [pair for pair in rows if pair[1].get("label") == 1]
+    for name, pairs, most, style in (("not flagged", others, MOST_POINTS, dot), ("known anomaly", known, MOST_MARKED, ring),
+                                     ("flagged", flagged, MOST_MARKED, {"s": 13, "color": ALARM, "linewidths": 0})):
         if kept := pairs[:: max(1, -(-len(pairs) // most))]:
-            axes.scatter(dates.date2num([when for when, _ in kept]), [row["score"] for _, row in kept], **style)
+            axes.scatter(dates.date2num([when for when, _ in kept]), [row["score"] for _, row in kept], label=name, **style)
     for limit in limits[:4]:
         _limit(axes, limit)
     _calendar(axes)
@@ -219,32 +200,20 @@ def by_partition(series: dict[str, Sequence[Row]], limit: Row | None, mark: str)
         x = [places[str(row["partition"])] for row in rows]
         low, high, value = (np.array([row.get(key) for row in rows], np.float64) for key in ("low", "high", "value"))
         colour = SPLITS.get(name, SPLITS["test"] if name == "self" else SPLITS["calibration"])
-        axes.vlines(x, low, high, color=colour, linewidth=min(6.0, max(1.2, 400 / len(names))), alpha=0.5)
-        face = CARD if name == "self" else colour
-        axes.plot(x, value, mark, color=colour, markerfacecolor=face, markersize=4, linestyle="none", label=name)
+        axes.vlines(x, low, high, color=colour, lw=min(6 if mark == "^" else 2, max(1.2, 400 / len(names))), alpha=0.5)
+        axes.plot(x, value, mark, color=colour, mfc=CARD if name == "self" else colour, markersize=4, ls="none", label=name)
     _limit(axes, limit)
-    return _scores(figure, axes, [row[key] for rows in series.values() for row in rows for key in ("low", "value")
-                                  if row.get(key) is not None])
-
-
-def worst_features(event: Row) -> list[tuple[int, float]]:
-    """(feature, its share of the window's squared error), largest first; by distance from 0 without a reconstruction."""
-    x = np.array(event.get("x") or [[]], np.float64)
-    back = event.get("reconstruction")
-    square = np.nansum((x - (np.array(back, np.float64) if back else 0)) ** 2, axis=0)
-    order = np.argsort(-square, kind="stable")
-    return [(int(at), float(square[at] / square.sum()) if square.sum() else 0.0) for at in order]
+    return _scores(figure, axes, [row.get(key) for rows in series.values() for row in rows for key in ("low", "value")])
 
 
 @_inline
-def window(event: Row) -> Figure | None:
-    """An event's window: the features that are furthest off with their reconstruction, and the error of each step."""
-    shown = sorted(at for at, _ in worst_features(event)[:MOST_FEATURES])
+def window(event: Row, shown: Sequence[int]) -> Figure | None:
+    """An event's window: the features to be shown with their reconstruction, and the error of each step."""
     if not shown:
         return None
     x, back, errors = (np.array(event.get(key) or [], np.float64) for key in ("x", "reconstruction", "errors"))
-    figure, steps, count = Figure(), np.arange(1, len(x) + 1), len(shown) + (len(errors) > 0)
-    figure.set_size_inches(7, 0.45 + 0.62 * count)
+    steps, count = np.arange(1, len(x) + 1), len(shown) + (len(errors) > 0)
+    figure = Figure(figsize=(7, 0.5 + 0.7 * count))
     panels = figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0]
     for axes, at in zip(panels, shown, strict=False):
         axes.plot(steps, x[:, at], color=SPLITS["calibration"], linewidth=1.3, marker=".", markersize=3, label="value")
@@ -274,7 +243,7 @@ def losses(epochs: Sequence[Row], best: int | None) -> Figure | None:
             axes.plot(*zip(*points, strict=True), color=SPLITS[split], marker=".", label=label)
     if best is not None:
         axes.axvline(best, color=MUTED, linewidth=1, linestyle=":", label="kept")
-    _scale(axes, "y", [row[key] for row in epochs for key in ("loss", "validation_loss") if row.get(key) is not None])
+    _scale(axes, "y", [row.get(key) for row in epochs for key in ("loss", "validation_loss")])
     axes.xaxis.set_major_locator(ticker.MaxNLocator(8, integer=True))
     axes.set(xlabel="epoch", ylabel="loss")
     axes.legend()

@@ -1,13 +1,16 @@
 """The confidence interval of a quantile of scores that depend on each other: block bootstrap by entity.
 
 Künsch, "The Jackknife and the Bootstrap for General Stationary Observations", Ann. Statist. 17 (1989): whole blocks are drawn
-with replacement. Here blocks do not overlap and never cross a sequence; each holds at least a window.
+with replacement. Here blocks do not overlap and never cross a sequence; each holds at least a window. Few blocks reach the
+tail, so the percentiles are expanded by Student's t with as many degrees of freedom: Hesterberg, "What Teachers Should Know
+About the Bootstrap", Am. Stat. 69 (2015), section 5.3.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from scipy import stats
 
 REPLICATES = 400
 LEAST_BLOCKS = 10
@@ -50,8 +53,11 @@ def quantile_interval(
     found = np.empty(REPLICATES)
     for r in range(REPLICATES):
         draws = np.bincount(rng.integers(0, count, count), minlength=count)
-        above = np.cumsum(draws[home])
+        exceeding = np.cumsum(draws[home])
         allowed = np.floor((1 - level) * float(draws @ size) + 1e-9)
-        found[r] = values[min(int(np.searchsorted(above, allowed, side="right")), len(values) - 1)]
-    low, high = np.quantile(found, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
+        found[r] = values[min(int(np.searchsorted(exceeding, allowed, side="right")), len(values) - 1)]
+    above = int((1 - level) * float(size.sum()))
+    reaching = max(3, len(np.unique(home[: above + 1])))
+    tail_area = stats.norm.cdf(stats.t.ppf((1 - COVERAGE) / 2, reaching - 1) * np.sqrt(reaching / (reaching - 1)))
+    low, high = np.quantile(found, [tail_area, 1 - tail_area])
     return float(low), float(high)

@@ -1,0 +1,73 @@
+"""Every acceptance line of the main job at a reduced size; scripts/accept tries them at full size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from acceptance import checks, processes, tools
+
+needs_shared = pytest.mark.skipif(not tools.SHARED.exists(), reason="the shared real data is not here")
+
+
+def test_windows_equal_brute_force(tmp_path: Path, spark: Any) -> None:
+    assert checks.windows(tmp_path, spark, cases=4)["windows compared"] > 500
+
+
+def test_quartiles_are_exact(tmp_path: Path, spark: Any) -> None:
+    checks.scaling_exact(tmp_path, spark, values=200_000)
+
+
+def test_dataset_is_small_and_plain(tmp_path: Path, spark: Any) -> None:
+    checks.dataset_size(tmp_path, spark, events=30_000)
+
+
+def test_bundle_reloads_equal(tmp_path: Path, spark: Any) -> None:
+    checks.bundle(tmp_path, spark)
+
+
+def test_interval_covers() -> None:
+    assert 0.88 <= checks.interval_coverage(60) <= 1.0
+
+
+@pytest.mark.slow
+def test_threshold_is_an_order_statistic(tmp_path: Path, spark: Any) -> None:
+    checks.threshold(tmp_path, spark, runs=200, events=40_000)
+
+
+@pytest.mark.slow
+def test_same_seed_same_scores(tmp_path: Path, spark: Any) -> None:
+    checks.repeat(tmp_path, spark, events=4000)
+
+
+@needs_shared
+def test_ethereum_schema(tmp_path: Path, spark: Any) -> None:
+    checks.schema(tmp_path, spark)
+
+
+@needs_shared
+@pytest.mark.slow
+def test_ethereum_reconciles(tmp_path: Path, spark: Any) -> None:
+    checks.ethereum(tmp_path, spark)
+
+
+@pytest.mark.slow
+def test_order_only_is_found(tmp_path: Path, spark: Any) -> None:
+    checks.order_only(tmp_path, spark, seeds=(7,))
+
+
+@pytest.mark.slow
+def test_a_killed_run_is_finished(tmp_path: Path) -> None:
+    processes.kill_all(tmp_path)
+
+
+@pytest.mark.slow
+def test_a_cluster_gives_the_same_tables(tmp_path: Path) -> None:
+    processes.cluster(tmp_path)
+
+
+@pytest.mark.slow
+def test_memory_stays_bounded(tmp_path: Path) -> None:
+    processes.memory(tmp_path, events=400_000, windows_per_epoch=20_000)

