@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from foreshock.config import Settings
 from foreshock.errors import SettingsError
 
+UNION_TAG = re.compile(r"^(Span|TestTable|str|int|constrained-.*)$|[\[(]")  # pydantic's names of a union's members
 PATHS = (("source", "path"), ("split", "test", "path"), ("model", "from"), ("tables", "location"))
 
 
@@ -72,7 +73,7 @@ def build_settings(raw: dict[str, Any], where: str = "settings") -> Settings:
 
 
 def _explain(error: Any) -> str:
-    key = ".".join(str(p).rstrip("_") for p in error["loc"] if str(p) not in ("Span", "TestTable", "constrained-int"))
+    key = ".".join(str(p).rstrip("_") for p in error["loc"] if not UNION_TAG.search(str(p)))
     received = error.get("input")
     if error["type"] == "extra_forbidden":
         return f"`{key}`: unknown key; see the settings in the README for those that are allowed"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 
 from foreshock import errors
@@ -34,11 +35,12 @@ def explain(error: BaseException, doing: str) -> errors.ForeshockError | None:
         return errors.ServiceError(f"{doing}: the disk is full ({head}). Free or add space, then run the same command.")
     if any(mark in text for mark in PERMISSION):
         return errors.SettingsError(f"{doing}: no permission ({head}). Change it, or choose another place.")
-    if isinstance(error, OSError) and error.errno is not None:
+    if isinstance(error, OSError) and error.errno is not None and error.errno != errno.ENOENT:
         found = machine_error(error, doing)
         return found if isinstance(found, errors.ForeshockError) else None
     if any(mark in text for mark in CORRUPT):
-        file = next(iter(FILE.findall(head) or FILE.findall(text)), "a source file")
+        named = [f for f in FILE.findall(head) or FILE.findall(text) if not f.endswith((".py", ".jar"))]
+        file = named[0] if named else "a source file"
         return errors.DataError(f"{doing}: {file} cannot be read; it is corrupt or of another format ({head}). "
                                 "Remove or replace it.")
     if any(mark in text for mark in DEAD):

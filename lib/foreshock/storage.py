@@ -62,7 +62,7 @@ def read_json(path: Path) -> Any:
 def machine_error(error: OSError, what: str) -> Exception:
     """The project's error for an OSError: no permission is the user's, a full disk the machine's."""
     message = f"{what}: {error.strerror or error} ({error.filename or what})."
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG):
+    if error.errno in (errno.EEXIST, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG):
         return SettingsError(f"{message} Choose a place that can be written, or change its permissions.")
     return ServiceError(f"{message} Free or add space, then run the same command again.")
 
@@ -114,7 +114,7 @@ class RunDirectory:
         """A fresh folder for a stage's unfinished work; leftovers of that stage are removed."""
         base = self.path / ".staging"
         base.mkdir(exist_ok=True)
-        for leftover in base.glob(f"{stage}-*"):
+        for leftover in (*base.glob(f"{stage}-*"), *self.path.rglob(".removed-*"), *(self.path / ".stages").glob(".*.json.*")):
             remove(leftover)
         fresh = base / f"{stage}-{uuid.uuid4().hex[:12]}"
         fresh.mkdir()
@@ -126,7 +126,12 @@ class RunDirectory:
     def record(self, stage: str) -> dict[str, Any] | None:
         """The record of a stage that is done, else None."""
         path = self._record_path(stage)
-        return read_json(path) if path.exists() else None
+        if not path.exists():
+            return None
+        record = read_json(path)
+        if not isinstance(record, dict) or not {"fingerprint", "outputs", "sealed"} <= set(record):
+            raise DataError(f"{path}: not a stage's record; it was altered. Run again with --force.")
+        return record
 
     def is_done(self, stage: str, fingerprint: str) -> bool:
         """Whether the stage is done for this fingerprint; DataError where a sealed file was altered."""

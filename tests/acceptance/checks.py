@@ -129,7 +129,7 @@ def windows(work: Path, spark: Any, *, cases: int, seed: int = 0) -> dict[str, A
                     "max_gap": None if rng.random() < 0.5 else float(rng.integers(20, 40000)),
                     "short": "pad" if rng.random() < 0.3 else "drop"}
         made = {**tools.conf(), "windows": settings}
-        table = tools.event_rows(int(rng.integers(250, 900)), int(rng.integers(1, 12)), int(rng.integers(2**31)),
+        table = tools.event_rows(int(rng.integers(300, 900)), int(rng.integers(1, 8)), int(rng.integers(2**31)),
                                  skew=0.95 if rng.random() < 0.5 else 0.0)
         source = tools.write(table, work / f"w{case}", files=int(rng.integers(1, 5)), shuffle=case)
         made["source"]["path"] = str(source)

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from foreshock.dataset.chunks import TrainingBlock, block_windows, mix
 from foreshock.dataset.manifest import Manifest
+from foreshock.errors import DataError
 
 warnings.filterwarnings("ignore", category=FutureWarning, module=r"petastorm\..*")  # dozens a read, on pyarrow's old reader
 
@@ -23,20 +24,31 @@ from petastorm.predicates import in_lambda  # noqa: E402
 
 FIELDS = ["block_id", "x", "n_windows", "first_padding", "validation"]
 POOL_WINDOWS = 1 << 16
+FIT, VALIDATION = 1, 2  # codes of a training dataset's blocks
 
 
-def read_blocks(folder: Path, *, validation: bool, seed: int | None) -> Iterator[TrainingBlock]:
-    """Blocks of a training dataset, of its validation part or the rest; chunks shuffled by the seed, in order where None."""
+def read_blocks(folder: Path, manifest: Manifest, *, validation: bool, seed: int | None) -> Iterator[TrainingBlock]:
+    """Blocks of a training dataset, of its validation part or the rest; chunks shuffled by the seed, in order where None.
+
+    Raises DataError where the reader ends with fewer blocks than the manifest counts.
+    """
+    # Petastorm's thread pool loses the last results now and then (a race in its `all_workers_done`); the dummy pool reads in
+    # the caller's thread, which for training is tf.data's own.
     chosen = in_lambda(["validation"], lambda value: bool(value) == validation)
     reader = make_reader(folder.resolve().as_uri(), schema_fields=FIELDS, predicate=chosen, shuffle_row_groups=seed is not None,
-                         seed=seed, reader_pool_type="thread", workers_count=1, num_epochs=1)
+                         seed=seed, reader_pool_type="dummy", num_epochs=1)
+    seen = 0
     try:
         for row in reader:
+            seen += 1
             yield TrainingBlock(int(row.block_id), row.x, int(row.n_windows), int(row.first_padding))
     finally:
         with contextlib.redirect_stdout(io.StringIO()):  # petastorm prints as it closes
             reader.stop()
             reader.join()
+    wanted = manifest.total("blocks", (VALIDATION,) if validation else (FIT,))
+    if seen != wanted:
+        raise DataError(f"{folder}: the reader gave {seen} blocks of {wanted}; the dataset was altered. Run jobs/prepare.py --force.")
 
 
 @dataclass(frozen=True)
@@ -52,7 +64,7 @@ class WindowData:
     def batches(self, epoch: int) -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
         """One epoch, shuffled across blocks and within by (seed, epoch); at most `limit` windows; the last batch may be short."""
         rng = np.random.default_rng([self.seed, epoch])
-        blocks = read_blocks(self.folder, validation=False, seed=int(rng.integers(2**31)))
+        blocks = read_blocks(self.folder, self.manifest, validation=False, seed=int(rng.integers(2**31)))
         yield from mix(blocks, self.manifest.length, self.manifest.stride, self.batch, POOL_WINDOWS, rng, self.limit)
 
     def dataset(self, epoch: int) -> tf.data.Dataset:
@@ -70,11 +82,11 @@ def sample_windows(
     folder: Path, manifest: Manifest, *, validation: bool, most: int
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Windows (N, L, F) and weights (N, L) evenly chosen over a training dataset: the same for the same dataset."""
-    codes = (2,) if validation else (1,)
+    codes = (VALIDATION,) if validation else (FIT,)
     total = manifest.total("windows", codes)
     step = max(1, -(-total // most))
     xs, weights, seen = [], [], 0
-    for block in read_blocks(folder, validation=validation, seed=None):
+    for block in read_blocks(folder, manifest, validation=validation, seed=None):
         x, weight = block_windows(block, manifest.length, manifest.stride)
         first = -seen % step
         xs.append(x[first::step])

@@ -64,7 +64,7 @@ def render_page(data: ReportData) -> str:
     own = [t for t in data.thresholds if t["detector"] == model and t["partition"] is not None and t["rule"] == rule]
     fits: dict[str, list[Row]] = {str(t["fitted_on"]): [] for t in own}
     for t in own:
-        if t["group"] == main_group(own):
+        if t["group"] == main_group(own) and not t.get("fallback"):
             fits[str(t["fitted_on"])].append(
                 {"partition": t["partition"], "low": t["ci_low"], "high": t["ci_high"], "value": t["threshold"]})
     curves = {name: {s: c for s in SPLITS if len((c := cumulative(splits.get(s) or {}))[0])}

@@ -57,7 +57,7 @@ def _inline(draw: Callable[..., Figure | None]) -> Callable[..., str]:
 def _tidy(svg: str) -> str:
     # Ids get a prefix of their own (many figures share one page); fixed sizes, fonts and colours give way to the page's.
     prefix = "f" + hashlib.sha256(svg.encode()).hexdigest()[:8]
-    svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg[svg.index("<svg") :], flags=re.S)
+    svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", svg[svg.index("<svg") :], flags=re.S)
     head, body = svg.split(">", 1)
     body = re.sub(r' id="([^"]+)"', rf' id="{prefix}-\1"', body)
     body = re.sub(r'(?:xlink:)?href="#', f'href="#{prefix}-', body).replace("xlink:href=", "href=")
@@ -65,7 +65,7 @@ def _tidy(svg: str) -> str:
     body = re.sub(r"font: (?:[a-z0-9]+ )*?([\d.]+)px [^;\"]+", r"font-size: \1px", body)
     for colour, variable in VARIABLES.items():
         body = body.replace(colour, f"var(--{variable})")
-    return "<svg " + "".join(re.findall(r'viewBox="[^"]+"', head)) + f' aria-hidden="true">{body}'.strip()
+    return "<svg " + "".join(re.findall(r'viewBox="[^"]+"', head)) + f' aria-hidden="true">{body.strip()}'
 
 
 def tick(value: float, _: object = None) -> str:
@@ -180,22 +180,22 @@ def _calendar(axes: Axes) -> None:
 
 @_inline
 def by_partition(series: dict[str, Sequence[Row]], limit: Row | None, mark: str) -> Figure | None:
-    """A bar from `low` to `high` and a mark at `value` for each partition: on a calendar where all are dates, else in order.
+    """A bar from `low` to `high` and a mark at `value` for each partition: on a calendar where all are dates without long gaps.
 
     A series is named for its split (which colours it) or for what its threshold was fitted on; `self` has hollow marks.
     """
     names = sorted({str(row["partition"]) for rows in series.values() for row in rows})
     if not names:
         return None
-    figure = Figure(figsize=(10, 3))
-    axes = figure.add_subplot()
-    times = [moment(name) for name in names]
-    if calendar := all(times):
+    axes = (figure := Figure(figsize=(10, 3))).add_subplot()
+    days = dates.date2num([time for name in names if (time := moment(name))])
+    steps = np.diff(days) if len(days) > 1 else np.ones(1)
+    if calendar := len(days) == len(names) and bool(np.ptp(days) <= 3 * len(days) * np.median(steps)):
         _calendar(axes)
     else:
         shown = range(0, len(names), -(-len(names) // 12))
         axes.set_xticks(list(shown), [names[at][:20] for at in shown], rotation=20 if len(names) > 6 else 0)
-    places = {name: float(dates.date2num(times[at])) if calendar else float(at) for at, name in enumerate(names)}
+    places = {name: float(days[at]) if calendar else float(at) for at, name in enumerate(names)}
     for name, rows in series.items():
         x = [places[str(row["partition"])] for row in rows]
         low, high, value = (np.array([row.get(key) for row in rows], np.float64) for key in ("low", "high", "value"))

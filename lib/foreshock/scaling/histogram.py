@@ -55,7 +55,7 @@ class Histogram:
     @classmethod
     def of(cls, values: npt.ArrayLike) -> Histogram:
         """The histogram of finite values, any shape; cast to float32 first. Raises ValueError for NaN or infinity."""
-        flat = np.asarray(values, np.float32).ravel()
+        flat = np.asarray(values, np.float32).ravel() + np.float32(0)  # −0 is 0
         if not np.isfinite(flat).all():
             raise ValueError("a histogram takes finite values only")
         counts = np.zeros(BINS, np.int64)

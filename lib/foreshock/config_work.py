@@ -1,0 +1,177 @@
+"""Settings of the work: quality, scaling, windows, model, training, scoring, thresholds, tables."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from foreshock.config_data import Positive, Section, Share, not_available
+
+DETECTORS = ("lstm_autoencoder", "pca", "isolation_forest")
+
+NULL_POLICIES = ("quarantine", "zero", "median")
+
+
+class Quality(Section):
+    nulls: str | dict[str, str] = "quarantine"
+    max_quarantined: Share = 0.01
+    max_unjudged: Share | None = None
+    max_flagged: Share | None = None
+
+    @field_validator("nulls")
+    @classmethod
+    def _nulls(cls, value: str | dict[str, str]) -> str | dict[str, str]:
+        for policy in [value] if isinstance(value, str) else value.values():
+            if policy not in NULL_POLICIES:
+                raise ValueError(f"allowed: {', '.join(NULL_POLICIES)}; received {policy!r}")
+        return value
+
+    def null_policy(self, feature: str) -> str:
+        """quarantine, zero or median for a feature."""
+        if isinstance(self.nulls, str):
+            return self.nulls
+        return self.nulls.get(feature, self.nulls.get("default", "quarantine"))
+
+
+class Scaling(Section):
+    method: Literal["robust", "standard", "minmax", "none"] = "robust"
+    transform: Literal["none", "asinh", "log1p"] = "none"
+    clip: Annotated[float | None, Field(gt=0)] = None
+    constant: Literal["zero", "drop", "fail"] = "zero"
+    floor: Share = 0.0
+
+
+class Windows(Section):
+    length: Annotated[int, Field(ge=1, le=100_000)] = 50
+    stride: Positive = 1
+    block: Positive = 1024
+    max_gap: Annotated[float | None, Field(gt=0)] = None
+    short: Literal["drop", "pad"] = "drop"
+
+    @model_validator(mode="after")
+    def _block(self) -> Windows:
+        if self.length > self.block:
+            raise ValueError(f"length ({self.length}) must not exceed block ({self.block}): raise windows.block")
+        return self
+
+
+class Model(Section):
+    name: str = "lstm_autoencoder"
+    units: Annotated[tuple[Positive, ...], Field(min_length=1, max_length=8)] = (64, 32)
+    dense: Annotated[int, Field(ge=0)] = 16
+    activation: Literal["tanh", "relu", "sigmoid", "elu", "selu", "softplus", "linear"] = "tanh"
+    output: Literal["linear", "sigmoid", "tanh", "relu", "softplus"] = "linear"
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    l1: Annotated[float, Field(ge=0)] = 0.0
+    l2: Annotated[float, Field(ge=0)] = 0.0
+    from_: Annotated[str | None, Field(alias="from")] = None
+
+    @field_validator("name")
+    @classmethod
+    def _name(cls, value: str) -> str:
+        return known_detector(value)
+
+
+KNOWN_LATER = ("point_process", "ridge_forecast", "kmeans", "last_value", "zscore", "ensemble")
+
+
+def known_detector(value: str) -> str:
+    if value in KNOWN_LATER:
+        raise not_available(f"`{value}`")
+    if value not in DETECTORS:
+        raise ValueError(f"allowed: {', '.join(DETECTORS)}; received {value!r}")
+    return value
+
+
+class Calibration(Section):
+    method: str = "split"
+    folds: Annotated[int, Field(ge=2)] = 5
+
+    @field_validator("method")
+    @classmethod
+    def _method(cls, value: str) -> str:
+        if value in ("out_of_fold", "train"):
+            raise not_available(f"`{value}`")
+        if value != "split":
+            raise ValueError(f"allowed: split; received {value!r}")
+        return value
+
+
+class Training(Section):
+    epochs: Positive = 10
+    batch: Positive = 256
+    learning_rate: Annotated[float, Field(gt=0)] = 0.001
+    patience: Annotated[int, Field(ge=0)] = 3
+    windows_per_epoch: Positive | None = None
+    validation: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    replicas: Literal["auto"] | Positive = "auto"
+    workers: Positive = 1
+
+    @model_validator(mode="after")
+    def _one(self) -> Training:
+        if self.replicas not in ("auto", 1) or self.workers != 1:
+            raise not_available("training on more than one replica or worker")
+        return self
+
+
+class Scoring(Section):
+    score: Literal["window", "last", "cover", "mean", "median", "max", "min"] = "window"
+    smooth: Any = None
+
+    @field_validator("smooth")
+    @classmethod
+    def _smooth(cls, value: Any) -> Any:
+        if value is not None:
+            raise not_available("smooth")
+        return value
+
+
+class Rule(Section):
+    name: str = "quantile"
+    level: Annotated[float, Field(gt=0, lt=1)] = 0.99
+    margin: Annotated[float, Field(gt=0)] = 1.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _later(cls, value: Any) -> Any:
+        name = value.get("name", "quantile") if isinstance(value, dict) else value
+        if name in ("pot", "conformal", "fixed"):
+            raise not_available(f"rule `{name}`")
+        if name != "quantile":
+            raise ValueError(f"allowed rules: quantile; received {name!r}")
+        return {"name": value} if isinstance(value, str) else value
+
+
+class Thresholds(Section):
+    rules: Annotated[tuple[Rule, ...], Field(min_length=1)] = (Rule(),)
+    use: str | None = None
+    per: Literal["group", "partition", "all"] = "group"
+    min_count: Positive = 1000
+
+    @model_validator(mode="after")
+    def _use(self) -> Thresholds:
+        if self.use is not None and self.use not in {r.name for r in self.rules}:
+            raise ValueError(f"use: one of the rules ({', '.join(r.name for r in self.rules)}), received {self.use!r}")
+        if len({(r.name, r.level, r.margin) for r in self.rules}) != len(self.rules):
+            raise ValueError("two rules are the same")
+        return self
+
+    @property
+    def chosen(self) -> Rule:
+        """The rule that judges."""
+        return next((r for r in self.rules if r.name == self.use), self.rules[0])
+
+
+class Tables(Section):
+    sink: str = "parquet"
+    location: str | None = None
+
+    @field_validator("sink")
+    @classmethod
+    def _sink(cls, value: str) -> str:
+        if value == "iceberg":
+            raise not_available("`iceberg`")
+        if value != "parquet":
+            raise ValueError(f"allowed: parquet; received {value!r}")
+        return value
