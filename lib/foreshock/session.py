@@ -6,15 +6,15 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.pandas.types import to_arrow_schema
-from pyspark.sql.types import _parse_datatype_string
+from pyspark.sql.types import StructType, _parse_datatype_string
 
 from foreshock.errors import SettingsError
 
@@ -106,9 +106,9 @@ def map_items(
     Items are files or ranges, so data flows from storage into Arrow in the Python worker and not through the JVM.
     """
     work = list(items)
-    wanted = to_arrow_schema(_parse_datatype_string(schema))
+    wanted = to_arrow_schema(cast(StructType, _parse_datatype_string(schema)))
 
-    def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def run(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
         for batch in batches:
             for index in batch.column(0).to_pylist():
                 for found in function(work[index]):

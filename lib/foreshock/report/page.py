@@ -92,7 +92,7 @@ def number(value: object) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if value and not 1e-4 <= abs(value) < 1e7:
-        return f"{value:.3e}"
+        return f"{value:.4g}"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 

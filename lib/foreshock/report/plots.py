@@ -38,7 +38,7 @@ STYLE: Any = {
     "grid.linewidth": 0.6, "xtick.color": MUTED, "ytick.color": MUTED, "xtick.major.size": 3, "ytick.major.size": 0,
     "xtick.minor.visible": False, "legend.frameon": False, "legend.fontsize": 8.5, "legend.handlelength": 1.4,
 }
-MOST_POINTS, MOST_MARKED = 20_000, 1_500
+MOST_POINTS, MOST_MARKED = 20_000, 800
 
 
 def _inline(draw: Callable[..., Figure | None]) -> Callable[..., str]:
@@ -180,7 +180,7 @@ def _calendar(axes: Axes) -> None:
 
 @_inline
 def by_partition(series: dict[str, Sequence[Row]], limit: Row | None, mark: str) -> Figure | None:
-    """A bar from `low` to `high` and a mark at `value` for each partition: on a calendar where all are dates without long gaps.
+    """A bar from `low` to `high` and a mark at `value` by partition: on a calendar where all are dates without long gaps.
 
     A series is named for its split (which colours it) or for what its threshold was fitted on; `self` has hollow marks.
     """
@@ -216,7 +216,7 @@ def window(event: Row, shown: Sequence[int]) -> Figure | None:
     figure = Figure(figsize=(7, 0.5 + 0.7 * count))
     panels = figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0]
     for axes, at in zip(panels, shown, strict=False):
-        axes.plot(steps, x[:, at], color=SPLITS["calibration"], linewidth=1.3, marker=".", markersize=3, label="value")
+        axes.plot(steps, x[:, at], color=SPLITS["calibration"], lw=1.3, marker="." * (len(x) <= 60), ms=3, label="value")
         if len(back):
             axes.plot(steps, back[:, at], color=SPLITS["test"], linewidth=1.3, ls=(0, (4, 2)), label="reconstruction")
         axes.set_title(str(event["features"][at])[:60], fontsize=8.5, pad=2)

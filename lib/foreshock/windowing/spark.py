@@ -87,9 +87,9 @@ def plan(spark: SparkSession, files: list[str], cut: Cut) -> Sorted:
         table = pq.read_table(item[1], columns=[TABLE, C.ENTITY, C.EVENT_TIME], partitioning=None)
         times = table[C.EVENT_TIME].to_numpy()
         starts = sequence_starts(_keys(table), times, cut.max_gap)
-        key = [f"{table[TABLE][i]}/{table[C.ENTITY][i]}" for i in (0, -1)] if len(table) else ["", ""]
+        first, last = (f"{table[TABLE][i]}/{table[C.ENTITY][i]}" if len(table) else "" for i in (0, -1))
         longest = int(np.diff(np.append(np.flatnonzero(starts), len(starts))).max(initial=0))
-        yield pa.RecordBatch.from_pylist([{"part": item[0], "longest": longest, **asdict(summarize(*key, starts, times))}])
+        yield pa.RecordBatch.from_pylist([{"part": item[0], "longest": longest, **asdict(summarize(first, last, starts, times))}])
 
     schema = ("part int, longest bigint, rows bigint, first_key string, first_time bigint, last_key string, last_time bigint, "
               "leading bigint, trailing bigint")
@@ -107,7 +107,8 @@ def _load(order: Sorted, part: int, names: tuple[str, ...]) -> pa.Table:
     wanted, before = order.plans[part].halo, part - 1
     while wanted > 0:
         file = pq.ParquetFile(order.files[before])
-        groups, have = [], 0
+        groups: list[int] = []
+        have = 0
         for group in range(file.num_row_groups - 1, -1, -1):
             if have >= wanted:
                 break
