@@ -87,7 +87,7 @@ def _explain(error: Any) -> str:
 def _override(raw: dict[str, Any], text: str) -> None:
     key, equals, value = text.partition("=")
     parts = [p.strip() for p in key.split(".")]
-    if not equals or len(parts) < 2 or not all(parts):
+    if not equals or not all(parts) or (len(parts) < 2 and parts[0] not in ("detectors", "ensemble")):
         raise SettingsError(f"--set {text}: section.key=value is wanted, such as --set run.seed=8.")
     node: Any = raw
     for part in parts[:-1]:
@@ -131,8 +131,9 @@ def as_mapping(settings: Settings) -> dict[str, Any]:
 
 
 def sha256(settings: Settings) -> str:
-    """A digest of all settings, the same for equal settings whatever their order in the file."""
-    text = json.dumps(as_mapping(settings), sort_keys=True, separators=(",", ":"))
+    """A digest of all settings, the same whatever their order in the file; only the features' order counts."""
+    order = {"settings": as_mapping(settings), "features in order": list(settings.feature_names)}
+    text = json.dumps(order, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 

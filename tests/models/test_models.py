@@ -1,0 +1,83 @@
+"""One conformance suite over all models: finite, seeded, saved and loaded equal, a batch's order does not matter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from foreshock.errors import DataError
+from foreshock.models import registry
+from sklearn.ensemble import IsolationForest
+
+L, F = 6, 2
+X = np.random.default_rng(4).normal(size=(400, L, F)).astype(np.float32)
+WEIGHT = np.ones((400, L), np.float32)
+
+
+def make(name: str) -> Any:
+    if name == "lstm_autoencoder":
+        import keras
+        from foreshock.models.lstm_autoencoder import LSTMAutoencoder, build
+
+        keras.utils.set_random_seed(5)
+        spec = {"length": L, "features": F, "units": [6, 3], "dense": 3, "activation": "tanh", "output": "linear", "dropout": 0.0,
+                "l1": 0.0, "l2": 0.0}
+        return LSTMAutoencoder(build(spec), spec)
+    return registry.fit(name, X, WEIGHT, 5)
+
+
+@pytest.fixture(params=["lstm_autoencoder", "pca", "isolation_forest"])
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def test_conformance(name: str) -> None:
+    model = make(name)
+    errors = model.errors(X)
+    assert errors.shape[:2] == (400, L)
+    assert errors.shape[2] in (1, F)
+    assert np.isfinite(errors).all()
+    assert np.abs(make(name).errors(X) - errors).max() <= 1e-6
+    order = np.random.default_rng(0).permutation(400)
+    assert np.abs(model.errors(X[order]) - errors[order]).max() <= 1e-5
+    again = registry.load(name, model.spec(), model.arrays())
+    assert np.abs(again.errors(X) - errors).max() <= 1e-6
+    odd = X.copy()
+    odd[0] += 50
+    assert model.errors(odd)[0].mean() > errors[0].mean()
+
+
+def test_a_damaged_bundle_is_a_data_error(name: str) -> None:
+    model = make(name)
+    arrays = dict(list(model.arrays().items())[1:])
+    with pytest.raises(DataError, match=name):
+        registry.load(name, model.spec(), arrays)
+
+
+def test_isolation_forest_scores_equal_scikit_learn() -> None:
+    forest = IsolationForest(n_estimators=100, max_samples=256, random_state=5).fit(X[:, -1])
+    ours = make("isolation_forest").score_rows(X[:, 0])
+    assert np.abs(ours + forest.score_samples(X[:, 0])).max() < 1e-9
+
+
+def test_pca_rebuilds_what_lies_in_its_components() -> None:
+    basis = np.random.default_rng(1).normal(size=(3, L * F))
+    windows = (np.random.default_rng(2).normal(size=(500, 3)) @ basis).reshape(500, L, F).astype(np.float32)
+    model = registry.fit("pca", windows, np.ones((500, L), np.float32), 0)
+    assert len(model.components) <= 3
+    assert model.errors(windows).mean() < 0.2 * windows.var()
+
+
+@pytest.mark.parametrize("change", [{"activation": "relu", "output": "sigmoid", "l1": 0.001, "l2": 0.001, "dropout": 0.2}, {"dense": 0}])
+def test_the_questions_variant_builds_and_is_bounded(change: dict[str, Any]) -> None:
+    from foreshock.models.lstm_autoencoder import build
+
+    spec = {"length": L, "features": F, "units": [6, 3], "dense": 3, "activation": "tanh", "output": "linear", "dropout": 0.0, "l1": 0.0,
+            "l2": 0.0, **change}
+    network = build(spec)
+    out = network(X[:8], training=False).numpy()
+    assert out.shape == (8, L, F)
+    if change.get("output") == "sigmoid":
+        assert (out > 0).all() and (out < 1).all()
+        assert network.losses

@@ -1,0 +1,89 @@
+"""The quantile rule: exact order statistics, fallbacks that say so, and which threshold judges."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from foreshock.errors import DataError
+from foreshock.scaling.histogram import Histogram, refine
+from foreshock.thresholds.distribution import Distributions, Key, locate, resolve
+from foreshock.thresholds.rules import judging, quantile_thresholds, threshold_of, wanted_keys
+
+VALUES = {(p, g): np.random.default_rng(i).exponential(1 + i, n).astype(np.float32)
+          for i, (p, g, n) in enumerate([("2024-01-01", "a", 900), ("2024-01-01", "b", 40), ("2024-01-02", "a", 700)])}
+
+
+def made() -> tuple[Distributions, dict]:
+    parts = {Key("pca", "calibration", p, g): Histogram.of(v) for (p, g), v in VALUES.items()}
+    parts |= {Key("pca", "test", "2024-01-03", "a"): Histogram.of(VALUES["2024-01-01", "a"] * 2)}
+    found = Distributions(parts)
+    keys = wanted_keys(found, ("pca",))
+    seconds: dict = {}
+    for w in locate(found, keys, [0.99]):
+        total = np.zeros(1 << 16, np.int64)
+        for (p, g), v in VALUES.items():
+            if w.key.split == "calibration" and w.key.partition in (None, p) and w.key.group in ("all", g):
+                lows, counts = refine(v, w.bin)
+                np.add.at(total, lows, counts)
+        if w.key.split == "test":
+            lows, counts = refine(VALUES["2024-01-01", "a"] * 2, w.bin)
+            np.add.at(total, lows, counts)
+        seconds[w.key, w.bin] = total
+    return found, resolve(locate(found, keys, [0.99]), seconds)
+
+
+def rows(min_count: int = 500, margin: float = 1.0) -> list:
+    found, exact = made()
+    return quantile_thresholds(found, wanted_keys(found, ("pca",)), exact, {}, level=0.99, margin=margin, min_count=min_count)
+
+
+def test_pooled_threshold_is_the_exact_order_statistic() -> None:
+    everything = np.concatenate(list(VALUES.values()))
+    pooled = next(r for r in rows() if r.partition is None and r.group == "all")
+    assert pooled.threshold == float(np.quantile(everything, 0.99, method="inverted_cdf"))
+    assert pooled.n == len(everything) and pooled.fallback is None
+    assert abs((everything > pooled.threshold).mean() - 0.01) <= 1 / len(everything)
+
+
+def test_a_small_group_falls_back_and_says_so() -> None:
+    found = {(r.group, r.partition): r for r in rows()}
+    pooled = found["all", None]
+    assert found["b", None].threshold == pooled.threshold
+    assert "40" in found["b", None].fallback and found["b", None].fallback.startswith("all")
+    assert found["b", "2024-01-01"].threshold == pooled.threshold
+    assert found["a", None].fallback is None
+    own = found["a", "2024-01-03"]
+    assert own.fitted_on == "self" and own.fallback is None
+
+
+def test_margin_multiplies_and_too_few_is_refused() -> None:
+    assert rows(margin=2.0)[0].threshold == 2 * rows()[0].threshold
+    with pytest.raises(DataError, match="min_count"):
+        rows(min_count=10_000)
+
+
+def test_which_threshold_judges() -> None:
+    found = rows()
+    a = next(r.threshold for r in found if r.group == "a" and r.partition is None)
+    day = next(r.threshold for r in found if r.group == "a" and r.partition == "2024-01-02")
+    pooled = next(r.threshold for r in found if r.group == "all")
+
+    def limit(per: str, time: bool, group: str, partition: str) -> float | None:
+        by = judging(found, rule="quantile", level=0.99, per=per, partition_is_time=time)
+        return threshold_of(by, "pca", group, partition)
+
+    assert limit("group", True, "a", "2024-01-02") == a
+    assert limit("partition", False, "a", "2024-01-02") == day
+    assert limit("partition", True, "a", "2024-01-02") == a
+    assert limit("all", True, "a", "2024-01-02") == pooled
+    assert limit("group", True, "new", "2024-01-09") == pooled
+    assert threshold_of({}, "pca", "a", "x") is None
+
+
+def test_a_threshold_of_zero_is_a_threshold() -> None:
+    zeros = Distributions({Key("pca", "calibration", "p", "all"): Histogram.of(np.zeros(100, np.float32))})
+    keys = wanted_keys(zeros, ("pca",))
+    exact = {(k, 0.99): 0.0 for k in keys}
+    by = judging(quantile_thresholds(zeros, keys, exact, {}, level=0.99, margin=1.0, min_count=10), rule="quantile", level=0.99,
+                 per="group", partition_is_time=False)
+    assert threshold_of(by, "pca", "all", "p") == 0.0
