@@ -7,7 +7,7 @@ import re
 from datetime import UTC, date, datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from foreshock import columns
 
@@ -16,14 +16,8 @@ NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
 
 
 
-def _no_boolean(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError("a number (integer where counts are meant) is wanted")
-    return value
-
-
-Share = Annotated[float, Field(ge=0, le=1), BeforeValidator(_no_boolean)]
-Positive = Annotated[int, Field(ge=1), BeforeValidator(_no_boolean)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(ge=1)]
 
 
 def not_available(what: str) -> ValueError:
@@ -36,10 +30,17 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_boolean(cls, value: Any) -> Any:
+        if isinstance(value, bool):
+            raise ValueError("true and false are no value here; a number, text or section is wanted")
+        return value
+
 
 class Run(Section):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)] = "run"
-    seed: Annotated[int, Field(ge=0, lt=2**31), BeforeValidator(_no_boolean)] = 7
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 7
 
 
 class Source(Section):

@@ -156,9 +156,13 @@ class RunDirectory:
                 )
 
     def begin(self, stage: str) -> None:
-        """Withdraw the records of a stage and of those after it."""
-        for later in STAGES[STAGES.index(stage):]:
-            self._record_path(later).unlink(missing_ok=True)
+        """Withdraw the records of a stage and of those after it, last first.
+
+        A trained model is kept: its fingerprint is of the training data themselves, and a new day need not change them.
+        """
+        for later in reversed(STAGES[STAGES.index(stage):]):
+            if later == stage or later != "train":
+                self._record_path(later).unlink(missing_ok=True)
 
     def publish(
         self, stage: str, fingerprint: str, moves: Mapping[Path, Path], *, sealed: list[Path] | None = None,

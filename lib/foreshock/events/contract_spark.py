@@ -22,7 +22,10 @@ SPLIT = "split"
 BAD_LABEL = "__bad_label"
 NULL = "__null_"
 FLOAT_MAX = 3.4028234663852886e38
-NUMERIC = (T.NumericType, T.BooleanType)
+NUMERIC = (T.NumericType, T.BooleanType, T.NullType)
+TIMES = (T.TimestampType, T.TimestampNTZType, T.DateType, T.StringType, T.NumericType, T.NullType)
+SECONDS = (-62_135_596_800, 253_402_300_799)
+CHANGING = ("Subquery", "Exists", "Now", "CurrentTimestamp", "LocalTimestamp", "CurrentDate", "CurrentUser", "CurrentTimeZone")
 
 
 @dataclass(frozen=True)
@@ -72,15 +75,16 @@ def _resolve(frame: DataFrame, setting: str, text: str) -> Expression:
         plan = selected._jdf.queryExecution().analyzed()
     except Exception as error:
         message = " ".join(str(getattr(error, "desc", None) or error).split(";")[0].split())[:300]
-        if "UNRESOLVED_COLUMN" in message or "cannot resolve" in message.lower():
+        if "UNRESOLVED_COLUMN" in message or "FIELD_NOT_FOUND" in message:
             raise DataError(f"`{setting}`: {text!r} names a column that is not there; there are: "
                             f"{', '.join(frame.columns)}.") from None
-        if "DATATYPE_MISMATCH" in message:
+        if "DATATYPE_MISMATCH" in message or "INVALID_EXTRACT" in message:
             raise DataError(f"`{setting}`: {text!r} does not fit the columns' types: {message}") from None
         raise SettingsError(f"`{setting}`: {text!r} cannot be evaluated: {message}") from None
-    if plan.nodeName() != "Project" or len(selected.columns) != 1 or not plan.deterministic():
-        raise SettingsError(f"`{setting}`: {text!r}: one deterministic value a row is wanted, without aggregates, window "
-                            "functions or rand().")
+    plain = plan.nodeName() == "Project" and plan.child().equals(frame._jdf.queryExecution().analyzed())
+    if not plain or len(selected.columns) != 1 or not plan.deterministic() or any(n.endswith(CHANGING) for n in _nodes(plan.expressions())):
+        raise SettingsError(f"`{setting}`: {text!r}: one value a row is wanted, the same at any time: without aggregates, window "
+                            "functions, explode(), subqueries, rand() or now().")
     kind = selected.schema[0].dataType
     wanted = setting.removeprefix("events.")
     if wanted.startswith("features.") or wanted == "label":
@@ -88,18 +92,39 @@ def _resolve(frame: DataFrame, setting: str, text: str) -> Expression:
             raise DataError(f"`{setting}`: {text!r} yields {kind.simpleString()}, not a number. Cast it, such as "
                             f"cast({text} as double), or use another column.")
     elif wanted in ("where", "train_where", "calibrate_where"):
-        if not isinstance(kind, T.BooleanType):
+        if not isinstance(kind, T.BooleanType | T.NullType):
             raise DataError(f"`{setting}`: {text!r} yields {kind.simpleString()}; true or false is wanted.")
     elif isinstance(kind, T.ArrayType | T.MapType | T.StructType | T.BinaryType):
         raise DataError(f"`{setting}`: {text!r} yields {kind.simpleString()}; one plain value is wanted.")
+    elif wanted == "time" and not isinstance(kind, TIMES):
+        raise DataError(f"`{setting}`: {text!r} yields {kind.simpleString()}; a time, its text or seconds since 1970 are wanted.")
     attributes = plan.references().toSeq()
     reads = tuple(sorted({attributes.apply(i).name() for i in range(attributes.size())}))
     return Expression(setting, column, kind, reads)
 
 
+def _nodes(expressions: Any) -> list[str]:
+    """The class names of Catalyst expressions and of all below them."""
+    found: list[str] = []
+    for i in range(expressions.size()):
+        found += [expressions.apply(i).getClass().getSimpleName(), *_nodes(expressions.apply(i).children())]
+    return found
+
+
+def failing(source: SourceTable, found: dict[str, Expression]) -> str | None:
+    """The setting whose expression fails on some row, or None. Reads the source once an expression: for a failure's message."""
+    for e in found.values():
+        try:
+            source.frame.select(e.column).write.format("noop").mode("overwrite").save()
+        except Exception:
+            return e.setting
+    return None
+
+
 def _time(e: Expression) -> Column:
     if isinstance(e.kind, T.NumericType):
-        return F.timestamp_seconds(e.column.cast("double") if not isinstance(e.kind, T.IntegralType) else e.column)
+        seconds = e.column if isinstance(e.kind, T.IntegralType) else e.column.cast("double")
+        return F.timestamp_seconds(F.when(e.column.between(*SECONDS), seconds))
     return e.column.cast("timestamp")
 
 
@@ -138,6 +163,8 @@ def contract(source: SourceTable, settings: Settings, found: dict[str, Expressio
         projected = projected.withColumn(NULL + name, null)
         if settings.quality.null_policy(name) == "zero":
             projected = projected.withColumn(name, F.coalesce(F.col(name), F.lit(0.0)))
+    for blank in [f.name for f in projected.schema if isinstance(f.dataType, T.NullType)]:
+        projected = projected.withColumn(blank, F.col(blank).cast("string"))
     bad = F.col(C.LABEL).isNotNull() & ~F.col(C.LABEL).isin(0.0, 1.0)
     return (
         projected.withColumn(BAD_LABEL, bad)
@@ -182,6 +209,8 @@ def _reason(
         checks.append((~F.coalesce(where.column, F.lit(False)), FILTERED, None))
     checks += unparsable(list(found.values()))
     time = found["events.time"]
+    if isinstance(time.kind, T.NumericType):
+        checks.append((time.column.isNotNull() & values[C.EVENT_TIME].isNull(), "out_of_range", C.EVENT_TIME))
     if isinstance(time.kind, T.StringType):
         checks.append((time.column.isNotNull() & (F.trim(time.column) != "") & values[C.EVENT_TIME].isNull(), "unparsable",
                        C.EVENT_TIME))
