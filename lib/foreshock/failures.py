@@ -16,6 +16,9 @@ CORRUPT = ("is not a Parquet file", "Could not read footer", "ParquetDecodingExc
            "Failed merging schema", "CANNOT_MERGE", "UNABLE_TO_INFER_SCHEMA", "Encountered error while reading file",
            "Parquet magic bytes", "Couldn't deserialize thrift", "Corrupt", "Unexpected end of stream",
            "CSV header does not conform", "Invalid Parquet file", "MALFORMED_RECORD")
+ROW = ("SparkRuntimeException", "SparkArithmeticException", "SparkDateTimeException", "SparkNumberFormatException",
+       "SparkArrayIndexOutOfBoundsException", "java.lang.ArithmeticException", "java.time.DateTimeException",
+       "PatternSyntaxException")
 DEAD = ("Python worker exited unexpectedly", "OutOfMemoryError", "Lost executor", "ExecutorLostFailure",
         "Total size of serialized results")
 
@@ -43,9 +46,22 @@ def explain(error: BaseException, doing: str) -> errors.ForeshockError | None:
         file = named[0] if named else "a source file"
         return errors.DataError(f"{doing}: {file} cannot be read; it is corrupt or of another format ({head}). "
                                 "Remove or replace it.")
+    if failed_on_a_row(error):
+        return errors.DataError(f"{doing}: an SQL expression of `events` fails on a row of the source ({head}). Guard it, such as "
+                                "with nullif, if or a try_ function.")
     if any(mark in text for mark in DEAD):
         return errors.ServiceError(f"{doing}: a worker failed ({head}). Give executors more memory or try again.")
     return None
+
+
+def failed_on_a_row(error: BaseException) -> bool:
+    """Whether Spark gave up because an expression cannot be evaluated for some row."""
+    return any(mark in _text(error) for mark in ROW)
+
+
+def reason(error: BaseException) -> str:
+    """A failure's innermost cause in one line."""
+    return _cause(_text(error))
 
 
 def _text(error: BaseException) -> str:
@@ -65,6 +81,6 @@ def _text(error: BaseException) -> str:
 def _cause(text: str) -> str:
     """The most telling line of a failure's text: the innermost cause, one line, no raw rows."""
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith("at ")]
-    marks = (*DISK, *PERMISSION, *CORRUPT, *DEAD)
+    marks = (*DISK, *PERMISSION, *CORRUPT, *ROW, *DEAD)
     telling = [line for line in lines if any(m in line for m in marks)] or lines
     return telling[-1][:300] if telling else "no message"

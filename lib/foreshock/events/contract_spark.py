@@ -111,9 +111,9 @@ def _nodes(expressions: Any) -> list[str]:
     return found
 
 
-def failing(source: SourceTable, found: dict[str, Expression]) -> str | None:
+def failing(source: SourceTable, settings: Settings) -> str | None:
     """The setting whose expression fails on some row, or None. Reads the source once an expression: for a failure's message."""
-    for e in found.values():
+    for e in resolve(source, settings).values():
         try:
             source.frame.select(e.column).write.format("noop").mode("overwrite").save()
         except Exception:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import bz2
+import csv
+import gzip
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
@@ -16,6 +23,7 @@ MALFORMED = "__malformed"
 BAD = "__bad_"
 INTEGER = r"^\s*[+-]?\d+\s*$"
 NUMBER = r"^\s*[+-]?(\d+\.?\d*([eE][+-]?\d+)?|\.\d+([eE][+-]?\d+)?|[nN]a[nN]|[iI]nf(inity)?)\s*$"
+OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".csv": open, ".txt": open, "": open}
 BOOLEAN = r"^(?i)\s*(true|false)\s*$"
 
 
@@ -43,7 +51,7 @@ def read_source(
     """
     declared = _parse_schema(spark, schema)
     if format_ == "parquet":
-        frame = spark.read.option("basePath", source.base).option("mergeSchema", "true").parquet(*files)
+        frame = _read_parquet(spark, source, files)
         texts = frozenset(f.name for f in frame.schema if isinstance(f.dataType, T.StringType))
         return SourceTable(frame.withColumn(MALFORMED, F.lit(False)), tuple(frame.columns), frozenset(), texts)
     text = _read_text(spark, source, files, format_)
@@ -62,9 +70,12 @@ def read_source(
         types |= {k: T.StringType() for k in source.keys if k in names}
     selected: list[Column] = [F.col(MALFORMED)]
     checked = []
+    blank = [n for n in names if isinstance(types[n], T.NullType)]
     for name in names:
         raw = F.col(quoted(name))
         kind = types[name]
+        if name in blank:
+            continue
         if isinstance(kind, T.StringType) or not isinstance(text.schema[name].dataType, T.StringType):
             selected.append(raw.cast(kind).alias(name) if declared is not None else raw)
             continue
@@ -74,7 +85,19 @@ def read_source(
         selected += [value.alias(name), (trimmed.isNotNull() & (trimmed != "") & value.isNull()).alias(BAD + name)]
     texts = frozenset(n for n in names if isinstance(types[n], T.StringType))
     text.select(*selected).write.parquet(str(work))
-    return SourceTable(spark.read.parquet(str(work)), tuple(names), frozenset(checked), texts)
+    typed = spark.read.parquet(str(work)).withColumns({n: F.lit(None) for n in blank})
+    return SourceTable(typed, tuple(names), frozenset(checked), texts)
+
+
+def _read_parquet(spark: SparkSession, source: SourceFiles, files: list[str]) -> DataFrame:
+    """Parquet files as one table; times of nanoseconds, which Spark does not read, as microseconds."""
+    spark.conf.set("spark.sql.legacy.parquet.nanosAsLong", "true")
+    frame = spark.read.option("basePath", source.base).option("mergeSchema", "true").parquet(*files)
+    for column in pq.read_schema(files[0]):
+        if pa.types.is_timestamp(column.type) and column.type.unit == "ns" and column.name in frame.columns:
+            nanos = F.col(quoted(column.name))
+            frame = frame.withColumn(column.name, F.timestamp_micros(F.floor((nanos - F.pmod(nanos, F.lit(1000))) / 1000).cast("bigint")))
+    return frame
 
 
 def _cast(text: Column, kind: T.DataType) -> Column:
@@ -106,24 +129,49 @@ def _read_text(spark: SparkSession, source: SourceFiles, files: list[str], forma
         inferred = plain.json(files).schema
         fields = [f for f in inferred if f.name != corrupt and f.name not in source.keys]
         if not fields:
-            raise DataError(f"{source.setting} {source.path}: no line is a JSON object.")
+            raise DataError(f"{source.setting} {source.path}: no line in it is a JSON object; the source is empty or of another format.")
         whole = T.StructType([*fields, T.StructField(corrupt, T.StringType())])
         frame = plain.schema(whole).json(files)
     else:
-        header = reader.option("header", "true").option("inferSchema", "false").csv(files)
-        names = [c for c in header.columns if c not in source.keys]
+        header = _header(files) or reader.option("header", "true").option("inferSchema", "false").csv(files).columns
+        names = [c for c in header if c not in source.keys]
         if not names:
             raise DataError(f"{source.setting} {source.path}: no header line; the source is empty.")
         whole = T.StructType([*(T.StructField(n, T.StringType()) for n in names), T.StructField(corrupt, T.StringType())])
         frame = (
-            reader.option("header", "true").option("enforceSchema", "false").option("escape", '"')
+            reader.option("header", "true").option("escape", '"')
             .option("columnNameOfCorruptRecord", corrupt).schema(whole).csv(files)
         )
     return frame.withColumn(MALFORMED, F.col(corrupt).isNotNull()).drop(corrupt)
 
 
+def _header(files: list[str]) -> list[str]:
+    """The header that all CSV files share; a column without a name is called as Spark calls it. Empty where none can be read.
+
+    Raises DataError naming the file whose header differs, or the column that stands twice.
+    """
+    first: tuple[str, list[str]] | None = None
+    for file in files:
+        opened = OPENERS.get(Path(file).suffix)
+        if opened is None:
+            continue
+        with opened(file, "rt", encoding="utf-8-sig", errors="replace", newline="") as handle:
+            cells = next((row for row in csv.reader(handle) if row), None)
+        if cells is None:
+            continue
+        names = [cell.strip() or f"_c{i}" for i, cell in enumerate(cells)]
+        for name in names:
+            if [n.lower() for n in names].count(name.lower()) > 1:
+                raise DataError(f"{file}: the column {name!r} stands twice in the header. Rename one.")
+        if first is not None and first[1] != names:
+            raise DataError(f"{file}: its header ({', '.join(names)}) differs from that of {first[0]} ({', '.join(first[1])}). "
+                            "The files of a source have the same columns in the same order.")
+        first = first or (file, names)
+    return first[1] if first else []
+
+
 def _infer(text: DataFrame, names: list[str], max_bad: float) -> dict[str, T.DataType]:
-    """A text column is numeric when at least 1 − max_bad of its cells that are not blank parse as numbers."""
+    """A text column is numeric when at least 1 − max_bad of its cells that are not blank parse as numbers, void when all are."""
     plain = [n for n in names if isinstance(text.schema[n].dataType, T.StringType)]
     counts: list[Column] = []
     for i, name in enumerate(plain):
@@ -140,9 +188,11 @@ def _infer(text: DataFrame, names: list[str], max_bad: float) -> dict[str, T.Dat
     for i, name in enumerate(plain):
         assert found is not None
         cells, numbers = found[f"all{i}"], found[f"num{i}"]
-        if cells and found[f"bool{i}"] == cells:
+        if not cells:
+            types[name] = T.NullType()
+        elif found[f"bool{i}"] == cells:
             types[name] = T.BooleanType()
-        elif cells and numbers >= (1 - max_bad) * cells:
+        elif numbers >= (1 - max_bad) * cells:
             whole_only = found[f"int{i}"] == numbers and not found[f"huge{i}"]
             types[name] = (T.DecimalType(38, 0) if found[f"big{i}"] else T.LongType()) if whole_only else T.DoubleType()
     return types

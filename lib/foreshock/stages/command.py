@@ -52,7 +52,7 @@ def run_job(description: str, job: Job, argv: list[str] | None = None, *, partit
     except Exception as error:
         if arguments.debug:
             raise
-        known = failures.explain(error, f"{parser.prog} with run directory {arguments.run_dir}")
+        known = failures.explain(error, f"--run-dir {arguments.run_dir}")
         if known is None:
             text = " ".join(str(error).split())[:500]
             known = ForeshockError(f"a defect of ours: {type(error).__name__}: {text}. Run with --debug and tell us.")

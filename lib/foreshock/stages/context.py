@@ -16,7 +16,7 @@ from foreshock.config_file import as_mapping, differing_keys, parse_yaml, sha256
 from foreshock.errors import SettingsError
 from foreshock.log import RunLog
 from foreshock.session import build_session
-from foreshock.storage import RunDirectory, write_text
+from foreshock.storage import RunDirectory, remove, write_text
 from foreshock.tables.runs import Attempt
 
 
@@ -76,6 +76,9 @@ class Context:
                     self.log.path = None
                     self.run.clear()
                 raise
+            finally:
+                with contextlib.suppress(OSError):
+                    remove(self.run / ".staging")
 
     @contextlib.contextmanager
     def attempt(self, stage: str) -> Iterator[dict[str, Any]]:

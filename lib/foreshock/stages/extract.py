@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from foreshock import columns as C
 from foreshock.errors import DataError, ForeshockError, SettingsError
+from foreshock.failures import failed_on_a_row, reason
 from foreshock.events import contract_spark
 from foreshock.events import spark as events_spark
 from foreshock.events.partitions import SourceFiles, list_source
@@ -114,9 +115,15 @@ def _extract_units(
     spark, settings = context.spark, context.settings
     table = events_spark.open_source(spark, source, pending, settings, work / f"typed-{name}")
     known = [f for unit in done.values() for p in unit["partitions"] if (f := _folder(context, name, p)).exists()]
-    rows = events_spark.extract_rows(spark, table, settings, is_test_table=name == TEST_TABLE,
-                                     known_ids=events_spark.known_ids(spark, known), partitions=partitions)
-    found = events_spark.count_rows(rows, settings)
+    try:
+        rows = events_spark.extract_rows(spark, table, settings, is_test_table=name == TEST_TABLE,
+                                         known_ids=events_spark.known_ids(spark, known), partitions=partitions)
+        found = events_spark.count_rows(rows, settings)
+    except Exception as error:
+        if failed_on_a_row(error) and (setting := contract_spark.failing(table, settings)):
+            raise DataError(f"`{setting}` fails on a row of {source.path}: {reason(error)}. Guard it, such as with nullif, if or a "
+                            "try_ function.") from error
+        raise
     result: Ledger = {}
     for unit in pending:
         own = {p or "unknown": events_spark.as_ledger(c) for p, c in found.items() if not source.aligned or p == unit}
