@@ -91,9 +91,9 @@ class Place:
             node[last] = value
 
     def take_finished_run(self, name: str = "run") -> Path:
-        """A copy of a run that is done, with its source, in the place of this case's own."""
+        """A copy of a run that is done; the source is that run's own."""
         done = self.finished()
-        shutil.copytree(done / "data", self.data, dirs_exist_ok=True, copy_function=shutil.copy2)
+        self.set("source.path", str(done / "data"))
         shutil.copytree(done / "run", self.root / name)
         return self.root / name
 
@@ -406,7 +406,7 @@ CASES: dict[str, Case] = {
     "Parquet without bytes": data_error(files(t__parquet=""), "t.parquet", "corrupt"),
     "Parquet cut off": data_error(truncated, "t.parquet", "corrupt"),
     "Parquet with damaged pages": data_error(damaged, "t.parquet", "corrupt"),
-    "Parquet of two schemas": data_error(two_schemas, "value", "parquet"),
+    "Parquet of two schemas": data_error(two_schemas, "u.parquet", "STRING"),
     "Parquet of nanoseconds": kept(nanoseconds, {}),
     "corrupt partition, later": data_error(later_partition("parquet", "PAR1 no"), "day=2024-01-07", leaves=("events",)),
     "CSV read as Parquet": data_error(as_csv(), "t.csv", "corrupt", changes={"source.format": "parquet"}),
@@ -429,8 +429,8 @@ CASES: dict[str, Case] = {
     "feature of text": Case(changes=feature("who"), code=3, says=("events.features.made", "who", "string", "number")),
     "feature of a time": Case(changes=feature("at"), code=3, says=("events.features.made", "timestamp")),
     "where of a number": Case(changes={"events.where": "gas"}, code=3, says=("events.where", "bigint", "true or false")),
-    "types that do not fit": Case(changes=feature("value + array(1)"), code=3, says=("events.features.made", "array")),
-    "field of a number": Case(changes=feature("gas.price"), code=3, says=("events.features.made", "gas.price")),
+    "types that do not fit": Case(changes=feature("value + array(1)"), code=3, says=("events.features.made", "does not fit", "ARRAY")),
+    "field of a number": Case(changes=feature("gas.price"), code=3, says=("events.features.made", "gas.price", "does not fit")),
     "function that is not there": Case(changes=feature("nosuch(gas)"), code=2, says=("events.features.made", "nosuch", "function")),
     "semicolon": refused(feature("gas; value"), "events.features.made", "gas; value"),
     "semicolon at the end": refused({"events.where": "gas > 1;"}, "events.where", "gas > 1;"),
@@ -445,7 +445,7 @@ CASES: dict[str, Case] = {
     "now()": refused(feature("unix_timestamp(now()) - unix_timestamp(at)"), "events.features.made", "now()"),
     "today in where": refused({"events.where": "day < current_date()"}, "events.where", "current_date()"),
     "expression that fails on a row": Case(parquet({"gas": {-1: -1}}), changes=feature("element_at(array(1, 2), int(gas + 1))"), code=3,
-                                           says=("zero",)),
+                                           says=("events.features.made", "index", "zero")),
     "schema that is no DDL": refused({"source.schema": "a b c d"}, "source.schema", before=as_csv()),
     "schema of a type": refused({"source.schema": "bigint"}, "source.schema", "bigint", before=as_csv()),
     "schema with another column": data_error(as_csv(schema=TYPES + ", fee double"), "source.schema", "fee"),
@@ -465,7 +465,7 @@ CASES: dict[str, Case] = {
         {"out_of_range:event_time": 3}, changes={"split.train": ["2023-01-01", "2024-01-04"]}),
     "times infinite": kept(
         parquet({"at": {-1: 1704067200.5, 3: math.inf, 9: math.nan, 11: 1e18}}),
-        {"out_of_range:event_time": 1, "infinite:event_time": 1, "nan:event_time": 1}),
+        {"out_of_range:event_time": 3}),
     "times of text": Case(changes={"events.time": "array(at)"}, code=3, says=("events.time", "array")),
     "times of truth": Case(changes={"events.time": "gas > 1"}, code=3, says=("events.time", "boolean")),
     "times out of order": kept(
@@ -651,8 +651,8 @@ def snapshot(run: Path) -> dict[str, tuple[int, int]]:
 
 def nothing_half_written(run: Path, case: Case, before: dict[str, tuple[int, int]]) -> None:
     after = snapshot(run)
-    staged = [f for f in after if f.startswith(".staging") or "/." in f.replace(".stages/", "")]
-    assert not staged, f"left in staging: {staged[:5]}"
+    unfinished = [f for f in after if re.search(r"(^|/)\.(?!stages/)", f) and not f.endswith(".crc")]
+    assert not unfinished, f"left unfinished: {unfinished[:5]}"
     if case.code in (0, 5):
         return
     if before:
@@ -679,7 +679,7 @@ def finished(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[[
             root = tmp_path_factory.mktemp("finished")
             place = Place(root, lambda: root, lambda *_: 0, contextlib.ExitStack())
             parquet()(place)
-            (root / "run.yaml").write_text(yaml.safe_dump(BASE))
+            (root / "run.yaml").write_text(yaml.safe_dump(BASE, sort_keys=False))
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(Context, "close", lambda self: None)
                 import pipeline

@@ -11,7 +11,7 @@ README = (tools.ROOT / "README.md").read_text()
 
 
 def test_every_yaml_block_is_valid_settings() -> None:
-    blocks = [b for b in re.findall(r"```yaml\n(.*?)```", README, re.DOTALL) if "events:" in b]
+    blocks = [b for b in re.findall(r"```yaml\n(.*?)```", README, re.DOTALL) if "\nsplit:" in b]
     assert len(blocks) >= 2
     for block in blocks:
         build_settings(parse_yaml(block))

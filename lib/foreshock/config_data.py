@@ -34,7 +34,7 @@ class Section(BaseModel):
     @classmethod
     def _no_boolean(cls, value: Any) -> Any:
         if isinstance(value, bool):
-            raise ValueError("true and false are no value here; a number, text or section is wanted")
+            raise ValueError("neither true nor false; a number (an integer for counts), text or a section is wanted")
         return value
 
 

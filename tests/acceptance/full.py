@@ -30,7 +30,7 @@ def spark() -> Any:
 
 
 FULL["schema"] = ("298 transactions, 28 columns, value exact", lambda w: checks.schema(w, spark()))
-FULL["windows"] = ("windows equal sliding_window_view", lambda w: checks.windows(w, spark(), cases=40))
+FULL["windows"] = ("windows equal sliding_window_view", lambda w: checks.windows(w, spark(), cases=20))
 FULL["scaling"] = ("quartiles of 5 M heavy-tailed values, exact", lambda w: checks.scaling_exact(w, spark(), values=5_000_000))
 FULL["dataset"] = ("x <= 1.10 x the float32 matrix; plain petastorm and Spark read it",
                    lambda w: checks.dataset_size(w, spark(), events=600_000))

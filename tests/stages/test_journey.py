@@ -47,8 +47,10 @@ def brute_scores(run_dir: Path, kind: str, length: int) -> dict[str, float]:
     return {event: float(how(values)) for event, values in own.items()}
 
 
-@pytest.mark.parametrize("kind", ["window", "cover", pytest.param("median", marks=pytest.mark.slow), pytest.param("max", marks=pytest.mark.slow),
-                                  pytest.param("last", marks=pytest.mark.slow), pytest.param("mean", marks=pytest.mark.slow)])
+SLOW_KINDS = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("median", "max", "last", "mean")]
+
+
+@pytest.mark.parametrize("kind", ["window", "cover", *SLOW_KINDS])
 def test_scores_equal_brute_force(kind: str, table: pa.Table, tmp_path: Path, run_job: Job) -> None:
     made = source(table, tmp_path / "s", scoring__score=kind)
     assert run_job("pipeline", made, tmp_path / "run") == 0
@@ -65,6 +67,7 @@ def test_scores_equal_brute_force(kind: str, table: pa.Table, tmp_path: Path, ru
     assert counts["rows_read"] == 4000
 
 
+@pytest.mark.slow
 def test_stride_and_short_sequences_say_why(tmp_path: Path, run_job: Job) -> None:
     table = tools.event_rows(3000, 400, 3)
     made = source(table, tmp_path / "s", windows__stride=2, windows__block=64)
@@ -78,6 +81,7 @@ def test_stride_and_short_sequences_say_why(tmp_path: Path, run_job: Job) -> Non
     assert rows[0][1] == sum(summary["counts"]["unjudged"].values())
 
 
+@pytest.mark.slow
 def test_groups_where_and_calibrate_where(table: pa.Table, tmp_path: Path, run_job: Job) -> None:
     made = source(table, tmp_path / "s")
     made["events"] |= {"group": "case when entity = 'e0' then 'zero' when entity = 'e1' then 'one' else 'more' end", "where": "tie < 2",
@@ -105,6 +109,7 @@ def test_groups_where_and_calibrate_where(table: pa.Table, tmp_path: Path, run_j
     assert dict(judged) == {g: t[1] for g, t in thresholds.items() if g != "all"}
 
 
+@pytest.mark.slow
 def test_a_test_table_of_its_own(table: pa.Table, tmp_path: Path, run_job: Job) -> None:
     made = source(table, tmp_path / "s")
     other = tools.write(tools.event_rows(700, 3, 99, days=5), tmp_path / "t")
@@ -118,6 +123,7 @@ def test_a_test_table_of_its_own(table: pa.Table, tmp_path: Path, run_job: Job) 
     assert len(tests) == 700 and sum(r[0] is None for r in tests) == 3 * 4
 
 
+@pytest.mark.slow
 def test_another_run_scores_with_model_from(table: pa.Table, tmp_path: Path, run_job: Job, capsys: pytest.CaptureFixture[str]) -> None:
     made = source(table, tmp_path / "s")
     made["detectors"] = ["isolation_forest"]
@@ -134,6 +140,7 @@ def test_another_run_scores_with_model_from(table: pa.Table, tmp_path: Path, run
     assert "length" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_few_partitions_are_scored_alone(table: pa.Table, tmp_path: Path, run_job: Job) -> None:
     made = source(table, tmp_path / "s")
     run = tmp_path / "run"
@@ -148,7 +155,10 @@ def test_a_few_partitions_are_scored_alone(table: pa.Table, tmp_path: Path, run_
     assert tools.scores(run) == before
 
 
-def test_each_job_alone_gives_what_the_pipeline_gives(table: pa.Table, tmp_path: Path, run_job: Job, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.slow
+def test_each_job_alone_gives_what_the_pipeline_gives(
+    table: pa.Table, tmp_path: Path, run_job: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
     made = source(table, tmp_path / "s")
     assert run_job("pipeline", made, tmp_path / "a") == 0
     assert run_job("train", made, tmp_path / "b") == 2
@@ -159,6 +169,7 @@ def test_each_job_alone_gives_what_the_pipeline_gives(table: pa.Table, tmp_path:
     assert run_job("pipeline", made, tmp_path / "b") == 0
 
 
+@pytest.mark.slow
 def test_a_new_day_is_added_and_a_gone_one_removed(table: pa.Table, tmp_path: Path, run_job: Job) -> None:
     days = np.array([str(t)[:10] for t in table["time"].to_pylist()])
     made = tools.conf(events__partition="date")
@@ -185,6 +196,7 @@ def test_a_new_day_is_added_and_a_gone_one_removed(table: pa.Table, tmp_path: Pa
     assert not any(r[1] == every[-1] for r in tools.scores(tmp_path / "run").values())
 
 
+@pytest.mark.slow
 def test_the_tables_open_whole(table: pa.Table, tmp_path: Path, run_job: Job) -> None:
     made = source(table, tmp_path / "s")
     made["detectors"] = ["isolation_forest"]

@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 
 from foreshock import columns as C
 from foreshock.errors import DataError, ForeshockError, SettingsError
-from foreshock.failures import failed_on_a_row, reason
 from foreshock.events import contract_spark
 from foreshock.events import spark as events_spark
 from foreshock.events.partitions import SourceFiles, list_source
 from foreshock.events.synthetic import SyntheticTable, write_table
+from foreshock.failures import failed_on_a_row, reason
 from foreshock.stages.context import Context
 from foreshock.storage import digest, read_json, remove, write_json
 
