@@ -75,12 +75,13 @@ def _text(error: BaseException) -> str:
     desc = getattr(error, "desc", None)
     if desc:
         parts.append(str(desc))
-    return "\n".join(parts)
+    lines = [line for part in parts for line in part.splitlines()]
+    return "\n".join(line for line in lines if not line.lstrip().startswith("at "))
 
 
 def _cause(text: str) -> str:
     """The most telling line of a failure's text: the innermost cause, one line, no raw rows."""
-    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith("at ")]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     marks = (*DISK, *PERMISSION, *CORRUPT, *ROW, *DEAD)
     telling = [line for line in lines if any(m in line for m in marks)] or lines
-    return telling[-1][:300] if telling else "no message"
+    return telling[-1][:300].rstrip(".") if telling else "no message"

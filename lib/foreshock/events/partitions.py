@@ -12,6 +12,7 @@ from foreshock.errors import DataError, SettingsError
 from foreshock.storage import digest
 
 WHOLE = "*"
+NULL = "__HIVE_DEFAULT_PARTITION__"  # how Spark and Hive file rows whose partition is null or empty
 DAY = r"^\d{4}-\d{2}-\d{2}$"
 MONTH = r"^\d{4}-\d{2}$"
 IDENTIFIER = re.compile(r"^`?([A-Za-z_][A-Za-z0-9_]*)`?$")
@@ -62,7 +63,7 @@ def list_source(path: str, partition: str | None, setting: str = "source.path") 
     units: dict[str, list[str]] = {}
     stamps: dict[str, list[tuple[str, int, int]]] = {}
     for file, value in zip(files, values, strict=True):
-        unit = value[key] if aligned and key else WHOLE
+        unit = (value[key] or NULL) if aligned and key else WHOLE
         stat = file.stat()
         units.setdefault(unit, []).append(str(file))
         stamps.setdefault(unit, []).append((str(file.relative_to(base)), stat.st_size, stat.st_mtime_ns))

@@ -92,12 +92,29 @@ def read_source(
 def _read_parquet(spark: SparkSession, source: SourceFiles, files: list[str]) -> DataFrame:
     """Parquet files as one table; times of nanoseconds, which Spark does not read, as microseconds."""
     spark.conf.set("spark.sql.legacy.parquet.nanosAsLong", "true")
-    frame = spark.read.option("basePath", source.base).option("mergeSchema", "true").parquet(*files)
+    try:
+        frame = spark.read.option("basePath", source.base).option("mergeSchema", "true").parquet(*files)
+    except Exception as error:
+        if "CANNOT_MERGE" in str(error) and (found := _other_type(files)):
+            raise DataError(found) from None
+        raise
     for column in pq.read_schema(files[0]):
         if pa.types.is_timestamp(column.type) and column.type.unit == "ns" and column.name in frame.columns:
             nanos = F.col(quoted(column.name))
             frame = frame.withColumn(column.name, F.timestamp_micros(F.floor((nanos - F.pmod(nanos, F.lit(1000))) / 1000).cast("bigint")))
     return frame
+
+
+def _other_type(files: list[str]) -> str | None:
+    """Which file's column has another type than the same column in files before it, in words."""
+    seen: dict[str, tuple[Any, str]] = {}
+    for file in files:
+        for column in pq.read_schema(file):
+            kind, where = seen.setdefault(column.name, (column.type, file))
+            if column.type != kind:
+                return (f"{file}: the column `{column.name}` is {column.type}, but {kind} in {where}. Files of a source have the same "
+                        "types; rewrite one of them.")
+    return None
 
 
 def _cast(text: Column, kind: T.DataType) -> Column:

@@ -13,7 +13,7 @@ from foreshock import columns as C
 from foreshock.config import Settings
 from foreshock.errors import DataError
 from foreshock.events import contract_spark as contract
-from foreshock.events.partitions import SourceFiles
+from foreshock.events.partitions import NULL, SourceFiles
 from foreshock.events.source_spark import SourceTable, read_source
 
 DUPLICATE = "duplicate_id"
@@ -83,18 +83,18 @@ def extract_rows(
     return rows.filter(~suspect).select(*whole).unionByName(several.select(*whole)).drop("__hash", "__twice")
 
 
-def count_rows(rows: DataFrame, settings: Settings) -> dict[str | None, PartitionCount]:
+def count_rows(rows: DataFrame, settings: Settings) -> dict[str, PartitionCount]:
     """Every row's fate by partition, exact. Raises DataError for labels other than 0 and 1."""
     in_train = (F.col("split") == C.TRAIN) & F.col(C.REASON).isNull()
     micros = F.unix_micros(C.EVENT_TIME)
-    counts: dict[str | None, PartitionCount] = {}
+    counts: dict[str, PartitionCount] = {}
     bad_labels = 0
     nulls = [F.count_if(in_train & F.col(contract.NULL + n)).alias(contract.NULL + n) for n in settings.feature_names]
     grouped = rows.groupBy(C.PARTITION, "split", C.REASON, contract.COLUMN).agg(
         F.count(F.lit(1)).alias("n"), F.count_if(contract.BAD_LABEL).alias("bad"),
         F.min(micros).alias("first"), F.max(micros).alias("last"), *nulls)
     for row in grouped.collect():
-        part = counts.setdefault(row[C.PARTITION], PartitionCount())
+        part = counts.setdefault(row[C.PARTITION] or NULL, PartitionCount())
         if row[C.REASON] == contract.FILTERED:
             part.filtered += row["n"]
         elif row[C.REASON] is not None:
@@ -132,7 +132,6 @@ def write_quarantine(rows: DataFrame, target: Path) -> None:
     """Write the refused rows to `target/partition=…/`, each with its reason, column and the row as JSON."""
     refused = rows.filter(F.col(C.REASON).isNotNull() & (F.col(C.REASON) != contract.FILTERED))
     refused = refused.select(C.PARTITION, C.REASON, contract.COLUMN, C.ENTITY, C.EVENT_TIME, C.EVENT_ID, contract.ROW)
-    refused = refused.withColumn(C.PARTITION, F.coalesce(C.PARTITION, F.lit("unknown")))
     refused.coalesce(4).write.partitionBy(C.PARTITION).parquet(str(target))
 
 

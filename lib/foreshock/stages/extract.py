@@ -126,10 +126,12 @@ def _extract_units(
         raise
     result: Ledger = {}
     for unit in pending:
-        own = {p or "unknown": events_spark.as_ledger(c) for p, c in found.items() if not source.aligned or p == unit}
+        own = {p: events_spark.as_ledger(c) for p, c in found.items() if not source.aligned or p == unit}
         result[unit] = {"fingerprint": source.fingerprints[unit] if partitions is None else "partial", "partitions": own}
         if not sum(c["rows_read"] for c in own.values()):
             context.log.event("extract", "a partition of the source is empty", partition=unit)
+    if lost := sorted(set(found) - {p for unit in result.values() for p in unit["partitions"]}):
+        raise ForeshockError(f"rows of the partitions {', '.join(lost[:5])} belong to no folder of {source.path}.")
     context.log.event("extract", "rows counted", table=name, partitions=len(found), **totals({name: result}))
     total = totals({name: result})
     events, quarantine = FOLDERS[name]
