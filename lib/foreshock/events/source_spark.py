@@ -100,8 +100,8 @@ def _read_parquet(spark: SparkSession, source: SourceFiles, files: list[str]) ->
         raise
     for column in pq.read_schema(files[0]):
         if pa.types.is_timestamp(column.type) and column.type.unit == "ns" and column.name in frame.columns:
-            nanos = F.col(quoted(column.name))
-            frame = frame.withColumn(column.name, F.timestamp_micros(F.floor((nanos - F.pmod(nanos, F.lit(1000))) / 1000).cast("bigint")))
+            nanos = quoted(column.name)
+            frame = frame.withColumn(column.name, F.expr(f"timestamp_micros(({nanos} - pmod({nanos}, 1000)) div 1000)"))
     return frame
 
 
