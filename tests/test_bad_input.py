@@ -400,7 +400,8 @@ CASES: dict[str, Case] = {
     "no conf file": Case(changes={"__conf": "nowhere.yaml"}, code=2, says=("--conf", "nowhere.yaml")),
     "a folder as conf": Case(files(), {"__conf": "data"}, code=2, says=("--conf", "data")),
     "conf that is no YAML": Case(files(conf="run: {"), {"__conf": "data/conf"}, code=2, says=("--conf", "YAML")),
-    "conf with a key twice": Case(files(conf="run: {seed: 1, seed: 2}"), {"__conf": "data/conf"}, code=2, says=("--conf", "'seed'", "twice")),
+    "conf with a key twice": Case(files(conf="run: {seed: 1, seed: 2}"), {"__conf": "data/conf"}, code=2,
+                                  says=("--conf", "'seed'", "twice")),
     "conf of nothing": Case(files(conf=""), {"__conf": "data/conf"}, code=2, says=("--conf", "sections")),
     "missing file": refused({"source.path": "nowhere.parquet"}, "source.path", "nowhere.parquet"),
     "missing folder": refused({"source.path": "nowhere/at/all"}, "source.path", "nowhere/at/all"),
@@ -591,9 +592,11 @@ CASES: dict[str, Case] = {
     "not Parquet, as a command": data_error(files(t__parquet="PAR1 no PAR1"), "t.parquet", command=True),
     "disk full, as a command": Case(small_disk, code=4, says=("No space left",), command=True),
     "ragged rows above the gate, as a command": Case(
-        lambda p: p.take_finished_run() and None, job="pipeline", code=5, says=("4 of 240",), quarantined={"malformed_row": 4}, command=True),
+        lambda p: p.take_finished_run() and None, job="pipeline", code=5, says=("4 of 240",), quarantined={"malformed_row": 4},
+        command=True),
     "training turned NaN, as a command": data_error(
-        parquet(), "NaN", "learning rate 1e+30", "epoch 1", "training.learning_rate", job="pipeline", command=True, leaves=("events", "tables", "dataset", "rest", "scaler", "scaler.json"),
+        parquet(), "NaN", "learning rate 1e+30", "epoch 1", "training.learning_rate", job="pipeline", command=True,
+        leaves=("events", "tables", "dataset", "rest", "scaler", "scaler.json"),
         changes={"model": {"units": [4], "dense": 2}, "training": {"epochs": 1, "learning_rate": 1e30}}),
 }  # fmt: skip
 
