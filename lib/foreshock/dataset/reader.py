@@ -11,16 +11,18 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
 
 from foreshock.dataset.chunks import TrainingBlock, block_windows, mix
 from foreshock.dataset.manifest import Manifest
 from foreshock.errors import DataError
+from foreshock.quiet import held_stderr
 
 warnings.filterwarnings("ignore", category=FutureWarning, module=r"petastorm\..*")  # dozens a read, on pyarrow's old reader
 
-from petastorm import make_reader  # noqa: E402 — after the filter
-from petastorm.predicates import in_lambda  # noqa: E402
+with held_stderr():
+    import tensorflow as tf
+    from petastorm import make_reader  # after the filter
+    from petastorm.predicates import in_lambda
 
 FIELDS = ["block_id", "x", "n_windows", "first_padding", "validation"]
 POOL_WINDOWS = 1 << 16

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
+
+from foreshock.quiet import held_stderr
+
+with held_stderr():
+    import keras
+    import tensorflow as tf
 
 Floats = npt.NDArray[np.float32]
 BATCH = 1024

@@ -8,13 +8,16 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
-import keras
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
 
 from foreshock.errors import DataError
 from foreshock.models.lstm_autoencoder import loss
+from foreshock.quiet import held_stderr
+
+with held_stderr():
+    import keras
+    import tensorflow as tf
 
 CHECK_EVERY = 25
 MOST_VALIDATION = 8192

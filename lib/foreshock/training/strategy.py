@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 
-import keras
-import tensorflow as tf
+from foreshock.quiet import held_stderr
+
+with held_stderr():
+    import keras
+    import tensorflow as tf
 
 
 def prepare_devices(seed: int) -> tf.distribute.Strategy:
