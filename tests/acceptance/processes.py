@@ -51,7 +51,7 @@ def start(job: str, conf: Path, run_dir: Path, *flags: str, env: dict[str, str] 
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    out, err = process.communicate(timeout=900)
+    out, err = process.communicate(timeout=3600)
     return process.returncode, out, err
 
 

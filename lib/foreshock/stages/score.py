@@ -171,8 +171,12 @@ class _Scoring:
 
     def _details(self, files: list[str], found: Distributions, by: Judging) -> dict[str, Any]:
         """What the report shows beside the tables: the highest events with their windows, and a sample over time."""
-        table = ds.dataset(files).to_table(filter=pc.field("split") >= 2)
-        test = table.filter(pc.field("split") == 3)
+        scored = ds.dataset(files)
+        light = ["event_time", "event_id", "s0", "label", "split", "group", "partition"]
+        table = scored.to_table(columns=light, filter=pc.field("split") >= 2)
+        highest = table.filter(pc.field("split") == 3)["s0"]
+        least = pc.min(highest.take(pc.select_k_unstable(highest, k=min(len(highest), 2000), sort_keys=[("s0", "descending")])))
+        test = scored.to_table(filter=(pc.field("split") == 3) & (pc.field("s0") >= least))
         chosen: dict[str, dict[str, Any]] = {}
         for row in test.take(pc.select_k_unstable(test, k=min(len(test), 2000), sort_keys=[("s0", "descending")])).to_pylist():
             chosen.setdefault(row["entity"], row)
