@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from foreshock import columns as C
@@ -21,6 +20,7 @@ from foreshock.scaling.histogram import Histogram
 from foreshock.stages.context import Context
 from foreshock.stages.extract import read_ledger, totals
 from foreshock.storage import digest, read_json, remove, write_json, write_text
+from foreshock.tables.spark import open_scores
 from foreshock.training import bundle as bundles
 
 
@@ -64,17 +64,12 @@ def _rows(folder: Path, without: tuple[str, ...] = ()) -> list[dict[str, Any]]:
     return table.drop([c for c in without if c in table.column_names]).to_pylist()
 
 
-def _scores(context: Context) -> ds.Dataset:
-    hive = ds.partitioning(pa.schema([("split", pa.string()), ("partition", pa.string())]), flavor="hive")
-    return ds.dataset(context.tables / C.SCORES, partitioning=hive)
-
-
 def _summary(context: Context) -> dict[str, Any]:
     total = totals(read_ledger(context))
     judged: Counter[str] = Counter()
     flagged: Counter[str] = Counter()
     unjudged: Counter[str] = Counter()
-    for batch in _scores(context).to_batches(columns=["split", "score", "is_anomaly", "reason"]):
+    for batch in open_scores(context.tables / C.SCORES).to_batches(columns=["split", "score", "is_anomaly", "reason"]):
         table = pa.table(batch)
         for row in table.group_by(["split", "is_anomaly", "reason"]).aggregate([("score", "count"), ([], "count_all")]).to_pylist():
             judged[row["split"]] += row["score_count"]

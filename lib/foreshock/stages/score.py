@@ -6,7 +6,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
@@ -92,7 +91,7 @@ class _Scoring:
         measured = metrics(context.spark, files, self.detectors, lambda d, g, p: threshold_of(by, d, g, p), judged=judged,
                            run_id=context.run_id, seed=context.settings.run.seed)
         tables.write_rows(measured, tables.METRICS, work / "tables" / C.METRICS)
-        write_json(work / "score_details.json", self._details(files, found, by))
+        write_json(work / "score_details.json", self._details(files, by))
         counts |= {"judged": judged, "thresholds": len(rows), "metrics": len(measured)}
         self._publish(fingerprint)
 
@@ -160,7 +159,7 @@ class _Scoring:
         columns = ["split", "partition", "group"]
         found: Counter[tuple[str, str, str]] = Counter()
         if scores.exists():
-            table = ds.dataset(scores, partitioning=_hive(["split", "partition"])).to_table(
+            table = tables.open_scores(scores).to_table(
                 columns=columns, filter=pc.field("score").is_null())
             found.update(_counted(table, columns))
         rest = self.context.run / "rest"
@@ -169,7 +168,7 @@ class _Scoring:
             found.update({(C.TRAIN, p, g): n for (p, g), n in _counted(table, ["partition", "group"]).items()})
         return dict(found)
 
-    def _details(self, files: list[str], found: Distributions, by: Judging) -> dict[str, Any]:
+    def _details(self, files: list[str], by: Judging) -> dict[str, Any]:
         """What the report shows beside the tables: the highest events with their windows, and a sample over time."""
         scored = ds.dataset(files)
         light = ["event_time", "event_id", "s0", "label", "split", "group", "partition"]
@@ -183,23 +182,21 @@ class _Scoring:
             if len(chosen) == TOP_EVENTS:
                 break
         top = []
-        files_by_name = {Path(t.file).name: t.file for t in self._tasks() if t.code > 2}
         for row in chosen.values():
-            path = next((f for f in files_by_name.values() if Path(f).name == row["file"] and f"/{C.TEST}/" in f), None)
-            if path is None:
-                continue
-            window = explain_event(self.bundle, self.detectors[0], path, row["block_id"], row["at"], self.plan.length, self.plan.stride)
+            path = self.context.run / "dataset" / C.TEST / row["file"]
+            window = explain_event(
+                self.bundle, self.detectors[0], str(path), row["block_id"], row["at"], self.plan.length, self.plan.stride)
             limit = threshold_of(by, self.detectors[0], row["group"], row["partition"])
             top.append({k: row[k] for k in ("entity", "event_id", "event_time", "partition", "group")} | window | {
                 "score": row["s0"], "threshold": limit, "label": row["label"] if row["label"] >= 0 else None,
                 "kind": row["kind"] or None, "features": list(self.bundle.features)})
         step = max(1, len(table) // TIMELINE)
         order = pc.sort_indices(table, sort_keys=[("event_time", "ascending"), ("event_id", "ascending")])
-        sample = table.take(order[::step] if step == 1 else order.take(list(range(0, len(table), step))))
+        sample = table.take(order.take(list(range(0, len(table), step))))
         line = [{"event_time": r["event_time"], "score": r["s0"], "label": r["label"] if r["label"] >= 0 else None,
                  "split": C.SPLIT_NAMES[r["split"]], "threshold": (t := threshold_of(by, self.detectors[0], r["group"], r["partition"])),
                  "is_anomaly": None if t is None else r["s0"] > t}
-                for r in sample.select(["event_time", "s0", "label", "split", "group", "partition"]).to_pylist()]
+                for r in sample.to_pylist()]
         return {"top_events": top, "timeline": line}
 
     def _publish(self, fingerprint: str) -> None:
@@ -230,10 +227,6 @@ class _Scoring:
             remove(target)
             (new / name).rename(target)
         context.run.publish("score", "partial", {self.work / "score_details.json": context.run / "score_details.json"})
-
-
-def _hive(names: list[str]) -> Any:
-    return ds.partitioning(pa.schema([(n, pa.string()) for n in names]), flavor="hive")
 
 
 def _counted(table: Any, columns: list[str]) -> dict[tuple[Any, ...], int]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -96,6 +97,12 @@ def _write(frame: DataFrame, target: Path, by: list[str]) -> None:
     hint = ", ".join(f"`{c}`" for c in by)
     balanced = frame.sparkSession.sql(f"SELECT /*+ REBALANCE({hint}) */ * FROM {{frame}}", frame=frame)
     balanced.sortWithinPartitions(*by, C.ENTITY, C.EVENT_TIME, C.EVENT_ID).write.partitionBy(*by).parquet(str(target))
+
+
+def open_scores(folder: Path) -> ds.Dataset:
+    """The `scores` table as an Arrow dataset, split and partition as text."""
+    hive = ds.partitioning(pa.schema([("split", TEXT), (C.PARTITION, TEXT)]), flavor="hive")
+    return ds.dataset(folder, partitioning=hive)
 
 
 def distribution_rows(
