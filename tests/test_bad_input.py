@@ -50,6 +50,7 @@ BASE: dict[str, Any] = {
 FINISHED = {**BASE, "source": {"path": "data", "format": "csv"}}
 PROGRESS = re.compile(r"^\[ *\d+\.\d+s\] ")
 UNSET = object()
+VARIANTS = "JSONL|beyond|by hand|later|a few cells|a row too|duplicate|ragged|nanoseconds|two schemas|test table|as text|gz"  # left out by --fast
 
 
 def good_rows() -> list[Row]:
@@ -419,6 +420,10 @@ CASES: dict[str, Case] = {
     "empty partition": kept(hive(empty=("2024-01-09",)), {}, log=EMPTY_LOG),
     "empty CSV partition": kept(hive(empty=("2024-01-09",), format_="csv"), {}, log=EMPTY_LOG),
     "empty partition, later": kept(later_partition("csv", None), {}, log=("a partition of the source is empty", "2024-01-07")),
+    "wider cells in a later partition": kept(later_partition("csv", "id,who,at,value,gas\n" + f"z1,a,2024-01-07 01:00:00,1.5,{BIG}\n"),
+                                             {}, read=N + 1, log=("new rows change the types of columns", "decimal(38,0)")),
+    "another header in a later partition": data_error(later_partition("csv", "id,who,at,value\nz1,a,2024-01-07 01:00:00,1.5\n"),
+                                                      "day=2024-01-07", "header", "gas", leaves=("tables",)),
     "empty test table": data_error(then(parquet(), lambda p: (p.root / "more").mkdir()), "split.test.path", "more",
                                    changes={"split.test": {"path": "more"}}),
     # Files that are not what they should be
@@ -722,7 +727,7 @@ def run_command(job: str, conf: Path, run: Path, flags: tuple[str, ...]) -> tupl
 
 def parameters() -> Iterator[Any]:
     for name, case in CASES.items():
-        yield pytest.param(case, id=name, marks=[pytest.mark.slow] if case.slow or case.command else [])
+        yield pytest.param(case, id=name, marks=[pytest.mark.slow] if case.slow or case.command or re.search(VARIANTS, name) else [])
 
 
 @pytest.mark.parametrize("case", parameters())

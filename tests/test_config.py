@@ -148,7 +148,7 @@ AVAILABLE_LATER = [
     ("tables.location=s3://bucket/tables", "s3://"), ("tables.sink=iceberg", "iceberg"),
     ("model.name=point_process", "point_process"), ("model.name=ridge_forecast", "ridge_forecast"),
     ("calibration.method=out_of_fold", "out_of_fold"), ("calibration.method=train", "train"),
-    ("training.replicas=2", "replica"), ("training.workers=2", "worker"), ("scoring.smooth=5", "smooth"),
+    ("scoring.smooth=5", "smooth"),
     ("thresholds.rules=[{name: pot, risk: 0.001}]", "pot"), ("thresholds.rules=[{name: conformal, level: 0.99}]", "conformal"),
     ("thresholds.rules=[{name: quantile}, {name: fixed, value: 3}]", "fixed"),
 ]  # fmt: skip

@@ -107,11 +107,21 @@ class Training(Section):
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.1
     replicas: Literal["auto"] | Positive = "auto"
     workers: Positive = 1
+    schedule: Literal["constant", "cosine"] = "constant"
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    clip_norm: Annotated[float | None, Field(gt=0)] = None
+    precision: Literal["float32", "bfloat16", "auto"] = "float32"
+    jit_compile: Literal["auto", "never"] = "auto"
+    checkpoint_steps: Positive = 200
+    attempts: Annotated[int, Field(ge=1, le=4)] = 1
 
     @model_validator(mode="after")
-    def _one(self) -> Training:
-        if self.replicas not in ("auto", 1) or self.workers != 1:
-            raise not_available("training on more than one replica or worker")
+    def _enough(self) -> Training:
+        least = self.workers * (self.replicas if isinstance(self.replicas, int) else 1)
+        if self.batch < least:
+            raise ValueError(f"batch ({self.batch}) must not be smaller than workers x replicas ({least}): each needs a window")
+        if self.windows_per_epoch is not None and self.windows_per_epoch < self.workers:
+            raise ValueError(f"windows_per_epoch ({self.windows_per_epoch}) must not be smaller than workers ({self.workers})")
         return self
 
 

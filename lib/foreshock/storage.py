@@ -18,7 +18,7 @@ from foreshock.errors import DataError, ServiceError, SettingsError
 
 STAGES = ("extract", "prepare", "train", "score", "report")
 OUTPUTS = ("source", "events", "events_test", "quarantine", "quarantine_test", "scaler.json", "scaler", "dataset", "rest",
-           "model", "checkpoints", "tables", "score_details.json", "report.html", "summary.json", "events.log", ".stages",
+           "model", "checkpoints", "tensorboard", "tables", "score_details.json", "report.html", "summary.json", "events.log", ".stages",
            ".staging", "conf.yaml")
 
 

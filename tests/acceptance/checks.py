@@ -205,8 +205,8 @@ def dataset_size(work: Path, spark: Any, *, events: int) -> dict[str, Any]:
     return {"x uncompressed / float32 matrix": ratio, "whole dataset, bytes an event (2 features)": size / events, "blocks": blocks}
 
 
-def scaling_exact(work: Path, spark: Any, *, values: int) -> dict[str, Any]:
-    """Quartiles over 40 partitions equal numpy's inverted_cdf exactly, in any order and partitioning."""
+def scaling_exact(work: Path, spark: Any, *, values: int, partitions: int = 40) -> dict[str, Any]:
+    """Quartiles over the partitions equal numpy's inverted_cdf exactly, in any order and partitioning."""
     import pyarrow as pa
     from foreshock.scaling.histogram import Histogram
     from foreshock.scaling.spark import exact_quartiles, partition_histograms
@@ -215,7 +215,7 @@ def scaling_exact(work: Path, spark: Any, *, values: int) -> dict[str, Any]:
     heavy = (rng.standard_t(1.1, values) * 10.0 ** rng.integers(-3, 6, values)).astype(np.float32)
     wanted = [float(np.quantile(heavy, q, method="inverted_cdf")) for q in (0.25, 0.5, 0.75)]
     time = np.datetime64("2024-01-01", "us").astype(np.int64)
-    for case, (parts, order) in enumerate(((40, None), (40, 3), (7, 4))):
+    for case, (parts, order) in enumerate(((partitions, None), (partitions, 3), (7, 4))):
         x = heavy if order is None else heavy[np.random.default_rng(order).permutation(values)]
         items = []
         for i, piece in enumerate(np.array_split(x, parts)):

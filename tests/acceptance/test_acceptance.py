@@ -13,15 +13,15 @@ needs_shared = pytest.mark.skipif(not tools.SHARED.exists(), reason="the shared 
 
 
 def test_windows_equal_brute_force(tmp_path: Path, spark: Any) -> None:
-    assert checks.windows(tmp_path, spark, cases=2)["windows compared"] > 100
+    assert checks.windows(tmp_path, spark, cases=1)["windows compared"] > 100
 
 
 def test_quartiles_are_exact(tmp_path: Path, spark: Any) -> None:
-    checks.scaling_exact(tmp_path, spark, values=200_000)
+    checks.scaling_exact(tmp_path, spark, values=100_000, partitions=10)
 
 
 def test_dataset_is_small_and_plain(tmp_path: Path, spark: Any) -> None:
-    checks.dataset_size(tmp_path, spark, events=30_000)
+    checks.dataset_size(tmp_path, spark, events=15_000)
 
 
 def test_bundle_reloads_equal(tmp_path: Path, spark: Any) -> None:

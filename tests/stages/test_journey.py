@@ -47,10 +47,10 @@ def brute_scores(run_dir: Path, kind: str, length: int) -> dict[str, float]:
     return {event: float(how(values)) for event, values in own.items()}
 
 
-SLOW_KINDS = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("median", "max", "last", "mean")]
+SLOW_KINDS = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("window", "median", "max", "last", "mean")]
 
 
-@pytest.mark.parametrize("kind", ["window", "cover", *SLOW_KINDS])
+@pytest.mark.parametrize("kind", ["cover", *SLOW_KINDS])
 def test_scores_equal_brute_force(kind: str, table: pa.Table, tmp_path: Path, run_job: Job) -> None:
     made = source(table, tmp_path / "s", scoring__score=kind)
     assert run_job("pipeline", made, tmp_path / "run") == 0

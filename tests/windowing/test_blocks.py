@@ -6,15 +6,14 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from foreshock.columns import BLOCK_CALIBRATION as CALIBRATION
+from foreshock.columns import BLOCK_TEST as TEST
+from foreshock.columns import FIT, VALIDATION
 from foreshock.windowing.blocks import (
-    CALIBRATION,
-    FIT,
     MIXED,
     REASONS,
     SHORT,
     STRIDE,
-    TEST,
-    VALIDATION,
     WARM_UP,
     Cut,
     cut_part,

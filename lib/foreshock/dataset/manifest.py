@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,14 @@ from foreshock.storage import file_sha256, read_json, write_json
 
 NAME = "_manifest.json"
 METADATA = "_common_metadata"
-FIELDS = ("file", "code", "blocks", "windows", "events", "x_bytes", "bytes", "sha256", "partitions")
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """A file of blocks. `code` is the blocks' split (windowing.blocks); `partitions` those in which its windows end."""
+    """A file of blocks. `code` is the blocks' split (windowing.blocks); `partitions` those in which its windows end.
+
+    block_windows: the windows of its blocks, in order, as runs of (windows, blocks).
+    """
 
     file: str
     code: int
@@ -27,6 +30,7 @@ class Chunk:
     bytes: int
     sha256: str
     partitions: tuple[str, ...]
+    block_windows: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,11 @@ class Manifest:
         write_json(folder / NAME, asdict(self))
 
 
+def runs(values: list[int]) -> tuple[tuple[int, int], ...]:
+    """Values as runs of (value, how often), in order."""
+    return tuple((value, len(list(same))) for value, same in itertools.groupby(values))
+
+
 def read_manifest(folder: Path) -> Manifest:
     """The manifest of a dataset whose files match it: names, sizes, and the digest of the metadata that Petastorm unpickles.
 
@@ -59,9 +68,10 @@ def read_manifest(folder: Path) -> Manifest:
         raise DataError(f"{path}: missing, so {folder} is not a dataset of this project. Run jobs/prepare.py --force.")
     raw: dict[str, Any] = read_json(path)
     try:
-        chunks = tuple(Chunk(**{**c, "partitions": tuple(c["partitions"])}) for c in raw["chunks"])
+        chunks = tuple(Chunk(**{**c, "partitions": tuple(c["partitions"]), "block_windows": tuple((w, n) for w, n in c["block_windows"])})
+                       for c in raw["chunks"])
         manifest = Manifest(**{**raw, "features": tuple(raw["features"]), "chunks": chunks})
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path}: not a manifest of this version ({error}). Run jobs/prepare.py --force.") from None
     there = {f.name for f in folder.iterdir() if not f.name.startswith((".", "_"))}
     if extra := sorted(there - {c.file for c in chunks}):

@@ -1,4 +1,4 @@
-"""Reads a dataset of blocks: Petastorm for training, whole chunks for scoring."""
+"""Reads a dataset of blocks: Petastorm into tf.data for training, in the plan's order."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ import contextlib
 import io
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
-from foreshock.dataset.chunks import TrainingBlock, block_windows, mix
+from foreshock.columns import FIT, VALIDATION
+from foreshock.dataset.chunks import Floats, Pool, TrainingBlock, block_windows, deal, wanted_blocks
 from foreshock.dataset.manifest import Manifest
+from foreshock.dataset.plan import Blocks, Plan, Share, blocks_of
 from foreshock.errors import DataError
 from foreshock.quiet import held_stderr
 
@@ -21,61 +25,132 @@ warnings.filterwarnings("ignore", category=FutureWarning, module=r"petastorm\..*
 
 with held_stderr():
     import tensorflow as tf
-    from petastorm import make_reader  # after the filter
-    from petastorm.predicates import in_lambda
+    from petastorm.fs_utils import get_filesystem_and_path_or_paths  # after the filter
+    from petastorm.py_dict_reader_worker import PyDictReaderWorker
+    from petastorm.reader import Reader
+    from petastorm.workers_pool.dummy_pool import DummyPool
 
-FIELDS = ["block_id", "x", "n_windows", "first_padding", "validation"]
-POOL_WINDOWS = 1 << 16
-FIT, VALIDATION = 1, 2  # codes of a training dataset's blocks
+FIELDS = ["block_id", "x", "n_windows", "first_padding"]
 
 
-def read_blocks(folder: Path, manifest: Manifest, *, validation: bool, seed: int | None) -> Iterator[TrainingBlock]:
-    """Blocks of a training dataset, of its validation part or the rest; chunks shuffled by the seed, in order where None.
+class _OrderedReader(Reader):  # type: ignore[misc]
+    """Petastorm's reader over chosen files of a dataset, one row group each, in a given order.
 
-    Raises DataError where the reader ends with fewer blocks than the manifest counts.
+    Its thread pool loses the last results now and then (a race in its `all_workers_done`); the dummy pool reads in the caller's
+    thread, which for training is tf.data's own.
     """
-    # Petastorm's thread pool loses the last results now and then (a race in its `all_workers_done`); the dummy pool reads in
-    # the caller's thread, which for training is tf.data's own.
-    chosen = in_lambda(["validation"], lambda value: bool(value) == validation)
-    reader = make_reader(folder.resolve().as_uri(), schema_fields=FIELDS, predicate=chosen, shuffle_row_groups=seed is not None,
-                         seed=seed, reader_pool_type="dummy", num_epochs=1)
-    seen = 0
+
+    def __init__(self, folder: Path, files: list[str]) -> None:
+        self._order = files
+        filesystem, path = get_filesystem_and_path_or_paths(folder.resolve().as_uri())
+        super().__init__(filesystem, path, schema_fields=FIELDS, worker_class=PyDictReaderWorker, reader_pool=DummyPool(),
+                         shuffle_row_groups=False, num_epochs=1)
+
+    def _filter_row_groups(self, dataset: Any, row_groups: list[Any], *_: Any) -> tuple[list[int], None]:
+        place = {Path(piece.path).name: i for i, piece in enumerate(row_groups)}
+        return [place[file] for file in self._order], None
+
+
+def read_blocks(folder: Path, manifest: Manifest, wanted: Blocks) -> Iterator[TrainingBlock]:
+    """The wanted blocks of a training dataset, in their order: blocks of one chunk follow each other.
+
+    Raises DataError where a file is gone or its blocks are not those of the manifest.
+    """
+    if not len(wanted):
+        return
+    first = np.flatnonzero(np.diff(wanted.chunk, prepend=-1))
+    ends = np.append(first[1:], len(wanted))
+    files = [manifest.chunks[c].file for c in wanted.chunk[first]]
+    at = 0
+    reader: Any = None
     try:
-        for row in reader:
-            seen += 1
-            yield TrainingBlock(int(row.block_id), row.x, int(row.n_windows), int(row.first_padding))
+        reader = _OrderedReader(folder, files)
+        for file, a, b in zip(files, first.tolist(), ends.tolist(), strict=True):
+            low, high = int(wanted.block_id[a:b].min()), int(wanted.block_id[a:b].max())
+            chunk = manifest.chunks[int(wanted.chunk[a])]
+            for _ in range(chunk.blocks):
+                row = next(reader)
+                if low <= row.block_id <= high:
+                    if row.block_id != wanted.block_id[at] or row.n_windows != wanted.windows[at]:
+                        raise DataError(f"{folder / file}: block {row.block_id} with {row.n_windows} windows stands where the manifest "
+                                        f"has block {wanted.block_id[at]} with {wanted.windows[at]}; the dataset was altered. Run "
+                                        "jobs/prepare.py --force.")
+                    at += 1
+                    yield TrainingBlock(int(row.block_id), row.x, int(row.n_windows), int(row.first_padding))
+    except StopIteration:
+        pass
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{folder}: a file of the dataset cannot be read ({' '.join(str(error).split())[:300]}); it was altered or "
+                        "removed. Run jobs/prepare.py --force.") from None
     finally:
-        with contextlib.redirect_stdout(io.StringIO()):  # petastorm prints as it closes
-            reader.stop()
-            reader.join()
-    wanted = manifest.total("blocks", (VALIDATION,) if validation else (FIT,))
-    if seen != wanted:
-        raise DataError(f"{folder}: the reader gave {seen} blocks of {wanted}; the dataset was altered. Run jobs/prepare.py --force.")
+        if reader is not None:
+            with contextlib.redirect_stdout(io.StringIO()):  # petastorm prints as it closes
+                reader.stop()
+                reader.join()
+    if at != len(wanted):
+        raise DataError(f"{folder}: the reader gave {at} blocks of {len(wanted)}; the dataset was altered. Run jobs/prepare.py --force.")
 
 
-@dataclass(frozen=True)
+@dataclass
 class WindowData:
-    """Training windows of a dataset as batches of (x: (B, L, F) float32, weight: (B, L) float32)."""
+    """A worker's training windows as batches of (x: (b, L, F) float32, weight: (b, L) float32), b the batch of a replica.
+
+    `failure` holds what stopped the reading, for tf.data turns every exception into its own.
+    """
 
     folder: Path
     manifest: Manifest
-    batch: int
-    seed: int
-    limit: int | None
+    plan: Plan
+    worker: int = 0
+    replicas: int = 1
+    failure: Exception | None = None
+    seen: list[int] = field(default_factory=list)
 
-    def batches(self, epoch: int) -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
-        """One epoch, shuffled across blocks and within by (seed, epoch); at most `limit` windows; the last batch may be short."""
-        rng = np.random.default_rng([self.seed, epoch])
-        blocks = read_blocks(self.folder, self.manifest, validation=False, seed=int(rng.integers(2**31)))
-        yield from mix(blocks, self.manifest.length, self.manifest.stride, self.batch, POOL_WINDOWS, rng, self.limit)
+    def share(self, epoch: int) -> Share:
+        return self.plan.share(epoch, self.worker)
 
-    def dataset(self, epoch: int) -> tf.data.Dataset:
-        """The epoch as a tf.data pipeline that prefetches."""
-        length, features = self.manifest.length, len(self.manifest.features)
-        signature = (tf.TensorSpec((None, length, features), tf.float32), tf.TensorSpec((None, length), tf.float32))
-        return tf.data.Dataset.from_generator(lambda: self.batches(epoch), output_signature=signature).prefetch(4)
+    def pools(self, share: Share, first: int = 0) -> Iterator[Pool]:
+        """An epoch's pools from a step on; `seen` becomes the ids of all blocks of the epoch up to the one read last."""
+        wanted = wanted_blocks(share, first)
+        self.seen = share.blocks.block_id[: len(share.blocks) - len(wanted)].tolist()
+        try:
+            yield from deal(self._noted(wanted), share, self.manifest.length, self.manifest.stride, len(self.manifest.features), first)
+        except Exception as error:
+            self.failure = error
+            raise
 
-    def held_out(self, most: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    def _noted(self, wanted: Blocks) -> Iterator[TrainingBlock]:
+        for block in read_blocks(self.folder, self.manifest, wanted):
+            self.seen.append(block.block_id)
+            yield block
+
+    def dataset(self, share: Share, first: int = 0) -> tf.data.Dataset:
+        """An epoch from a step on as a tf.data pipeline that prefetches: `replicas` elements a step.
+
+        Where the batch is no multiple of the replicas, empty windows fill it up.
+        """
+        length, features, batch = self.manifest.length, len(self.manifest.features), share.batch
+        steps = tf.range(length, dtype=tf.int64)
+        more = -batch % self.replicas
+
+        def cut(start: tf.Tensor, padding: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            x = tf.gather(rows, start[:, None] + steps)  # (b, L, F)
+            weight = tf.cast(steps >= padding[:, None], tf.float32)  # (b, L)
+            return tf.ensure_shape(x, (None, length, features)), weight
+
+        def batches(rows: tf.Tensor, start: tf.Tensor, padding: tf.Tensor) -> tf.data.Dataset:
+            start = tf.pad(tf.reshape(start, (-1, batch)), [[0, 0], [0, more]])
+            padding = tf.pad(tf.reshape(padding, (-1, batch)), [[0, 0], [0, more]], constant_values=length)
+            size = (batch + more) // self.replicas
+            index = tf.data.Dataset.from_tensor_slices((tf.reshape(start, (-1, size)), tf.reshape(padding, (-1, size))))
+            return index.map(lambda s, p: cut(s, p, rows), num_parallel_calls=2, deterministic=True)
+
+        signature = (tf.TensorSpec((None, features), tf.float32), tf.TensorSpec((None,), tf.int64), tf.TensorSpec((None,), tf.int64))
+        pools = tf.data.Dataset.from_generator(lambda: ((p.rows, p.start, p.padding) for p in self.pools(share, first)),
+                                               output_signature=signature)
+        return pools.prefetch(1).flat_map(batches).prefetch(4 * self.replicas)
+
+    def held_out(self, most: int) -> tuple[Floats, Floats]:
         """Validation windows (N, L, F) and weights (N, L): all, or evenly chosen ones where there are more than `most`."""
         return sample_windows(self.folder, self.manifest, validation=True, most=most)
 
@@ -84,11 +159,10 @@ def sample_windows(
     folder: Path, manifest: Manifest, *, validation: bool, most: int
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Windows (N, L, F) and weights (N, L) evenly chosen over a training dataset: the same for the same dataset."""
-    codes = (VALIDATION,) if validation else (FIT,)
-    total = manifest.total("windows", codes)
-    step = max(1, -(-total // most))
+    wanted = blocks_of(manifest, VALIDATION if validation else FIT)
+    step = max(1, -(-int(wanted.windows.sum()) // most))
     xs, weights, seen = [], [], 0
-    for block in read_blocks(folder, manifest, validation=validation, seed=None):
+    for block in read_blocks(folder, manifest, wanted):
         x, weight = block_windows(block, manifest.length, manifest.stride)
         first = -seen % step
         xs.append(x[first::step])

@@ -28,6 +28,7 @@ class SourceFiles:
     units: dict[str, tuple[str, ...]]
     fingerprints: dict[str, str]
     keys: tuple[str, ...]
+    key: str | None = None  # the folders' column that names units
 
     @property
     def aligned(self) -> bool:
@@ -70,6 +71,7 @@ def list_source(path: str, partition: str | None, setting: str = "source.path") 
     return SourceFiles(
         setting, path, str(base), {u: tuple(f) for u, f in sorted(units.items())},
         {u: digest(s) for u, s in sorted(stamps.items())}, tuple(sorted({k for v in values for k in v})),
+        key if aligned else None,
     )
 
 

@@ -17,7 +17,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from foreshock.errors import DataError, SettingsError
-from foreshock.events.partitions import SourceFiles
+from foreshock.events.partitions import NULL, WHOLE, SourceFiles
 
 MALFORMED = "__malformed"
 BAD = "__bad_"
@@ -25,6 +25,8 @@ INTEGER = r"^\s*[+-]?\d+\s*$"
 NUMBER = r"^\s*[+-]?(\d+\.?\d*([eE][+-]?\d+)?|\.\d+([eE][+-]?\d+)?|[nN]a[nN]|[iI]nf(inity)?)\s*$"
 OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".csv": open, ".txt": open, "": open}
 BOOLEAN = r"^(?i)\s*(true|false)\s*$"
+CELLS = ("cells", "numbers", "integers", "big", "huge", "booleans")  # big: beyond int64; huge: beyond 38 digits
+Census = dict[str, dict[str, list[int]]]
 
 
 @dataclass(frozen=True)
@@ -43,11 +45,13 @@ def quoted(name: str) -> str:
 
 
 def read_source(
-    spark: SparkSession, source: SourceFiles, files: list[str], format_: str, schema: str | None, max_bad: float, work: Path
+    spark: SparkSession, source: SourceFiles, files: list[str], format_: str, schema: str | None, inferred: dict[str, str],
+    work: Path,
 ) -> SourceTable:
     """The table of some of a source's files. Text is parsed once, into a typed copy under `work`.
 
-    Raises DataError for unreadable files, SettingsError for a bad schema.
+    `inferred`: types of `infer_types`, for text without a schema. Raises DataError for unreadable files, SettingsError for a bad
+    schema.
     """
     declared = _parse_schema(spark, schema)
     if format_ == "parquet":
@@ -56,9 +60,7 @@ def read_source(
         return SourceTable(frame.withColumn(MALFORMED, F.lit(False)), tuple(frame.columns), frozenset(), texts)
     text = _read_text(spark, source, files, format_)
     names = [c for c in text.columns if c != MALFORMED]
-    duplicate = {n for n in names if [m.lower() for m in names].count(n.lower()) > 1}
-    if duplicate:
-        raise DataError(f"{source.setting} {source.path}: the column {sorted(duplicate)[0]!r} stands twice in the header.")
+    _no_duplicates(names, source)
     if declared is not None:
         if missing := [f.name for f in declared if f.name not in names]:
             raise DataError(f"source.schema names {missing[0]!r}, which is not in {source.path}; there: {', '.join(names)}.")
@@ -66,11 +68,15 @@ def read_source(
         types |= {k: T.StringType() for k in source.keys if k not in types and k in names}
         names = [n for n in names if n in types]
     else:
-        types = _infer(text, [n for n in names if n not in source.keys], max_bad)
+        # A column that these files lack but others of the source have is blank here.
+        names += [n for n in inferred if n not in names]
+        types = {n: T._parse_datatype_string(inferred[n]) for n in names if n in inferred}
+        types |= {n: text.schema[n].dataType for n in text.columns
+                  if n != MALFORMED and not isinstance(text.schema[n].dataType, T.StringType)}
         types |= {k: T.StringType() for k in source.keys if k in names}
     selected: list[Column] = [F.col(MALFORMED)]
     checked = []
-    blank = [n for n in names if isinstance(types[n], T.NullType)]
+    blank = [n for n in names if isinstance(types[n], T.NullType) or n not in text.columns]
     for name in names:
         raw = F.col(quoted(name))
         kind = types[name]
@@ -87,6 +93,12 @@ def read_source(
     text.select(*selected).write.parquet(str(work))
     typed = spark.read.parquet(str(work)).withColumns({n: F.lit(None) for n in blank})
     return SourceTable(typed, tuple(names), frozenset(checked), texts)
+
+
+def _no_duplicates(names: list[str], source: SourceFiles) -> None:
+    lower = [n.lower() for n in names]
+    if twice := sorted(n for n in names if lower.count(n.lower()) > 1):
+        raise DataError(f"{source.setting} {source.path}: the column {twice[0]!r} stands twice in the header.")
 
 
 def _read_parquet(spark: SparkSession, source: SourceFiles, files: list[str]) -> DataFrame:
@@ -187,29 +199,52 @@ def _header(files: list[str]) -> list[str]:
     return first[1] if first else []
 
 
-def _infer(text: DataFrame, names: list[str], max_bad: float) -> dict[str, T.DataType]:
-    """A text column is numeric when at least 1 − max_bad of its cells that are not blank parse as numbers, void when all are."""
-    plain = [n for n in names if isinstance(text.schema[n].dataType, T.StringType)]
+def take_census(spark: SparkSession, source: SourceFiles, units: list[str], format_: str) -> Census:
+    """What the cells of some units' text columns parse as: unit -> column -> counts in the order of CELLS.
+
+    Columns that are not text (nested values of JSON) count no cell. Raises DataError as `read_source`.
+    """
+    text = _read_text(spark, source, source.files(units), format_)
+    names = [n for n in text.columns if n != MALFORMED and n not in source.keys]
+    _no_duplicates(names, source)
     counts: list[Column] = []
-    for i, name in enumerate(plain):
+    for i, name in enumerate(names):
+        if not isinstance(text.schema[name].dataType, T.StringType):
+            continue
         raw = F.trim(F.col(quoted(name)))
         whole = raw.rlike(INTEGER)
-        counts += [
-            F.count_if(raw.isNotNull() & (raw != "")).alias(f"all{i}"), F.count_if(raw.rlike(NUMBER)).alias(f"num{i}"),
-            F.count_if(whole).alias(f"int{i}"), F.count_if(whole & raw.cast("bigint").isNull()).alias(f"big{i}"),
-            F.count_if(whole & raw.cast("decimal(38,0)").isNull()).alias(f"huge{i}"),
-            F.count_if(raw.rlike(BOOLEAN)).alias(f"bool{i}"),
-        ]
-    found = text.filter(~F.col(MALFORMED)).agg(*counts).first() if counts else None
-    types: dict[str, T.DataType] = {n: text.schema[n].dataType for n in names}
-    for i, name in enumerate(plain):
-        assert found is not None
-        cells, numbers = found[f"all{i}"], found[f"num{i}"]
+        found = (raw.isNotNull() & (raw != ""), raw.rlike(NUMBER), whole, whole & raw.cast("bigint").isNull(),
+                 whole & raw.cast("decimal(38,0)").isNull(), raw.rlike(BOOLEAN))
+        counts += [F.count_if(condition).alias(f"{what}{i}") for what, condition in zip(CELLS, found, strict=True)]
+    unit = F.col(quoted(source.key)) if source.key is not None else F.lit(WHOLE)
+    census: Census = {u: {n: [0] * len(CELLS) for n in names} for u in units}
+    if not counts:
+        return census
+    for row in text.filter(~F.col(MALFORMED)).groupBy(unit.cast("string").alias("__unit")).agg(*counts).collect():
+        of = census[NULL if row["__unit"] is None else row["__unit"]]
+        for i, name in enumerate(names):
+            if f"{CELLS[0]}{i}" in row:
+                of[name] = [row[f"{what}{i}"] for what in CELLS]
+    return census
+
+
+def infer_types(census: Census, max_bad: float) -> dict[str, str]:
+    """Each text column's type as DDL, from its cells in all units together, whatever unit came first.
+
+    A column is numeric when at least 1 − max_bad of its cells that are not blank parse as numbers, void when all are blank.
+    """
+    total: dict[str, list[int]] = {}
+    for columns in census.values():
+        for name, counts in columns.items():
+            total[name] = [a + b for a, b in zip(total.get(name, [0] * len(CELLS)), counts, strict=True)]
+    types: dict[str, str] = {}
+    for name, (cells, numbers, integers, big, huge, booleans) in total.items():
         if not cells:
-            types[name] = T.NullType()
-        elif found[f"bool{i}"] == cells:
-            types[name] = T.BooleanType()
+            types[name] = "void"
+        elif booleans == cells:
+            types[name] = "boolean"
         elif numbers >= (1 - max_bad) * cells:
-            whole_only = found[f"int{i}"] == numbers and not found[f"huge{i}"]
-            types[name] = (T.DecimalType(38, 0) if found[f"big{i}"] else T.LongType()) if whole_only else T.DoubleType()
+            types[name] = ("decimal(38,0)" if big else "bigint") if integers == numbers and not huge else "double"
+        else:
+            types[name] = "string"
     return types

@@ -35,12 +35,22 @@ class PartitionCount:
         return self.filtered + sum(self.quarantined.values()) + sum(self.kept.values())
 
 
-def open_source(spark: SparkSession, source: SourceFiles, units: list[str], settings: Settings, work: Path) -> SourceTable:
+def open_source(
+    spark: SparkSession, source: SourceFiles, units: list[str], settings: Settings, inferred: dict[str, str], work: Path
+) -> SourceTable:
     """The typed table of some units of a source; `work`: a folder that is not there yet, for a typed copy of text."""
-    s = settings.source
-    made_here = s.kind == "synthetic" and source.setting == "source.path"
-    schema, format_ = (None, "parquet") if made_here else (s.schema_, s.format)
-    return read_source(spark, source, source.files(units), format_, schema, settings.quality.max_quarantined, work)
+    made_here = _made_here(source, settings)
+    schema, format_ = (None, "parquet") if made_here else (settings.source.schema_, settings.source.format)
+    return read_source(spark, source, source.files(units), format_, schema, inferred, work)
+
+
+def must_infer(source: SourceFiles, settings: Settings) -> bool:
+    """Whether column types are inferred from text."""
+    return settings.source.format != "parquet" and settings.source.schema_ is None and not _made_here(source, settings)
+
+
+def _made_here(source: SourceFiles, settings: Settings) -> bool:
+    return settings.source.kind == "synthetic" and source.setting == "source.path"
 
 
 def extract_rows(

@@ -46,10 +46,14 @@ def build(spec: dict[str, Any]) -> keras.Model:
 
 
 def loss(network: keras.Model, x: Any, weight: Any, *, training: bool) -> tuple[Any, Any]:
-    """(sum over windows of the mean squared error of a window's weighted steps, windows) of x (B, L, F), weight (B, L)."""
+    """(sum over windows of the mean squared error of a window's weighted steps, windows) of x (B, L, F), weight (B, L).
+
+    A window whose weights are all 0 is none: it fills a batch up.
+    """
     error = tf.reduce_mean(tf.square(network(x, training=training) - x), axis=-1)  # (B, L)
-    per_window = tf.reduce_sum(error * weight, axis=-1) / tf.maximum(tf.reduce_sum(weight, axis=-1), 1.0)  # (B,)
-    return tf.reduce_sum(per_window), tf.cast(tf.shape(x)[0], tf.float32)
+    steps = tf.reduce_sum(weight, axis=-1)  # (B,)
+    per_window = tf.reduce_sum(error * weight, axis=-1) / tf.maximum(steps, 1.0)  # (B,)
+    return tf.reduce_sum(per_window), tf.reduce_sum(tf.cast(steps > 0.0, tf.float32))
 
 
 class LSTMAutoencoder:

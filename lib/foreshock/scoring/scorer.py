@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from foreshock import columns as C
 from foreshock.dataset.schema import decode
 from foreshock.errors import DataError
 from foreshock.models.isolation_forest import IsolationForest
@@ -111,7 +112,7 @@ def _rows(plan: Plan, task: Task, bundle: bundles.Bundle, block: _Block, errors:
     layout, kind = block.layout, plan.kind
     at = layout.held(kind)
     split = decode(block.row["split"])[at]
-    keep = split == 1 if task.code in (1, 2) else split >= 2
+    keep = split == 1 if C.BLOCK_SPLITS[task.code] == C.TRAIN else split >= 2
     if task.partitions is not None:
         keep &= np.isin(block.partition[at], task.partitions)
     partial = layout.partial(at) if kind not in ("window", "last") else np.zeros(len(at), bool)

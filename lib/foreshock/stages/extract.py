@@ -14,6 +14,7 @@ from foreshock.errors import DataError, ForeshockError, SettingsError
 from foreshock.events import contract_spark
 from foreshock.events import spark as events_spark
 from foreshock.events.partitions import SourceFiles, list_source
+from foreshock.events.source_spark import Census, infer_types, take_census
 from foreshock.events.synthetic import SyntheticTable, write_table
 from foreshock.failures import failed_on_a_row, reason
 from foreshock.stages.context import Context
@@ -50,13 +51,14 @@ def extract(context: Context, partitions: list[str] | None = None, *, whole_run:
             if wanted is not None and (missing := sorted(wanted - set(source.units))):
                 raise SettingsError(f"--partitions: {', '.join(missing)} not in the source; there are "
                                     f"{', '.join(list(source.units)[:20])}.")
+            pending, census = _inferred(context, source, units, pending)
             removed = sorted(set(units) - set(source.units))
             for unit in removed:
                 context.log.event("extract", "a partition of the source is gone; its rows are removed", partition=unit)
             stale += [_folder(context, name, p) for u in [*removed, *pending] for p in units.get(u, {}).get("partitions", {})]
             fresh[name] = {u: v for u, v in units.items() if u in source.units and u not in pending}
             if pending:
-                fresh[name] |= _extract_units(context, source, name, pending, fresh[name], work, moves,
+                fresh[name] |= _extract_units(context, source, name, pending, census, fresh[name], work, moves,
                                               None if source.aligned else partitions)
         check_rows(context, fresh)
         if whole_run:
@@ -108,12 +110,32 @@ def _synthesize(context: Context, target: Path) -> None:
     context.log.event("source", "synthetic table written", rows=rows, days=s.days)
 
 
+def _inferred(context: Context, source: SourceFiles, done: Ledger, pending: list[str]) -> tuple[list[str], Census]:
+    """The units to extract and the census of all. Where new text makes a column of another type, every unit is done again."""
+    if not pending or not events_spark.must_infer(source, context.settings):
+        return pending, {}
+    kept: Census = {u: done[u].get("cells", {}) for u in done if u in source.units and u not in pending}
+    census = kept | take_census(context.spark, source, pending, context.settings.source.format)
+    most = context.settings.quality.max_quarantined
+    before, after = infer_types(kept, most), infer_types(census, most)
+    other = sorted(n for n in after if before.get(n) != after[n])
+    if context.settings.source.format == "csv":  # whose files all have the same header; reading them together says whose differs
+        other += sorted(n for n in after if any(n not in columns for columns in census.values()) and n not in other)
+    if kept and other:
+        context.log.event("extract", "new rows change the types of columns; every partition is extracted again",
+                          columns=other[:10], types={n: [before.get(n), after[n]] for n in other[:10]})
+        pending = sorted([*kept, *pending])
+        census = take_census(context.spark, source, pending, context.settings.source.format)
+    return pending, census
+
+
 def _extract_units(
-    context: Context, source: SourceFiles, name: str, pending: list[str], done: Ledger, work: Path, moves: dict[Path, Path],
-    partitions: list[str] | None,
+    context: Context, source: SourceFiles, name: str, pending: list[str], census: Census, done: Ledger, work: Path,
+    moves: dict[Path, Path], partitions: list[str] | None,
 ) -> Ledger:
     spark, settings = context.spark, context.settings
-    table = events_spark.open_source(spark, source, pending, settings, work / f"typed-{name}")
+    types = infer_types(census, settings.quality.max_quarantined)
+    table = events_spark.open_source(spark, source, pending, settings, types, work / f"typed-{name}")
     known = [f for unit in done.values() for p in unit["partitions"] if (f := _folder(context, name, p)).exists()]
     try:
         rows = events_spark.extract_rows(spark, table, settings, is_test_table=name == TEST_TABLE,
@@ -128,6 +150,8 @@ def _extract_units(
     for unit in pending:
         own = {p: events_spark.as_ledger(c) for p, c in found.items() if not source.aligned or p == unit}
         result[unit] = {"fingerprint": source.fingerprints[unit] if partitions is None else "partial", "partitions": own}
+        if unit in census:
+            result[unit]["cells"] = census[unit]
         if not sum(c["rows_read"] for c in own.values()):
             context.log.event("extract", "a partition of the source is empty", partition=unit)
     if lost := sorted(set(found) - {p for unit in result.values() for p in unit["partitions"]}):

@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from foreshock import columns as C
-from foreshock.dataset.manifest import METADATA, Chunk, Manifest
+from foreshock.dataset.manifest import METADATA, Chunk, Manifest, runs
 from foreshock.dataset.manifest import NAME as MANIFEST
 from foreshock.dataset.writer import join_pieces, write_metadata
 from foreshock.errors import DataError, SettingsError
@@ -35,7 +35,7 @@ from foreshock.stages.extract import (
 )
 from foreshock.storage import digest, file_sha256, read_json, remove, write_json
 from foreshock.windowing import spark as windowing
-from foreshock.windowing.blocks import FIT, VALIDATION, Cut
+from foreshock.windowing.blocks import Cut
 
 ROWS_PER_PART = 400_000
 
@@ -186,7 +186,7 @@ def validation_time(context: Context, ledger: Ledger) -> int:
 
 def _join(context: Context, pieces: list[dict[str, Any]], scaler: Scaler, work: Path) -> dict[str, Manifest]:
     s = context.settings
-    names = {FIT: "fit", VALIDATION: "validation"}
+    names = {C.FIT: "fit", C.VALIDATION: "validation"}
     chunks: dict[tuple[str, int, int], list[dict[str, Any]]] = {}
     for piece in sorted(pieces, key=lambda p: (p["code"], p["chunk"], p["part"])):
         chunks.setdefault((windowing.DATASETS[piece["code"]], piece["code"], piece["chunk"]), []).append(piece)
@@ -215,7 +215,9 @@ def _join(context: Context, pieces: list[dict[str, Any]], scaler: Scaler, work: 
             row, parts = done[str(targets[key])], chunks[key]
             sums = {w: sum(p[w] for p in parts) for w in ("blocks", "windows", "events", "x_bytes")}
             partitions = tuple(sorted({name for p in parts for name in p["partitions"]}))
-            own.append(Chunk(row["file"], key[1], **sums, bytes=row["bytes"], sha256=row["sha256"], partitions=partitions))
+            windows = runs([n for p in parts for n in p["block_windows"]])
+            own.append(Chunk(row["file"], key[1], **sums, bytes=row["bytes"], sha256=row["sha256"], partitions=partitions,
+                             block_windows=windows))
         write_metadata(folder, len(scaler.kept), [c.file for c in own])
         manifest = Manifest(split, scaler.kept, s.windows.length, s.windows.stride, scaler_sha, file_sha256(folder / METADATA),
                             tuple(own))

@@ -5,19 +5,19 @@ from __future__ import annotations
 import shutil
 from typing import Any
 
+from foreshock import columns as C
 from foreshock.dataset.manifest import Manifest, read_manifest
-from foreshock.dataset.reader import WindowData, sample_windows
+from foreshock.dataset.reader import sample_windows
 from foreshock.errors import SettingsError
 from foreshock.models import registry
-from foreshock.models.lstm_autoencoder import LSTMAutoencoder, build
+from foreshock.models.lstm_autoencoder import LSTMAutoencoder
 from foreshock.stages.context import Context
 from foreshock.stages.prepare import other_run
 from foreshock.storage import digest, file_sha256, remove
 from foreshock.tables.runs import versions
 from foreshock.training import bundle as bundles
-from foreshock.training.loop import Epoch
-from foreshock.training.loop import train as train_network
-from foreshock.training.strategy import prepare_devices
+from foreshock.training.fit import Fit, fit, network_of
+from foreshock.training.loop import Options
 
 SAMPLE_WINDOWS = 50_000
 
@@ -43,6 +43,8 @@ def train(context: Context) -> None:
             counts["from"] = str(other)
         else:
             target.mkdir()
+            if context.force:
+                remove(context.run / "checkpoints")
             counts |= _train(context, target)
         files = [context.run / "model" / f.name for f in target.iterdir()]
         context.run.publish("train", fingerprint, {target: context.run / "model"}, sealed=files)
@@ -71,18 +73,20 @@ def _train(context: Context, target: Any) -> dict[str, Any]:
 
 
 def _network(context: Context, manifest: Manifest) -> tuple[LSTMAutoencoder, dict[str, Any]]:
-    s = context.settings
-    strategy = prepare_devices(s.run.seed)
-    spec = {"length": manifest.length, "features": len(manifest.features), "units": list(s.model.units), "dense": s.model.dense,
-            "activation": s.model.activation, "output": s.model.output, "dropout": s.model.dropout, "l1": s.model.l1, "l2": s.model.l2}
-    with strategy.scope():
-        network = build(spec)
-    data = WindowData(context.run / "dataset" / "train", manifest, s.training.batch, s.run.seed, s.training.windows_per_epoch)
+    s, t = context.settings, context.settings.training
+    if t.batch > manifest.total("windows", (C.FIT,)):
+        raise SettingsError(f"training.batch is {t.batch}, larger than the training dataset ({manifest.total('windows', (C.FIT,))} "
+                            "windows to fit on). Lower it, or widen split.train.")
+    network = {"length": manifest.length, "features": len(manifest.features), "units": list(s.model.units), "dense": s.model.dense,
+               "activation": s.model.activation, "output": s.model.output, "dropout": s.model.dropout, "l1": s.model.l1, "l2": s.model.l2}
+    options = Options(t.epochs, t.batch, t.learning_rate, t.patience, t.schedule, t.warmup_steps, t.clip_norm, t.jit_compile == "auto",
+                      t.checkpoint_steps)
+    spec = Fit(str(context.run / "dataset" / "train"), str(context.run / "checkpoints"), str(context.run / "tensorboard"), network,
+               options, s.run.seed, t.replicas, t.workers, t.windows_per_epoch, t.precision)
 
-    def progress(epoch: Epoch) -> None:
-        context.log.event("train", f"epoch {epoch.epoch}/{s.training.epochs}", loss=epoch.loss, validation_loss=epoch.validation_loss,
-                          windows_per_second=epoch.windows / max(epoch.seconds, 1e-9))
+    def say(message: str, **fields: Any) -> None:
+        context.log.event("train", message, **fields)
 
-    history = train_network(network, data, strategy, epochs=s.training.epochs, batch=s.training.batch,
-                            learning_rate=s.training.learning_rate, patience=s.training.patience, progress=progress)
-    return LSTMAutoencoder(network, spec), history.to_mapping()
+    fitted = fit(spec, say)
+    info = fitted.history.to_mapping() | {"workers": t.workers, "replicas": fitted.replicas, "weights_sha256": fitted.weights_sha256}
+    return network_of(spec, fitted.weights), info

@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-FIT, VALIDATION, CALIBRATION, TEST = 1, 2, 3, 4  # codes of a block's split; 1 and 2 are both `train`
+from foreshock.columns import BLOCK_CALIBRATION, BLOCK_TEST, FIT, VALIDATION
+
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
@@ -197,7 +198,7 @@ def _pad(a: int, b: int, ends_in: npt.NDArray[np.int8], bad: Ints, fit: Bools, c
         pieces.append((a, 1, split, cut.length - (b - a)))
 
 
-CODES = np.array([0, FIT, CALIBRATION, TEST])  # from columns.SPLIT_CODES to a block's split
+CODES = np.array([0, FIT, BLOCK_CALIBRATION, BLOCK_TEST])  # from columns.SPLIT_CODES to a block's split
 
 
 def _as_blocks(pieces: list[tuple[int, int, int, int]]) -> Blocks:

@@ -24,10 +24,8 @@ from foreshock.dataset.writer import CHUNK_EVENTS, write_file
 from foreshock.scaling.robust import Scaler
 from foreshock.session import map_items
 from foreshock.windowing.blocks import (
-    FIT,
     REASONS,
     SHORT,
-    VALIDATION,
     Blocks,
     Cut,
     PartPlan,
@@ -40,7 +38,7 @@ from foreshock.windowing.blocks import (
 )
 
 TABLE = "table"
-DATASETS = {FIT: "train", VALIDATION: "train", 3: "calibration", 4: "test"}
+DATASETS = C.BLOCK_SPLITS
 SHAPE = (TABLE, C.ENTITY, C.EVENT_TIME, "split", C.TRAIN_OK)
 CARRIED = (C.EVENT_ID, C.PARTITION, C.GROUP, C.LABEL, C.KIND, C.CALIBRATE_OK)
 REST = pa.schema([("split", pa.int8()), (C.PARTITION, pa.string()), (C.GROUP, pa.string()), (C.ENTITY, pa.string()),
@@ -159,7 +157,7 @@ def write_pieces(
     for part in range(len(order.files)):
         offsets[part] = dict(running)
         running = {c: (running[c][0] + counts[part][c][0], running[c][1] + counts[part][c][1]) for c in DATASETS}
-    first_validation = running[FIT][0]
+    first_validation = running[C.FIT][0]
     features = tuple(f.name for f in scaler.features)
 
     def one(part: int) -> Iterator[pa.RecordBatch]:
@@ -172,7 +170,7 @@ def write_pieces(
         for code in DATASETS:
             mine = np.flatnonzero(blocks.split == code)
             at = offsets[part][code][1] + np.concatenate([[0], np.cumsum(size[mine])[:-1]]) if len(mine) else np.zeros(0)
-            ids = offsets[part][code][0] + np.arange(len(mine)) + (first_validation if code == VALIDATION else 0)
+            ids = offsets[part][code][0] + np.arange(len(mine)) + (first_validation if code == C.VALIDATION else 0)
             chunk = at.astype(np.int64) // CHUNK_EVENTS
             for number in np.unique(chunk).tolist():
                 chosen = chunk == number
@@ -188,9 +186,9 @@ def write_pieces(
 
 PIECES = pa.schema([("code", pa.int32()), ("chunk", pa.int32()), ("part", pa.int32()), ("path", pa.string()),
                     ("blocks", pa.int64()), ("windows", pa.int64()), ("events", pa.int64()), ("x_bytes", pa.int64()),
-                    ("partitions", pa.list_(pa.string()))])
+                    ("partitions", pa.list_(pa.string())), ("block_windows", pa.list_(pa.int32()))])
 PIECE_SCHEMA = ("code int, chunk int, part int, path string, blocks bigint, windows bigint, events bigint, x_bytes bigint, "
-                "partitions array<string>")
+                "partitions array<string>, block_windows array<int>")
 
 
 class _Columns:
@@ -229,7 +227,7 @@ def _write_piece(c: _Columns, blocks: Blocks, chosen: np.ndarray, ids: np.ndarra
         values: dict[str, Any] = {
             "block_id": number, "entity": c.entity[a].as_py(), "group": str(c.group[0][c.group[1][end[0]]]),
             "partition": str(c.partition[0][c.partition[1][end[0]]]), "n_windows": windows, "first_padding": padding,
-            "validation": int(code == VALIDATION), "x": encode(x), "event_time": encode(_padded(c.time[own], padding)),
+            "validation": int(code == C.VALIDATION), "x": encode(x), "event_time": encode(_padded(c.time[own], padding)),
             "event_id": encode(_padded(c.ids(a, n), padding)), "label": encode(_padded(c.label[own], padding, C.UNKNOWN_LABEL)),
             "split": encode(_padded(c.split[own], padding)), "calibrate": encode(_padded(c.calibrate[own], padding)),
             **{name: encode(_padded(words[codes[own]], padding)) for name, (words, codes) in texts.items()},
@@ -240,7 +238,7 @@ def _write_piece(c: _Columns, blocks: Blocks, chosen: np.ndarray, ids: np.ndarra
     write_file(path, pa.table(rows, schema=ARROW))
     partitions = sorted({str(c.partition[0][i]) for i in np.unique(np.concatenate(ends))})
     return {"path": str(path), "blocks": len(chosen), "windows": int(blocks.windows[chosen].sum()), "events": events,
-            "x_bytes": x_bytes, "partitions": partitions}
+            "x_bytes": x_bytes, "partitions": partitions, "block_windows": blocks.windows[chosen].tolist()}
 
 
 def _padded(values: np.ndarray, padding: int, fill: Any = None) -> np.ndarray:
