@@ -50,7 +50,9 @@ BASE: dict[str, Any] = {
 FINISHED = {**BASE, "source": {"path": "data", "format": "csv"}}
 PROGRESS = re.compile(r"^\[ *\d+\.\d+s\] ")
 UNSET = object()
-VARIANTS = "JSONL|beyond|by hand|later|a few cells|a row too|duplicate|ragged|nanoseconds|two schemas|test table|as text|gz"  # left out by --fast
+VARIANTS = (
+    "JSONL|beyond|by hand|later|a few cells|a row too|"
+    "duplicate|ragged|nanoseconds|two schemas|test table|as text|gz")  # left out by --fast
 
 
 def good_rows() -> list[Row]:
