@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import platform
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -18,7 +19,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from acceptance import checks, processes, tools
+from acceptance import checks, processes, tools, training
 
 FULL: dict[str, tuple[str, Callable[[Path], dict[str, Any]]]] = {}
 
@@ -43,6 +44,12 @@ FULL["order_only"] = ("order-only ROC AUC: network >= 0.85, isolation forest <= 
 FULL["kill"] = ("kill -9 in each stage, then the same command", lambda w: processes.kill_all(w, moments=(0.0, 0.7, 3.0)))
 FULL["cluster"] = ("spark-submit on a standalone cluster gives the same tables", processes.cluster)
 FULL["memory"] = ("20 M events under 2 GiB a process", lambda w: processes.memory(w, events=20_000_000, windows_per_epoch=200_000))
+FULL["replicas"] = ("one replica and two: losses of 30 steps equal to 1e-4", training.replicas)
+FULL["workers"] = ("two and three workers on a standalone cluster: equal weights, every block once", training.workers)
+FULL["resume"] = ("ten kill -9 of a training: losses by step and weights as undisturbed", training.kills)
+FULL["worker_killed"] = ("kill -9 of one of two workers: exit 4 naming it, then resumed", training.worker_killed)
+FULL["worker_stalled"] = ("one of two workers stopped (SIGSTOP): exit 4 naming it, then resumed",
+                          lambda w: training.worker_killed(w, how=signal.SIGSTOP))
 
 
 def one(name: str, out: str) -> None:

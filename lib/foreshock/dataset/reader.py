@@ -48,6 +48,8 @@ class _OrderedReader(Reader):  # type: ignore[misc]
 
     def _filter_row_groups(self, dataset: Any, row_groups: list[Any], *_: Any) -> tuple[list[int], None]:
         place = {Path(piece.path).name: i for i, piece in enumerate(row_groups)}
+        if missing := [file for file in self._order if file not in place]:
+            raise FileNotFoundError(f"{missing[0]} is not there")
         return [place[file] for file in self._order], None
 
 

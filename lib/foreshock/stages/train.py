@@ -18,8 +18,9 @@ from foreshock.storage import digest, file_sha256, remove
 from foreshock.tables.runs import versions
 from foreshock.training import bundle as bundles
 from foreshock.training.fit import Fit, finished, fit, network_of
-from foreshock.training.launcher import launch
+from foreshock.training.launcher import check_slots, launch
 from foreshock.training.loop import Options
+from foreshock.training.strategy import check_replicas
 
 SAMPLE_WINDOWS = 50_000
 
@@ -37,6 +38,7 @@ def train(context: Context) -> None:
     if not context.force and context.run.is_done("train", fingerprint):
         context.log.event("train", "nothing to do")
         return
+    check_devices(context)
     with context.attempt("train") as counts:
         work = context.run.staging("train")
         target = work / "model"
@@ -51,6 +53,17 @@ def train(context: Context) -> None:
         files = [context.run / "model" / f.name for f in target.iterdir()]
         context.run.publish("train", fingerprint, {target: context.run / "model"}, sealed=files)
         remove(work)
+
+
+def check_devices(context: Context) -> None:
+    """Raise SettingsError where the machine or the cluster has fewer devices or slots than `training` asks for."""
+    s = context.settings
+    if s.model.from_ is not None or "lstm_autoencoder" not in s.all_detectors:
+        return
+    if s.training.workers > 1:
+        check_slots(context.spark, s.training.workers)
+    elif s.training.replicas not in ("auto", 1):
+        check_replicas(s.training.replicas)
 
 
 def _train(context: Context, target: Any) -> dict[str, Any]:

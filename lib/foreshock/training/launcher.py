@@ -37,11 +37,10 @@ def launch(spark: SparkSession, given: dict[str, Any], attempts: int, say: Calla
 
     given: a training.fit.Fit as a mapping, for this file loads no TensorFlow.
 
-    Raises SettingsError where Spark cannot run so many tasks at once, ServiceError naming a worker that died or stalled, and what
+    Raises ServiceError naming a worker that died or stalled, and what
     a worker raised.
     """
     workers, folder = int(given["workers"]), Path(given["checkpoints"])
-    _check_slots(spark, workers)
     folder.mkdir(parents=True, exist_ok=True)
     for name in (PROGRESS, ATTEMPTS, FAILURE):
         (folder / name).unlink(missing_ok=True)
@@ -70,8 +69,8 @@ def launch(spark: SparkSession, given: dict[str, Any], attempts: int, say: Calla
     return results
 
 
-def _check_slots(spark: SparkSession, workers: int) -> None:
-    """A barrier stage needs all its tasks at once; Spark itself would wait for ten minutes before it says so."""
+def check_slots(spark: SparkSession, workers: int) -> None:
+    """Raise SettingsError where Spark cannot run so many tasks at once: it would wait for ten minutes before it says so itself."""
     if spark.conf.get("spark.dynamicAllocation.enabled", "false") == "true":
         raise errors.SettingsError("training.workers: Spark's barrier stages do not work with dynamic allocation. Submit with "
                                    "--conf spark.dynamicAllocation.enabled=false and a fixed number of executors.")

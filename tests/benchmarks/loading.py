@@ -1,0 +1,225 @@
+"""Figures of reading and writing windows: against row-per-window Petastorm, the seed question's generator, and memory."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from acceptance import tools
+from foreshock.config_file import build_settings
+from foreshock.dataset.manifest import read_manifest
+from foreshock.dataset.plan import make_plan
+from foreshock.dataset.reader import WindowData
+from foreshock.stages.context import Context
+from foreshock.stages.extract import extract
+from foreshock.stages.prepare import prepare
+
+from benchmarks.measure import Figure, alternate, timed
+
+L, F, BATCH = 50, 8, 256
+FEATURES = [f"f{i}" for i in range(F)]
+
+
+def events_table(rows: int, entities: int, seed: int = 0) -> pa.Table:
+    """Events of some entities over 20 days, autocorrelated features."""
+    rng = np.random.default_rng(seed)
+    start = np.datetime64("2024-01-01T00:00:00", "us").astype(np.int64)
+    time = start + np.sort(rng.integers(0, 20 * 86_400_000_000, rows))
+    columns: dict[str, Any] = {
+        "entity": pa.array(rng.integers(0, entities, rows)).cast(pa.string()), "time": pa.array(time, pa.timestamp("us", tz="UTC")),
+        "id": pa.array(np.arange(rows)).cast(pa.string()),
+    }
+    for i, name in enumerate(FEATURES):
+        columns[name] = np.convolve(rng.standard_t(3, rows + 4), np.ones(5) / (1 + i), "valid").astype(np.float64)
+    return pa.table(columns)
+
+
+def conf(source: Path, **changes: Any) -> dict[str, Any]:
+    made = tools.conf(windows__length=L, windows__block=1024, **changes)
+    made["events"] = {"entity": "entity", "time": "time", "id": "id", "features": {f: f for f in FEATURES}}
+    made["source"] = {"kind": "files", "path": str(source), "format": "parquet"}
+    made["split"] = {"train": ["2024-01-01", "2024-01-19"], "calibration": ["2024-01-19", "2024-01-20"],
+                     "test": ["2024-01-20", "2024-01-21"]}
+    return made
+
+
+def prepared(work: Path, spark: Any, rows: int, entities: int = 20) -> Path:
+    """A run directory with a prepared dataset of events."""
+    source = work / f"source-{rows}"
+    source.mkdir(parents=True)
+    step = max(1, rows // 8)
+    table = events_table(rows, entities)
+    for i in range(0, rows, step):
+        pq.write_table(table.slice(i, step), source / f"part-{i:09d}.parquet")
+    context = Context(build_settings(conf(source)), str(work / f"run-{rows}"), quiet=True, spark=spark)
+    with context.open():
+        extract(context, whole_run=True)
+        prepare(context)
+    return work / f"run-{rows}"
+
+
+def window_data(run_dir: Path, batch: int = BATCH) -> WindowData:
+    folder = run_dir / "dataset" / "train"
+    manifest = read_manifest(folder)
+    return WindowData(folder, manifest, make_plan(manifest, seed=1, batch=batch, workers=1, limit=None))
+
+
+def loader(run_dir: Path) -> Any:
+    """Windows a second of one epoch of shuffled batches."""
+    epoch = iter(range(1, 10_000))
+
+    def speed() -> float:
+        data = window_data(run_dir)
+        share = data.share(next(epoch))
+        count = 0
+
+        def consume() -> None:
+            nonlocal count
+            for x, _ in data.dataset(share):
+                count += x.shape[0]
+
+        seconds = timed(consume)
+        assert count == share.steps * BATCH and share.used == data.plan.windows
+        return share.used / seconds
+
+    return speed
+
+
+def window_rows(run_dir: Path, most: int) -> np.ndarray:
+    """Windows (n, L, F) of the dataset, in order."""
+    from foreshock.dataset.reader import sample_windows
+
+    folder = run_dir / "dataset" / "train"
+    return sample_windows(folder, read_manifest(folder), validation=False, most=10**9)[0][:most]
+
+
+def write_rows(spark: Any, windows: np.ndarray, target: Path) -> None:
+    """One row a window by Petastorm's own materialize_dataset."""
+    from petastorm.codecs import NdarrayCodec, ScalarCodec
+    from petastorm.etl.dataset_metadata import materialize_dataset
+    from petastorm.unischema import Unischema, UnischemaField, dict_to_spark_row
+    from pyspark.sql import types as T
+
+    schema = Unischema("Row", [UnischemaField("id", np.int64, (), ScalarCodec(T.LongType()), False),
+                               UnischemaField("x", np.float32, (L, F), NdarrayCodec(), False)])
+    parts = np.array_split(np.arange(len(windows)), 8)
+    pieces = [(int(p[0]), windows[p[0] : p[-1] + 1]) for p in parts]
+
+    def rows(piece: tuple[int, np.ndarray]) -> Iterator[Any]:
+        for i, x in enumerate(piece[1]):
+            yield dict_to_spark_row(schema, {"id": piece[0] + i, "x": np.ascontiguousarray(x)})
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with materialize_dataset(spark, target.as_uri(), schema, 32):
+            frame = spark.createDataFrame(spark.sparkContext.parallelize(pieces, 8).flatMap(rows), schema.as_spark_schema())
+            frame.write.mode("overwrite").parquet(target.as_uri())
+
+
+def row_loader(folder: Path, count: int) -> Any:
+    """Windows a second of row-per-window Petastorm into tf.data, shuffled."""
+
+    def speed() -> float:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import contextlib
+            import io
+
+            from petastorm import make_reader
+            from petastorm.tf_utils import make_petastorm_dataset
+
+            def consume() -> None:
+                with make_reader(folder.as_uri(), schema_fields=["x"], num_epochs=1, workers_count=2) as reader:
+                    for _ in make_petastorm_dataset(reader).map(lambda row: row.x).shuffle(1000).batch(BATCH):
+                        pass
+
+            with contextlib.redirect_stdout(io.StringIO()):
+                return count / timed(consume)
+
+    return speed
+
+
+def question_loader(partition: np.ndarray, batches: int) -> Any:
+    """The seed question's way: for every batch all sequences of the partition are cut again, then a few are kept."""
+
+    def generator() -> Iterator[np.ndarray]:
+        at = 0
+        while True:
+            sequences = np.array([partition[i : i + L] for i in range(len(partition) - L + 1)])
+            yield sequences[at : at + 32]
+            at = (at + 32) % len(sequences)
+
+    def speed() -> float:
+        source = generator()
+
+        def consume() -> None:
+            for _ in range(batches):
+                next(source)
+
+        return batches * 32 / timed(consume)
+
+    return speed
+
+
+def memory_loader(rows: np.ndarray) -> Any:
+    """keras.utils.timeseries_dataset_from_array over the same rows in memory, shuffled."""
+    import keras
+
+    def speed() -> float:
+        data = keras.utils.timeseries_dataset_from_array(rows, None, L, batch_size=BATCH, shuffle=True, seed=1)
+        count = 0
+
+        def consume() -> None:
+            nonlocal count
+            for x in data:
+                count += x.shape[0]
+
+        seconds = timed(consume)
+        return count / seconds
+
+    return speed
+
+
+def figures(work: Path, spark: Any, names: set[str], *, quick: bool) -> Iterator[Figure]:
+    rows, few, times = (10_000, 300, 1) if quick else (400_000, 6_000, 5)
+    wanted = {"loader_vs_rows", "loader_vs_question", "loader_vs_memory", "write_vs_rows"} & names
+    if not wanted:
+        return
+    run_dir = prepared(work, spark, rows)
+    ours = loader(run_dir)
+    size = f"{window_data(run_dir).plan.windows} windows, L {L}, F {F}, batch {BATCH}"
+    windows = window_rows(run_dir, few)
+    if "loader_vs_rows" in names:
+        write_rows(spark, windows, work / "rows")
+        yield alternate("loader_vs_rows", ours, row_loader(work / "rows", len(windows)), unit="windows/s", wanted=50, repetitions=times,
+                        peer_name="one row a window: petastorm make_reader, make_petastorm_dataset, shuffle, batch",
+                        sizes=f"{size}; peer {len(windows)} windows")
+    if "loader_vs_question" in names:
+        partition = np.random.default_rng(0).normal(size=(5_000 if quick else 50_000, F)).astype(np.float32)
+        yield alternate("loader_vs_question", ours, question_loader(partition, 3), unit="windows/s", wanted=1000, repetitions=times,
+                        peer_name="the seed question's generator: all sequences of the partition cut again for each batch of 32",
+                        sizes=f"{size}; peer's partition {len(partition)} rows")
+    if "loader_vs_memory" in names:
+        flat = np.random.default_rng(0).normal(size=(window_data(run_dir).plan.windows + L - 1, F)).astype(np.float32)
+        yield alternate("loader_vs_memory", ours, memory_loader(flat), unit="windows/s", wanted=1, repetitions=times,
+                        peer_name="keras.utils.timeseries_dataset_from_array in memory, shuffle=True", sizes=size)
+    if "write_vs_rows" in names:
+        number = iter(range(10_000))
+        total = sum(read_manifest(run_dir / "dataset" / s).total("windows") for s in ("train", "calibration", "test"))
+
+        def write() -> float:
+            context = Context(build_settings(conf(work / f"source-{rows}")), str(run_dir), quiet=True, spark=spark, force=True)
+            with context.open():
+                return total / timed(lambda: prepare(context))
+
+        def by_rows() -> float:
+            return len(windows) / timed(lambda: write_rows(spark, windows, work / f"written-{next(number)}"))
+
+        yield alternate("write_vs_rows", write, by_rows, unit="windows/s", wanted=40, repetitions=times,
+                        peer_name="one row a window: petastorm materialize_dataset (from windows in memory)",
+                        sizes=f"{total} windows (ours: the whole prepare stage, scaling and sorting included); peer {len(windows)}")

@@ -1,0 +1,119 @@
+"""Figures of training and scoring with the network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pyarrow as pa
+from foreshock.dataset.manifest import read_manifest
+from foreshock.models.lstm_autoencoder import LSTMAutoencoder, build
+from foreshock.scoring.scorer import Plan, Task
+from foreshock.scoring.spark import score_files
+from foreshock.session import map_items
+from foreshock.storage import file_sha256
+from foreshock.training import bundle as bundles
+from foreshock.training.steps import Stepper
+from foreshock.training.strategy import prepare_devices
+
+from benchmarks.loading import BATCH, FEATURES, F, L, prepared, window_data, window_rows
+from benchmarks.measure import Figure, alternate, timed
+
+SPEC = {"length": L, "features": F, "units": [64, 32], "dense": 16, "activation": "tanh", "output": "linear", "dropout": 0.0, "l1": 0.0,
+        "l2": 0.0}
+
+
+def _train(run_dir: Path) -> Any:
+    """Windows a second of an epoch of our loop, from Petastorm; compiled once, before."""
+    where = prepare_devices(1)
+    with where.strategy.scope():
+        network = build(SPEC)
+    stepper = Stepper(network, where, 0.001, None, jit=True)
+    epoch = iter(range(1, 10_000))
+
+    def speed() -> float:
+        data = window_data(run_dir)
+        share = data.share(next(epoch))
+
+        def run() -> None:
+            found = [stepper([part]) for part in data.dataset(share)]
+            np.stack([f.numpy() for f in found])
+
+        return share.used / timed(run)
+
+    return speed
+
+
+def _fit(windows: np.ndarray) -> Any:
+    network = build(SPEC)
+    network.compile(optimizer=keras.optimizers.Adam(0.001), loss="mse", jit_compile=True)
+    whole = windows[: len(windows) // BATCH * BATCH]
+
+    def speed() -> float:
+        return len(whole) / timed(lambda: network.fit(whole, whole, batch_size=BATCH, epochs=1, shuffle=True, verbose=0))
+
+    return speed
+
+
+def _score(spark: Any, run_dir: Path, work: Path, folder: Path) -> Any:
+    """Windows a second of scoring the training dataset's chunks in Spark, to tables' rows on disk."""
+    dataset = run_dir / "dataset" / "train"
+    manifest = read_manifest(dataset)
+    plan = Plan(str(folder), file_sha256(folder / bundles.NAME), ("lstm_autoencoder",), "window", L, 1)
+    tasks = [Task(str(dataset / c.file), c.sha256, c.code, None) for c in manifest.chunks]
+    number = iter(range(10_000))
+
+    def speed() -> float:
+        target = work / f"scored-{next(number)}"
+        target.mkdir(parents=True)
+        return manifest.total("windows") / timed(lambda: score_files(spark, plan, tasks, target))
+
+    return speed
+
+
+def _predict(spark: Any, windows: np.ndarray, folder: Path, work: Path) -> Any:
+    """Windows a second of keras' model.predict in mapInArrow over windows saved as arrays, to mean errors on disk."""
+    parts = 4
+    for i, part in enumerate(np.array_split(windows, parts)):
+        np.save(work / f"windows-{i}.npy", part)
+    files = [str(work / f"windows-{i}.npy") for i in range(parts)]
+    number = iter(range(10_000))
+
+    def one(file: str) -> Iterator[pa.RecordBatch]:
+        import builtins
+
+        network = getattr(builtins, "bench_network", None)
+        if network is None:
+            network = bundles.load(folder).models["lstm_autoencoder"].network
+            builtins.bench_network = network
+        x = np.load(file)
+        error = np.square(network.predict(x, batch_size=1024, verbose=0) - x).mean(axis=(1, 2))
+        yield pa.RecordBatch.from_arrays([pa.array(error.astype(np.float64))], ["error"])
+
+    def speed() -> float:
+        frame = map_items(spark, files, one, "error double")
+        return len(windows) / timed(lambda: frame.write.parquet(str(work / f"predicted-{next(number)}")))
+
+    return speed
+
+
+def figures(work: Path, spark: Any, names: set[str], *, quick: bool) -> Iterator[Figure]:
+    rows, times = (6_000, 1) if quick else (60_000, 5)
+    if not {"training_vs_fit", "scoring_vs_predict"} & names:
+        return
+    run_dir = prepared(work / "network", spark, rows)
+    windows = window_rows(run_dir, 10**9)
+    size = f"{len(windows)} windows, L {L}, F {F}, LSTM 64-32-16-32-64"
+    if "training_vs_fit" in names:
+        yield alternate("training_vs_fit", _train(run_dir), _fit(windows), unit="windows/s", wanted=0.97, repetitions=times,
+                        peer_name="keras.Model.fit(jit_compile=True) on the same windows in memory", sizes=size)
+    if "scoring_vs_predict" in names:
+        folder = work / "bundle"
+        folder.mkdir()
+        bundles.save(folder, bundles.Bundle({"lstm_autoencoder": LSTMAutoencoder(build(SPEC), SPEC)}, tuple(FEATURES), L, "", {}))
+        yield alternate("scoring_vs_predict", _score(spark, run_dir, work / "scores", folder), _predict(spark, windows, folder, work),
+                        unit="windows/s", wanted=2, repetitions=times,
+                        peer_name="keras.Model.predict(batch_size=1024) in the same mapInArrow", sizes=size)

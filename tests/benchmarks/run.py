@@ -1,0 +1,103 @@
+"""`scripts/bench`: every figure as a ratio against a named peer measured in the same run."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from acceptance import tools
+from foreshock.session import build_session
+
+NAMES = ("loader_vs_rows", "loader_vs_question", "loader_vs_memory", "write_vs_rows", "windowing_vs_pandas", "windowing_vs_sort",
+         "scaler_vs_mllib", "training_vs_fit", "scoring_vs_predict")
+ONCE = ("growth_prepare",)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="scripts/bench", description="Speeds, each against a peer measured in the same run.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"figures: {', '.join(NAMES + ONCE)}; default: all")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, one repetition: shows that all run, says nothing of speed")
+    parser.add_argument("--json", metavar="FILE", help="write the figures as JSON")
+    arguments = parser.parse_args(argv)
+    names = set(arguments.names or NAMES + ONCE)
+    if unknown := sorted(names - set(NAMES + ONCE)):
+        parser.error(f"no such figure: {', '.join(unknown)}; there are {', '.join(NAMES + ONCE)}")
+    os.environ.setdefault("FORESHOCK_DRIVER_MEMORY", "2g")
+    work = Path(tempfile.mkdtemp(prefix="foreshock-bench-"))
+    spark = build_session("bench")
+    found: list[dict[str, Any]] = []
+    try:
+        for module in ("loading", "preparing", "networks"):
+            room = __import__(f"benchmarks.{module}", fromlist=["figures"])
+            folder = work / module
+            folder.mkdir()
+            for figure in room.figures(folder, spark, names, quick=arguments.quick):
+                found.append(asdict(figure))
+                r = figure.ratio
+                print(f"{figure.name:20s} {r['min']:9.3g} {r['median']:9.3g} {r['max']:9.3g}   wanted {figure.wanted:g}   "
+                      f"ours {figure.ours:.4g} peer {figure.peer:.4g} {figure.unit}", file=sys.stderr)
+            if module == "preparing" and "growth_prepare" in names:
+                once = room.growth(folder, spark, quick=arguments.quick)
+                found.append({"name": "growth_prepare", "repetitions": 1, **once})
+                print(f"growth_prepare       {json.dumps(once)}", file=sys.stderr)
+            shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        spark.stop()
+        shutil.rmtree(work, ignore_errors=True)
+    if arguments.json:
+        Path(arguments.json).write_text(json.dumps(found, indent=1) + "\n")
+    if not arguments.quick:
+        record(found)
+    print(f"{len(found)} figures")
+    return 0
+
+
+def record(found: list[dict[str, Any]]) -> None:
+    """Keep the newest of each figure in docs/benchmarks.json and write docs/benchmarks.md."""
+    path = tools.ROOT / "docs" / "benchmarks.json"
+    kept = {f["name"]: f for f in (json.loads(path.read_text()) if path.exists() else [])}
+    kept |= {f["name"]: f | {"date": datetime.now(UTC).strftime("%Y-%m-%d")} for f in found}
+    ordered = [kept[n] for n in NAMES + ONCE if n in kept]
+    path.write_text(json.dumps(ordered, indent=1) + "\n")
+    (tools.ROOT / "docs" / "benchmarks.md").write_text(page(ordered))
+
+
+def page(found: list[dict[str, Any]]) -> str:
+    """docs/benchmarks.md from the figures."""
+    lines = ["# Benchmarks", "", f"Written by `scripts/bench` on {os.cpu_count()} cores ({platform.machine()}, Python "
+             f"{platform.python_version()}); `docs/benchmarks.json` holds the same. A ratio is ours over the peer's, of each pair of "
+             "alternating repetitions; above 1 ours is faster.", "",
+             "| figure | ratio: least, median, most | wanted | ours | peer | unit | repetitions | date |",
+             "| --- | --- | --- | --- | --- | --- | --- | --- |"]
+    for f in found:
+        if "ratio" in f:
+            r = f["ratio"]
+            met = "" if r["median"] >= f["wanted"] else " **missed**"
+            lines.append(f"| {f['name']} | {r['min']:.3g}, {r['median']:.3g}, {r['max']:.3g} | {f['wanted']:g}{met} | {f['ours']:.4g} | "
+                         f"{f['peer']:.4g} | {f['unit']} | {f['repetitions']} | {f['date']} |")
+    lines += ["", "## Sizes and peers", ""]
+    lines += [f"- **{f['name']}**: {f['sizes']}. Peer: {f['peer_name']}." for f in found if "ratio" in f]
+    for f in found:
+        if "ratio" not in f:
+            lines += ["", f"## {f['name']} ({f['date']})", "", "| " + " | ".join(k for k in f if isinstance(f[k], list | tuple)) + " |"]
+            columns = [f[k] for k in f if isinstance(f[k], list | tuple)]
+            lines += ["|" + " --- |" * len(columns)]
+            lines += ["| " + " | ".join(f"{v:.4g}" if isinstance(v, float) else f"{v}" for v in row) + " |"
+                      for row in zip(*columns, strict=True)]
+            lines += ["", f"Exponent: {f['exponent']:.3f}"]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
