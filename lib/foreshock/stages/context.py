@@ -100,4 +100,5 @@ class Context:
     def close(self) -> None:
         """Stop the Spark this context started."""
         if "spark" in self.__dict__ and self._given is None:
-            self.spark.stop()
+            with contextlib.suppress(Exception):  # a JVM that is gone cannot be stopped
+                self.spark.stop()

@@ -7,6 +7,7 @@ checkpoint's position. The two newest are kept, so that a damaged one leaves the
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import zipfile
@@ -27,7 +28,7 @@ NAME = re.compile(r"checkpoint-(\d{10})\.npz")
 KEPT = 2
 LOSSES = "losses.csv"
 HEADER = "epoch,step,loss,gradient_norm\n"
-DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+DAMAGE = (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass
@@ -84,9 +85,13 @@ class Store:
         state = {"identity": checkpoint.identity, "position": asdict(checkpoint.position)}
         arrays = {f"{kind}{i:04d}": a for kind, own in (("w", checkpoint.weights), ("o", checkpoint.optimizer), ("b", checkpoint.best))
                   for i, a in enumerate(own)}
-        with temporary.open("wb") as binary:
-            np.savez(binary, state=np.frombuffer(json.dumps(state).encode(), np.uint8), **arrays)  # type: ignore[arg-type]
-        temporary.replace(path)
+        memory = io.BytesIO()
+        np.savez(memory, state=np.frombuffer(json.dumps(state).encode(), np.uint8), **arrays)  # type: ignore[arg-type]
+        try:
+            temporary.write_bytes(memory.getbuffer())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
         for old in self.files()[KEPT:]:
             old.unlink(missing_ok=True)
         return path
@@ -102,6 +107,7 @@ class Store:
                 found = read(file)
             except DAMAGE as error:
                 self._warn(f"{file.name} is damaged ({type(error).__name__}); the one before it is used")
+                file.unlink(missing_ok=True)
                 continue
             differing = differences(found.identity, self.identity)
             if not differing:

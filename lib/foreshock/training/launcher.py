@@ -29,10 +29,25 @@ from foreshock.training.worker import FAILURE, note_failure
 
 SILENT_SECONDS, DATA_SECONDS, START_SECONDS = 30.0, 45.0, 120.0
 SLOTS_SECONDS = 60.0
-PROGRESS, ATTEMPTS = "progress.jsonl", "attempts"
+PROGRESS = "progress.jsonl"
 
 
 def launch(spark: SparkSession, given: dict[str, Any], attempts: int, say: Callable[..., None]) -> list[dict[str, Any]]:
+    """Train on several workers; after a worker died or stalled again, up to `attempts` times in all, from the newest checkpoint.
+
+    Spark never starts a barrier stage that gives results again by itself. Raises as the last attempt.
+    """
+    for attempt in range(1, attempts + 1):
+        try:
+            return _launch(spark, given, say)
+        except errors.ServiceError as error:
+            if attempt == attempts:
+                raise
+            say(f"attempt {attempt} of {attempts} failed: {error}")
+    raise ValueError("attempts must be at least 1")
+
+
+def _launch(spark: SparkSession, given: dict[str, Any], say: Callable[..., None]) -> list[dict[str, Any]]:
     """Train on several workers; each worker's result, in order. The weights are in the newest checkpoint.
 
     given: a training.fit.Fit as a mapping, for this file loads no TensorFlow.
@@ -42,11 +57,11 @@ def launch(spark: SparkSession, given: dict[str, Any], attempts: int, say: Calla
     """
     workers, folder = int(given["workers"]), Path(given["checkpoints"])
     folder.mkdir(parents=True, exist_ok=True)
-    for name in (PROGRESS, ATTEMPTS, FAILURE):
+    for name in (PROGRESS, FAILURE):
         (folder / name).unlink(missing_ok=True)
 
     def supervise(_: Iterable[int]) -> Iterator[str]:
-        yield json.dumps(_supervise(given, attempts))
+        yield json.dumps(_supervise(given))
 
     stop = threading.Event()
     follower = threading.Thread(target=_follow, args=(folder / PROGRESS, say, stop), daemon=True)
@@ -120,17 +135,14 @@ def _follow(path: Path, say: Callable[..., None], stop: threading.Event) -> None
         stop.wait(1.0)
 
 
-def _supervise(given: dict[str, Any], attempts: int) -> dict[str, Any]:
+def _supervise(given: dict[str, Any]) -> dict[str, Any]:
     """In a barrier task: start the worker's process, watch it, return its result."""
     context = BarrierTaskContext.get()
     number, folder = context.partitionId(), Path(given["checkpoints"])
     host = context.getTaskInfos()[number].address.rsplit(":", 1)[0]
     with socket.socket() as free:
         free.bind(("", 0))
-        told = [line.split("|") for line in context.allGather(f"{_attempt(folder) if number == 0 else ''}|{host}:{free.getsockname()[1]}")]
-    if int(told[0][0]) > attempts:  # Spark starts a failed barrier stage again by itself, up to three times
-        raise _failure(folder) or errors.ServiceError("a training worker died")
-    addresses = [address for _, address in told]
+        addresses = context.allGather(f"{host}:{free.getsockname()[1]}")
     cluster = {"cluster": {"worker": list(addresses)}, "task": {"type": "worker", "index": number}}
     environment = {**os.environ, "TF_CONFIG": json.dumps(cluster), "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     log = folder / f"worker-{number}.log"
@@ -145,14 +157,6 @@ def _supervise(given: dict[str, Any], attempts: int) -> dict[str, Any]:
     finally:
         process.kill()
         process.wait()
-
-
-def _attempt(folder: Path) -> int:
-    """Which attempt at the stage this is, counted from 1."""
-    path = folder / ATTEMPTS
-    number = int(path.read_text()) + 1 if path.exists() else 1
-    path.write_text(str(number))
-    return number
 
 
 def _watch(process: subprocess.Popen[str], given: dict[str, Any], number: int, host: str, folder: Path) -> dict[str, Any]:

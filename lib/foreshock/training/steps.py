@@ -26,7 +26,7 @@ def learning_rate(rate: float, schedule: str, warmup: int, steps: int) -> Any:
     if schedule == "cosine":
         decay = max(1, steps - warmup)
         if warmup:
-            return keras.optimizers.schedules.CosineDecay(0.0, decay, warmup_target=rate, warmup_steps=warmup)
+            return keras.optimizers.schedules.CosineDecay(rate / (warmup + 1), decay, warmup_target=rate, warmup_steps=warmup)
         return keras.optimizers.schedules.CosineDecay(rate, decay)
     if warmup:
         return keras.optimizers.schedules.PolynomialDecay(rate / (warmup + 1), warmup, end_learning_rate=rate)

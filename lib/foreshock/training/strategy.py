@@ -53,7 +53,9 @@ def prepare_devices(seed: int, replicas: int | Literal["auto"] = 1, worker: int 
     are logical devices of the processor. Raises SettingsError for more replicas than devices.
     """
     wanted = check_replicas(replicas)
-    gpus = tf.config.list_physical_devices("GPU")
+    gpus = tf.config.list_physical_devices("GPU")[:wanted]
+    if gpus:
+        tf.config.set_visible_devices(gpus, "GPU")
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
     if not gpus and wanted > 1:
@@ -62,7 +64,11 @@ def prepare_devices(seed: int, replicas: int | Literal["auto"] = 1, worker: int 
     tf.config.experimental.enable_op_determinism()
     kind = "GPU" if gpus else "CPU"
     if workers > 1:
-        return Replication(tf.distribute.MultiWorkerMirroredStrategy(), wanted, workers, worker)
+        found = Replication(tf.distribute.MultiWorkerMirroredStrategy(), wanted, workers, worker)
+        if found.strategy.num_replicas_in_sync != wanted * workers:
+            raise SettingsError(f"training.replicas is {wanted} on each of {workers} workers, but TensorFlow makes "
+                                f"{found.strategy.num_replicas_in_sync} replicas in all. Use `auto`.")
+        return found
     if wanted == 1:
         return Replication(tf.distribute.OneDeviceStrategy(f"/{kind}:0"))
     return Replication(tf.distribute.MirroredStrategy([f"/{kind}:{i}" for i in range(wanted)]), wanted)

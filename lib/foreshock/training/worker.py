@@ -18,7 +18,7 @@ from typing import Any
 
 FAILURE = "failure.json"
 BEAT_SECONDS = 2.0
-COLLECTIVE_PATIENCE = 20.0  # a dead peer's own supervisor is to be heard first
+COLLECTIVE_PATIENCE = 38.0  # a dead peer's own supervisor is to be heard first
 COLLECTIVE = ("UnavailableError", "AbortedError", "CancelledError", "InternalError", "DeadlineExceededError", "FailedPreconditionError")
 
 
@@ -73,7 +73,8 @@ def main() -> int:
     threading.Thread(target=_end_with_supervisor, args=(number, Path(given["fit"]["checkpoints"])), daemon=True).start()
     pulse = _Pulse(write)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from foreshock.errors import ForeshockError  # TF_CONFIG and the log level are set before TensorFlow is loaded
+    from foreshock.errors import ForeshockError
+    from foreshock.failures import explain  # TF_CONFIG and the log level are set before TensorFlow is loaded
     from foreshock.training.fit import Fit, fit
     from foreshock.training.loop import Options
 
@@ -89,7 +90,10 @@ def main() -> int:
         return 1
     except Exception as error:
         text = f"{type(error).__name__}: {' '.join(str(error).split())[:400]}"
-        if type(error).__name__ in COLLECTIVE:
+        known = explain(error, f"training worker {number}")
+        if known is not None:
+            write(error=type(known).__name__, message=str(known))
+        elif type(error).__name__ in COLLECTIVE:
             time.sleep(COLLECTIVE_PATIENCE)
             write(error="ServiceError", message=f"training worker {number} lost another worker: {text}. Run the same command again: "
                                                 "training resumes at the newest checkpoint.")
