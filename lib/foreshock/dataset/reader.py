@@ -60,7 +60,8 @@ def read_blocks(folder: Path, manifest: Manifest, wanted: Blocks) -> Iterator[Tr
     """
     if not len(wanted):
         return
-    first = np.flatnonzero(np.diff(wanted.chunk, prepend=-1))
+    # A plan that begins within a chunk comes back to its first blocks at the end, so a file may be read twice.
+    first = np.flatnonzero((np.diff(wanted.chunk, prepend=-1) != 0) | (np.diff(wanted.block_id, prepend=-1) < 0))
     ends = np.append(first[1:], len(wanted))
     files = [manifest.chunks[c].file for c in wanted.chunk[first]]
     at = 0
