@@ -208,8 +208,7 @@ def dataset_size(work: Path, spark: Any, *, events: int) -> dict[str, Any]:
 def scaling_exact(work: Path, spark: Any, *, values: int, partitions: int = 40) -> dict[str, Any]:
     """Quartiles over the partitions equal numpy's inverted_cdf exactly, in any order and partitioning."""
     import pyarrow as pa
-    from foreshock.scaling.histogram import Histogram
-    from foreshock.scaling.spark import exact_quartiles, partition_histograms
+    from foreshock.scaling.spark import fit_summary
 
     rng = np.random.default_rng(1)
     heavy = (rng.standard_t(1.1, values) * 10.0 ** rng.integers(-3, 6, values)).astype(np.float32)
@@ -217,17 +216,17 @@ def scaling_exact(work: Path, spark: Any, *, values: int, partitions: int = 40) 
     time = np.datetime64("2024-01-01", "us").astype(np.int64)
     for case, (parts, order) in enumerate(((partitions, None), (partitions, 3), (7, 4))):
         x = heavy if order is None else heavy[np.random.default_rng(order).permutation(values)]
-        items = []
+        items = {}
         for i, piece in enumerate(np.array_split(x, parts)):
             path = work / f"s{case}" / f"{i}.parquet"
             path.parent.mkdir(parents=True, exist_ok=True)
             n = len(piece)
             pq.write_table(pa.table({"event_time": pa.array(np.full(n, time), pa.timestamp("us", tz="UTC")), "train_ok": [True] * n,
                                      "f": piece.astype(np.float64)}), path)
-            items.append((f"p{i}", str(path)))
+            items[f"p{i}"] = [str(path)]
         span = (int(time), int(time) + 1)
-        merged = {"f": sum((h["f"] for h in partition_histograms(spark, items, ("f",), span, "none").values()), Histogram())}
-        found = list(exact_quartiles(spark, items, merged, span, "none")["f"])
+        summary = fit_summary(spark, items, ("f",), span, "none", before=work / "none", after=work / f"summary{case}")
+        found = list(summary.quartiles()["f"])
         assert found == wanted, (case, found, wanted)
     return {"values": values, "q1": wanted[0], "median": wanted[1], "q3": wanted[2]}
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+import psutil
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,25 @@ def timed(work: Callable[[], Any]) -> float:
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
+
+
+def cost(work: Callable[[], Any]) -> tuple[float, float]:
+    """CPU seconds of this process and all below it while it works, and bytes that they read."""
+    before = _spent()
+    work()
+    after = _spent()
+    return after[0] - before[0], after[1] - before[1]
+
+
+def _spent() -> tuple[float, float]:
+    seconds = read = 0.0
+    here = psutil.Process()
+    for process in (here, *here.children(recursive=True)):
+        with contextlib.suppress(psutil.Error):
+            times, io = process.cpu_times(), process.io_counters()
+            seconds += times.user + times.system + times.children_user + times.children_system
+            read += io.read_chars
+    return seconds, read
 
 
 def alternate(

@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from foreshock.scaling.histogram import Histogram
 from foreshock.scaling.robust import Scaler
-from foreshock.scaling.spark import exact_quartiles, partition_histograms
+from foreshock.scaling.spark import fit_summary
 from foreshock.stages.prepare import read_scaler
 from foreshock.windowing import spark as windowing
 from foreshock.windowing.blocks import Cut
 
 from benchmarks.loading import FEATURES, F, L, prepared
-from benchmarks.measure import Figure, alternate, timed
+from benchmarks.measure import Figure, alternate, cost, timed
 
 PARTS = 8
+STAMP = int(np.datetime64("2024-01-01", "us").astype(np.int64))
 
 
 def _events(spark: Any, run_dir: Path) -> Any:
@@ -74,37 +74,64 @@ def _pandas(spark: Any, run_dir: Path, work: Path, rows: int) -> float:
     return rows / timed(lambda: frame.write.parquet(str(work)))
 
 
-def _values(work: Path, rows: int, files: int = 8) -> list[tuple[str, str]]:
-    """Event files of heavy-tailed values, a partition each."""
-    items = []
-    rng = np.random.default_rng(0)
-    stamp = np.datetime64("2024-01-01", "us").astype(np.int64)
+def _values(work: Path, rows: int, files: int = 8, *, distinct: int = 8) -> dict[str, list[str]]:
+    """Partitions of heavy-tailed events, a file each; past `distinct` of them the same events come again."""
+    items = {}
     work.mkdir(parents=True)
     for i in range(files):
-        n = rows // files
-        columns: dict[str, Any] = {f: rng.standard_t(2, n).astype(np.float32).astype(np.float64) for f in FEATURES}
-        table = pa.table({"event_time": pa.array(np.full(n, stamp), pa.timestamp("us", tz="UTC")), "train_ok": np.ones(n, bool), **columns})
-        pq.write_table(table, work / f"{i:03d}.parquet")
-        items.append((f"p{i}", str(work / f"{i:03d}.parquet")))
+        path = work / f"{i:03d}.parquet"
+        if i < distinct:
+            rng, n = np.random.default_rng(i), rows // files
+            columns: dict[str, Any] = {f: rng.standard_t(2, n).astype(np.float32).astype(np.float64) for f in FEATURES}
+            table = pa.table({"event_time": pa.array(np.full(n, STAMP), pa.timestamp("us", tz="UTC")), "train_ok": np.ones(n, bool),
+                              **columns})
+            pq.write_table(table, path, compression="zstd")
+        else:
+            path.hardlink_to(work / f"{i % distinct:03d}.parquet")
+        items[f"p{i:03d}"] = [str(path)]
     return items
 
 
-def _scaler(spark: Any, items: list[tuple[str, str]], values: int) -> float:
-    """Values a second of the exact fit: both passes."""
-    stamp = int(np.datetime64("2024-01-01", "us").astype(np.int64))
-
-    def fit() -> None:
-        found = partition_histograms(spark, items, tuple(FEATURES), (stamp, stamp + 1), "none")
-        merged = {n: sum((own[n] for own in found.values()), Histogram()) for n in FEATURES}
-        exact_quartiles(spark, items, merged, (stamp, stamp + 1), "none")
-
-    return values / timed(fit)
+def _fit(spark: Any, items: dict[str, list[str]], before: Path, after: Path) -> Any:
+    shutil.rmtree(after, ignore_errors=True)
+    return fit_summary(spark, items, tuple(FEATURES), (STAMP, STAMP + 1), "none", before=before, after=after).quartiles()
 
 
-def _mllib(spark: Any, items: list[tuple[str, str]], values: int) -> float:
+def _scaler(spark: Any, items: dict[str, list[str]], values: int, work: Path) -> float:
+    """Values a second of the exact fit, from nothing."""
+    return values / timed(lambda: _fit(spark, items, work / "none", work / "fitted"))
+
+
+def scaler_increment(work: Path, spark: Any, *, quick: bool) -> Iterator[Figure]:
+    """One day more: CPU seconds, and bytes read by Python, of the exact fit of a hundred days over those of adding one."""
+    rows, days, times = (2_000, 5, 1) if quick else (1_000_000, 100, 5)
+    items = _values(work / "days", rows * (days + 1), days + 1)
+    last = list(items)[-1]
+    most = {p: f for p, f in items.items() if p != last}
+    spent: dict[str, list[tuple[float, float]]] = {"fit": [], "add": []}
+
+    def fit() -> float:
+        spent["fit"].append(cost(lambda: _fit(spark, most, work / "none", work / "hundred")))
+        return 1 / spent["fit"][-1][0]
+
+    def add() -> float:
+        spent["add"].append(cost(lambda: _fit(spark, items, work / "hundred", work / "more")))
+        return 1 / spent["add"][-1][0]
+
+    fit()
+    sizes = f"{days} days of {rows} events, F {F}"
+    cpu = alternate("scaler_increment", add, fit, unit="1/s of CPU", wanted=50, repetitions=times, sizes=sizes,
+                    peer_name="the fit of the days before (driver, JVM and Python workers)")
+    yield cpu
+    read = [f[1] / a[1] for f, a in zip(spent["fit"][-times:], spent["add"][-times:], strict=True)]
+    yield Figure("scaler_increment, bytes", 1 / spent["add"][-1][1], 1 / spent["fit"][-1][1], cpu.peer_name, "1/bytes read",
+                 {"min": min(read), "median": float(np.median(read)), "max": max(read)}, times, 50, sizes)
+
+
+def _mllib(spark: Any, items: dict[str, list[str]], values: int) -> float:
     from pyspark.ml.feature import RobustScaler, VectorAssembler
 
-    frame = spark.read.parquet(*[f for _, f in items])
+    frame = spark.read.parquet(*[f for own in items.values() for f in own])
     vectors = VectorAssembler(inputCols=FEATURES, outputCol="v").transform(frame).select("v")
     return values / timed(lambda: RobustScaler(inputCol="v", outputCol="s").fit(vectors))
 
@@ -128,8 +155,10 @@ def figures(work: Path, spark: Any, names: set[str], *, quick: bool) -> Iterator
     if "scaler_vs_mllib" in names:
         count = (40_000 if quick else 4_000_000) * F
         items = _values(work / "values", count // F)
-        yield alternate("scaler_vs_mllib", lambda: _scaler(spark, items, count), lambda: _mllib(spark, items, count), unit="values/s",
+        yield alternate("scaler_vs_mllib", lambda: _scaler(spark, items, count, work), lambda: _mllib(spark, items, count), unit="values/s",
                         wanted=3, repetitions=times, peer_name="pyspark.ml.feature.RobustScaler (approximate)", sizes=f"{count} values")
+    if "scaler_increment" in names:
+        yield from scaler_increment(work / "increment", spark, quick=quick)
 
 
 def growth(work: Path, spark: Any, *, quick: bool) -> dict[str, Any]:

@@ -1,9 +1,13 @@
-"""Feature statistics over event partitions: one mergeable histogram per feature and partition, and the exact second pass."""
+"""Feature statistics over event partitions, each read once: a new partition is added to what is kept of the others."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+import contextlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from itertools import groupby
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -12,11 +16,12 @@ import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
 from foreshock import columns as C
-from foreshock.scaling.histogram import Histogram, exact_value, refine
-from foreshock.scaling.robust import QUARTILES, transform
+from foreshock.scaling.robust import transform
+from foreshock.scaling.summary import DAMAGE, Guide, Summary
 from foreshock.session import map_items
+from foreshock.storage import digest
 
-Item = tuple[str, str]  # partition, file
+MERGED, MERGED_AT_ONCE = "merged.npz", 32
 
 
 def _training_values(file: str, features: tuple[str, ...], span: tuple[int, int], how: str) -> Iterator[tuple[str, np.ndarray]]:
@@ -29,44 +34,84 @@ def _training_values(file: str, features: tuple[str, ...], span: tuple[int, int]
         yield name, transform(values[~np.isnan(values)], how)
 
 
-def partition_histograms(
-    spark: SparkSession, items: list[Item], features: tuple[str, ...], span: tuple[int, int], how: str
-) -> dict[str, dict[str, Histogram]]:
-    """First pass: partition -> feature -> histogram of training events. `items`: (partition, file)."""
+def _summaries(
+    spark: SparkSession, partitions: dict[str, list[str]], features: tuple[str, ...], span: tuple[int, int], how: str, guide: Guide
+) -> Iterator[tuple[str, Summary]]:
+    """The summary of each partition in turn, from its files of events."""
+    items = [(p, f) for p, files in partitions.items() for f in files]
 
-    def one(item: Item) -> Iterator[pa.RecordBatch]:
-        rows = [{"partition": item[0], "feature": name, "histogram": json.dumps(Histogram.of(values).to_mapping())}
-                for name, values in _training_values(item[1], features, span, how)]
-        yield pa.RecordBatch.from_pylist(rows)
+    def one(item: tuple[str, str]) -> Iterator[pa.RecordBatch]:
+        own = Summary.of(_training_values(item[1], features, span, how), guide)
+        yield pa.RecordBatch.from_pylist([{"partition": item[0], "summary": own.to_bytes({})}])
 
-    found: dict[str, dict[str, Histogram]] = {}
-    for row in map_items(spark, items, one, "partition string, feature string, histogram string").toLocalIterator():
-        own = found.setdefault(row["partition"], {})
-        histogram = Histogram.from_mapping(json.loads(row["histogram"]))
-        own[row["feature"]] = own.get(row["feature"], Histogram()) + histogram
-    return found
+    rows = map_items(spark, items, one, "partition string, summary binary").toLocalIterator() if items else iter(())
+    for partition, own in groupby(rows, key=lambda row: str(row["partition"])):
+        parts = [Summary.from_bytes(bytes(row["summary"]))[0] for row in own]
+        yield partition, Summary.total(parts) if len(parts) > 1 else parts[0]
 
 
-def exact_quartiles(
-    spark: SparkSession, items: list[Item], merged: dict[str, Histogram], span: tuple[int, int], how: str
-) -> dict[str, tuple[float, float, float]]:
-    """Second pass: the exact quartiles of each feature (`numpy.quantile(method="inverted_cdf")`)."""
-    wanted = {name: [h.locate(level) for level in QUARTILES] for name, h in merged.items() if h.n}
+def fit_summary(
+    spark: SparkSession, partitions: dict[str, list[str]], features: tuple[str, ...], span: tuple[int, int], how: str, *,
+    before: Path, after: Path, say: Callable[..., None] = lambda *_, **__: None,
+) -> Summary:
+    """The summary of all training values, whose quartiles are exact, from partition -> files of events.
 
-    def one(item: Item) -> Iterator[pa.RecordBatch]:
-        rows = []
-        for name, values in _training_values(item[1], tuple(wanted), span, how):
-            for bin_ in {b for b, _ in wanted[name]}:
-                lows, counts = refine(values, bin_)
-                rows.append({"feature": name, "bin": bin_, "lows": lows.tolist(), "counts": counts.tolist()})
-        yield pa.RecordBatch.from_pylist(rows, pa.schema([("feature", pa.string()), ("bin", pa.int32()),
-                                                           ("lows", pa.list_(pa.int32())), ("counts", pa.list_(pa.int64()))]))
+    `before`: a folder that an earlier call wrote as `after`, if there is one: only partitions that it does not hold, or holds of
+    other files, are read. Where one is gone or changed, the kept summaries are added up anew. Where quartiles moved out of the
+    bins that were counted finely, every partition is read once more.
+    """
+    settings = {"features": features, "span": span, "transform": how}
+    keys = {p: digest([settings, [(f.name, f.stat().st_size) for f in map(Path, files)]]) for p, files in partitions.items()}
+    after.mkdir(parents=True)
+    kept, total, guide = _kept(before, keys)
 
-    merged_lows: dict[tuple[str, int], np.ndarray] = {}
-    schema = "feature string, bin int, lows array<int>, counts array<bigint>"
-    for row in map_items(spark, items, one, schema).toLocalIterator() if wanted else ():
-        total = merged_lows.setdefault((row["feature"], row["bin"]), np.zeros(1 << 16, np.int64))
-        np.add.at(total, row["lows"], row["counts"])
-    low = np.arange(1 << 16)
-    quartiles = {n: [exact_value(b, rank, low, merged_lows[n, b]) for b, rank in places] for n, places in wanted.items()}
-    return {n: (q[0], q[1], q[2]) for n, q in quartiles.items()}
+    def read(wanted: dict[str, list[str]], total: Summary) -> Summary:
+        waiting = [total]
+        for partition, own in _summaries(spark, wanted, features, span, how, guide):
+            (after / _name(partition)).write_bytes(own.to_bytes({"key": keys[partition], "guide": digest(guide)}))
+            waiting.append(own)
+            if len(waiting) > MERGED_AT_ONCE:
+                waiting = [Summary.total(waiting)]
+        return Summary.total(waiting)
+
+    fresh = {p: files for p, files in partitions.items() if p not in kept}
+    say("scaler", partitions=len(partitions), read=len(fresh))
+    total = read(fresh, total)
+    if total.reaches(guide):
+        for path in kept.values():
+            _carry(path, after / path.name)
+    else:
+        guide = total.guide()
+        say("scaler, second pass", partitions=len(partitions))
+        total = read(partitions, Summary())
+    (after / MERGED).write_bytes(total.to_bytes({"keys": keys, "guide": guide}))
+    return total
+
+
+def _name(partition: str) -> str:
+    return f"{C.PARTITION}={partition}.npz"
+
+
+def _kept(before: Path, keys: dict[str, str]) -> tuple[dict[str, Path], Summary, Guide]:
+    """What an earlier fit left that still holds: partition -> file of its summary, their sum, and the guide of all."""
+    with contextlib.suppress(*DAMAGE):
+        total, note = Summary.from_bytes((before / MERGED).read_bytes())
+        guide: Guide = note["guide"]
+        paths = {p: before / _name(p) for p, key in note["keys"].items() if keys.get(p) == key}
+        if len(paths) == len(note["keys"]) and all(p.exists() for p in paths.values()):
+            return paths, total, guide
+        parts: dict[str, Summary] = {}
+        for partition, path in paths.items():
+            with contextlib.suppress(*DAMAGE):
+                own, about = Summary.from_bytes(path.read_bytes())
+                if about == {"key": keys[partition], "guide": digest(guide)}:
+                    parts[partition] = own
+        return {p: paths[p] for p in parts}, Summary.total(parts.values()), guide
+    return {}, Summary(), {}
+
+
+def _carry(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without links
+        shutil.copyfile(source, target)

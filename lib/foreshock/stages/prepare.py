@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -103,16 +103,17 @@ def _fit(context: Context, ledger: Ledger, work: Path) -> Scaler:
     assert s.split.train is not None
     span, how, names = s.split.train.micros, s.scaling.transform, s.feature_names
     in_train = {p for t, p, c in partition_counts(ledger) if t == MAIN and c["kept"].get(C.TRAIN)}
-    items = [(p, f) for p, f in _files(context, MAIN) if unquote(p) in in_train]
-    found = scaling_spark.partition_histograms(context.spark, items, names, span, how)
-    merged = {n: sum((own.get(n, Histogram()) for own in found.values()), Histogram()) for n in names}
+    partitions: dict[str, list[str]] = {}
+    for partition, file in _files(context, MAIN):
+        if unquote(partition) in in_train:
+            partitions.setdefault(partition, []).append(file)
+    summary = scaling_spark.fit_summary(
+        context.spark, partitions, names, span, how, before=work / "none" if context.force else context.run / "scaler",
+        after=work / "scaler", say=partial(context.log.event, "prepare"))
+    merged = {n: summary.histograms.get(n, Histogram()) for n in names}
     if not max(h.n for h in merged.values()):
         raise DataError("events.train_where leaves no training event. Correct it, or widen split.train.")
-    quartiles = scaling_spark.exact_quartiles(context.spark, items, merged, span, how)
-    (work / "scaler").mkdir()
-    for partition, own in found.items():
-        body = {n: h.to_mapping() for n, h in own.items()}
-        (work / "scaler" / f"{C.PARTITION}={partition}.json").write_text(json.dumps(body))
+    quartiles = summary.quartiles()
     nulls = {n: sum(c["nulls"].get(n, 0) for _, _, c in partition_counts(ledger)) for n in names}
     scaler = Scaler(s.scaling.method, how, s.scaling.clip, tuple(
         fit_feature(n, merged[n], quartiles.get(n, (0.0, 0.0, 0.0)), nulls[n], method=s.scaling.method, floor=s.scaling.floor,
