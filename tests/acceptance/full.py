@@ -50,6 +50,7 @@ FULL["resume"] = ("ten kill -9 of a training: losses by step and weights as undi
 FULL["worker_killed"] = ("kill -9 of one of two workers: exit 4 naming it, then resumed", training.worker_killed)
 FULL["worker_stalled"] = ("one of two workers stopped (SIGSTOP): exit 4 naming it, then resumed",
                           lambda w: training.worker_killed(w, how=signal.SIGSTOP))
+FULL["worker_slowed"] = ("one of two workers slowed tenfold: training ends, same weights", training.worker_slowed)
 
 
 def one(name: str, out: str) -> None:

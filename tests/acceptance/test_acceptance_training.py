@@ -29,6 +29,10 @@ def test_a_killed_worker_ends_the_job_and_is_named(tmp_path: Path) -> None:
     training.worker_killed(tmp_path)
 
 
+def test_a_slowed_worker_is_waited_for(tmp_path: Path) -> None:
+    training.worker_slowed(tmp_path)
+
+
 def test_the_bench_runs(tmp_path: Path) -> None:
     done = subprocess.run([str(tools.ROOT / "scripts" / "bench"), "--quick", "--json", str(tmp_path / "b.json")], capture_output=True,
                           text=True, check=False)

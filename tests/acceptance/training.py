@@ -194,6 +194,39 @@ def worker_killed(work: Path, *, how: signal.Signals = signal.SIGKILL, seconds: 
     return {"seconds to exit 4": took, "said": err_line(err), "resumed after step": step}
 
 
+def worker_slowed(work: Path, *, running: float = 0.1) -> dict[str, Any]:
+    """One of two workers runs a tenth of the time: training ends, with the weights of an undisturbed one."""
+    conf = processes.small_conf(work, training__workers=2, training__epochs=2, training__windows_per_epoch=None, training__batch=64)
+    run_dir = work / "two"
+    for job in ("extract", "prepare"):
+        code, _, err = processes.finish(processes.start(job, conf, run_dir))
+        assert code == 0, err
+    slow = copy_of(run_dir, work / "slow")
+    code, _, err = processes.finish(processes.start("train", conf, run_dir, env={"FORESHOCK_CORES": "2"}))
+    assert code == 0, err
+    process = processes.start("train", conf, slow, env={"FORESHOCK_CORES": "2"})
+    until = time.monotonic() + 300
+    while process.poll() is None and time.monotonic() < until and not (slow / "checkpoints" / "progress.jsonl").exists():
+        time.sleep(0.02)
+    victim, rounds = trainer(process.pid, 1), 0
+    while process.poll() is None:
+        try:
+            victim.send_signal(signal.SIGSTOP)
+            time.sleep(0.3 * (1 - running))
+            victim.send_signal(signal.SIGCONT)
+        except psutil.NoSuchProcess:
+            break
+        time.sleep(0.3 * running)
+        rounds += 1
+    code, _, err = processes.finish(process)
+    assert code == 0, err
+    assert rounds > 10, rounds
+    calm, slowed = training_info(run_dir), training_info(slow)
+    assert slowed["weights_sha256"] == calm["weights_sha256"]
+    speed = [sum(e["windows"] for e in i["epochs"]) / sum(e["seconds"] for e in i["epochs"]) for i in (calm, slowed)]
+    return {"windows/s": speed[0], "windows/s with a worker slowed tenfold": speed[1], "stops": rounds}
+
+
 def err_line(err: str) -> str:
     return next(line for line in err.splitlines() if "resumed at epoch" in line).split("train ")[-1].strip()
 

@@ -39,6 +39,19 @@ def events_table(rows: int, entities: int, seed: int = 0) -> pa.Table:
     return pa.table(columns)
 
 
+def write_source(folder: Path, rows: int, entities: int = 20) -> Path:
+    """Events in eight files or more; none holds over a million."""
+    folder.mkdir(parents=True)
+    whole = 1_000_000
+    for number, at in enumerate(range(0, rows, whole)):
+        table = events_table(min(whole, rows - at), entities, number)
+        table = table.set_column(table.column_names.index("id"), "id", pa.array(np.arange(at, at + len(table))).cast(pa.string()))
+        step = max(1, len(table) // max(1, 8 * whole // max(rows, whole)))
+        for i in range(0, len(table), step):
+            pq.write_table(table.slice(i, step), folder / f"part-{at + i:09d}.parquet")
+    return folder
+
+
 def conf(source: Path, **changes: Any) -> dict[str, Any]:
     made = tools.conf(windows__length=L, windows__block=1024, **changes)
     made["events"] = {"entity": "entity", "time": "time", "id": "id", "features": {f: f for f in FEATURES}}
@@ -50,12 +63,7 @@ def conf(source: Path, **changes: Any) -> dict[str, Any]:
 
 def prepared(work: Path, spark: Any, rows: int, entities: int = 20) -> Path:
     """A run directory with a prepared dataset of events."""
-    source = work / f"source-{rows}"
-    source.mkdir(parents=True)
-    step = max(1, rows // 8)
-    table = events_table(rows, entities)
-    for i in range(0, rows, step):
-        pq.write_table(table.slice(i, step), source / f"part-{i:09d}.parquet")
+    source = write_source(work / f"source-{rows}", rows, entities)
     context = Context(build_settings(conf(source)), str(work / f"run-{rows}"), quiet=True, spark=spark)
     with context.open():
         extract(context, whole_run=True)

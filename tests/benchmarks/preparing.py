@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -159,21 +158,3 @@ def figures(work: Path, spark: Any, names: set[str], *, quick: bool) -> Iterator
                         wanted=3, repetitions=times, peer_name="pyspark.ml.feature.RobustScaler (approximate)", sizes=f"{count} values")
     if "scaler_increment" in names:
         yield from scaler_increment(work / "increment", spark, quick=quick)
-
-
-def growth(work: Path, spark: Any, *, quick: bool) -> dict[str, Any]:
-    """Seconds and a worker's peak memory of prepare by number of events, and the exponent between the ends."""
-    import psutil
-    from acceptance.processes import Peak
-
-    sizes = (5_000, 20_000) if quick else (1_000_000, 4_000_000, 16_000_000, 32_000_000)
-    seconds, peaks = [], []
-    for rows in sizes:
-        peak = Peak(psutil.Process().pid)
-        started = time.perf_counter()
-        prepared(work / f"growth-{rows}", spark, rows, 20 if quick else 200)
-        seconds.append(time.perf_counter() - started)
-        peaks.append(peak.stop()["python worker"])
-        shutil.rmtree(work / f"growth-{rows}")
-    exponent = float(np.log(seconds[-1] / seconds[0]) / np.log(sizes[-1] / sizes[0]))
-    return {"events": sizes, "seconds": seconds, "peak of a worker, GiB": peaks, "exponent": exponent}

@@ -21,7 +21,7 @@ from foreshock.session import build_session
 
 NAMES = ("loader_vs_rows", "loader_vs_question", "loader_vs_memory", "write_vs_rows", "windowing_vs_pandas", "windowing_vs_sort",
          "scaler_vs_mllib", "scaler_increment", "training_vs_fit", "scoring_vs_predict")
-ONCE = ("growth_prepare",)
+ONCE = ("growth_prepare", "growth_score")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -47,11 +47,12 @@ def main(argv: list[str] | None = None) -> int:
                 r = figure.ratio
                 print(f"{figure.name:20s} {r['min']:9.3g} {r['median']:9.3g} {r['max']:9.3g}   wanted {figure.wanted:g}   "
                       f"ours {figure.ours:.4g} peer {figure.peer:.4g} {figure.unit}", file=sys.stderr)
-            if module == "preparing" and "growth_prepare" in names:
-                once = room.growth(folder, spark, quick=arguments.quick)
-                found.append({"name": "growth_prepare", "repetitions": 1, **once})
-                print(f"growth_prepare       {json.dumps(once)}", file=sys.stderr)
             shutil.rmtree(folder, ignore_errors=True)
+        for name in ONCE:
+            if name in names:
+                once = __import__("benchmarks.growth", fromlist=["growth"]).growth(name, work, spark, quick=arguments.quick)
+                found.append({"name": name, "repetitions": 1, **once})
+                print(f"{name:20s} {json.dumps(once)}", file=sys.stderr)
     finally:
         spark.stop()
         shutil.rmtree(work, ignore_errors=True)
@@ -95,7 +96,8 @@ def page(found: list[dict[str, Any]]) -> str:
             lines += ["|" + " --- |" * len(columns)]
             lines += ["| " + " | ".join(f"{v:.4g}" if isinstance(v, float) else f"{v}" for v in row) + " |"
                       for row in zip(*columns, strict=True)]
-            lines += ["", f"Exponent: {f['exponent']:.3f}"]
+            lines += ["", f"Exponent {f['exponent']:.3f} (wanted: at most {f['exponent wanted at most']}); largest over smallest peak of a "
+                      f"worker: {f['largest over smallest peak']:.2f}."]
     return "\n".join(lines) + "\n"
 
 

@@ -112,6 +112,14 @@ class WindowData:
     def share(self, epoch: int) -> Share:
         return self.plan.share(epoch, self.worker)
 
+    def blocks_of(self, epoch: int, step: int) -> list[int]:
+        """Ids of the blocks in a step's batch, of all workers; steps count from 0."""
+        return sorted({b for w in range(self.plan.workers) for b in self.plan.share(epoch, w).blocks_of(step)})
+
+    def empty(self, epoch: int) -> int:
+        """Windows of weight 0 in an epoch, of all workers."""
+        return sum(self.plan.share(epoch, w).empty for w in range(self.plan.workers))
+
     def pools(self, share: Share, first: int = 0) -> Iterator[Pool]:
         """An epoch's pools from a step on; `seen` becomes the ids of all blocks of the epoch up to the one read last."""
         wanted = wanted_blocks(share, first)

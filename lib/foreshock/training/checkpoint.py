@@ -33,7 +33,9 @@ DAMAGE = (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 
 @dataclass
 class Position:
-    """Where a training stands. epoch counts from 1; step: steps done in it; total, windows, seconds, waited: sums of that epoch."""
+    """Where a training stands. epoch counts from 1; step: steps done in it; total, windows, seconds, waited: sums of that epoch;
+    replicas: of a worker.
+    """
 
     epoch: int = 1
     step: int = 0
@@ -47,6 +49,7 @@ class Position:
     since: int = 0
     finished: bool = False
     note: str = ""
+    replicas: int = 0
     epochs: list[dict[str, Any]] = field(default_factory=list)
 
 

@@ -99,7 +99,7 @@ def finished(spec: Fit, say: Callable[..., None]) -> Fitted | None:
     if found is None or not found.position.finished:
         return None
     history = History([Epoch(**e) for e in found.position.epochs], found.position.best_epoch, found.position.note)
-    return Fitted(history, found.best, weights_sha256(found.best), 0)
+    return Fitted(history, found.best, weights_sha256(found.best), found.position.replicas)
 
 
 def weights_sha256(weights: Arrays) -> str:

@@ -1,7 +1,8 @@
 """Starts training workers from a barrier stage of Spark and watches over them; one dead or stalled worker ends all.
 
 Each task of the stage supervises one process (training.worker). The tasks exchange addresses through the barrier, so that every
-process gets its TF_CONFIG, and read what their process says: no beat for 30 s, or 45 s of waiting for data, is a stall.
+process gets its TF_CONFIG, and read what their process says: no beat for 30 s, or too long at one thing (training.worker), is a
+stall.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ from pyspark.sql import SparkSession
 from foreshock import errors
 from foreshock.training.worker import FAILURE, note_failure
 
-SILENT_SECONDS, DATA_SECONDS, START_SECONDS = 30.0, 45.0, 120.0
+SILENT_SECONDS, START_SECONDS = 30.0, 120.0
+LOST_SECONDS = 20.0
+DOING = {"data": "waited for data", "step": "been at one step (it waits for the others there)", "save": "been saving a checkpoint",
+         "validate": "been at the validation windows", "start": "been starting"}
 SLOTS_SECONDS = 60.0
 PROGRESS = "progress.jsonl"
 
@@ -66,6 +70,7 @@ def _launch(spark: SparkSession, given: dict[str, Any], say: Callable[..., None]
     stop = threading.Event()
     follower = threading.Thread(target=_follow, args=(folder / PROGRESS, say, stop), daemon=True)
     follower.start()
+    threading.Thread(target=_cancel, args=(spark, folder / FAILURE, stop), daemon=True).start()
     try:
         rows = spark.sparkContext.parallelize(range(workers), workers).barrier().mapPartitions(supervise).collect()
     except Exception as error:
@@ -135,6 +140,15 @@ def _follow(path: Path, say: Callable[..., None], stop: threading.Event) -> None
         stop.wait(1.0)
 
 
+def _cancel(spark: SparkSession, failure: Path, stop: threading.Event) -> None:
+    """Once a worker has failed, give the others some time to end, then have Spark end the stage: a lost machine never answers."""
+    while not stop.wait(1.0):
+        if failure.exists():
+            if not stop.wait(LOST_SECONDS):
+                spark.sparkContext.cancelAllJobs()
+            return
+
+
 def _supervise(given: dict[str, Any]) -> dict[str, Any]:
     """In a barrier task: start the worker's process, watch it, return its result."""
     context = BarrierTaskContext.get()
@@ -192,8 +206,8 @@ def _watch(process: subprocess.Popen[str], given: dict[str, Any], number: int, h
                     handle.write(line)
             if "beat" in found:
                 patience = SILENT_SECONDS
-                if found["beat"] == "data" and found["since"] > DATA_SECONDS:
-                    raise errors.ServiceError(f"{who} stalled: it has waited {found['since']:.0f} s for data. {again}")
+                if found["since"] > found["limit"]:
+                    raise errors.ServiceError(f"{who} stalled: it has {DOING[found['beat']]} for {found['since']:.0f} s. {again}")
 
 
 def _pump(process: subprocess.Popen[str], lines: queue.Queue[str | None]) -> None:

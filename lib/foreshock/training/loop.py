@@ -36,9 +36,6 @@ class Share(Protocol):
     def used(self) -> int: ...
     @property
     def left_out(self) -> int: ...
-    @property
-    def empty(self) -> int: ...
-    def blocks_of(self, step: int) -> list[int]: ...
 
 
 class Data(Protocol):
@@ -52,6 +49,12 @@ class Data(Protocol):
 
     def dataset(self, share: Any, first: int = 0) -> tf.data.Dataset:
         """(x (b, L, F), weight (b, L)) from a step on, one element a replica."""
+
+    def blocks_of(self, epoch: int, step: int) -> list[int]:
+        """Ids of the blocks in a step's batch, of all workers; steps count from 0."""
+
+    def empty(self, epoch: int) -> int:
+        """Windows of weight 0 in an epoch, of all workers."""
 
     def held_out(self, most: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """Validation windows and weights."""
@@ -70,7 +73,7 @@ class Watch(Protocol):
         """What a user should know."""
 
     def state(self, doing: str) -> None:
-        """`data` while it waits for a batch, `step` otherwise."""
+        """`data` while it reads, `step`, `validate`, `save`."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +95,8 @@ class Options:
 class Epoch:
     """One epoch's record. Losses are means over windows; validation_loss is null where train has no last part.
 
-    windows: trained on, by all workers; waited: share of the time spent waiting for data; left_out, empty, blocks: of worker 0's
-    part (dataset.plan).
+    windows: trained on; left_out, empty: windows (dataset.plan); all three of all workers. waited: share of the time spent waiting for
+    data; blocks: read; both of worker 0.
     """
 
     epoch: int
@@ -141,6 +144,7 @@ class _Training:
 
     def run(self) -> History:
         self._restore()
+        self.watch.state("data")
         held = self.data.held_out(MOST_VALIDATION)
         p = self.position
         if not len(held[0]):
@@ -211,7 +215,7 @@ class _Training:
         for i, values in enumerate(np.stack([v.numpy() for v in pending]).tolist()):
             total, windows, norm = values
             if not (math.isfinite(total) and math.isfinite(norm)):
-                blocks = share.blocks_of(first + i - 1)
+                blocks = self.data.blocks_of(p.epoch, first + i - 1)
                 raise DataError(
                     f"training turned NaN or infinite in epoch {p.epoch}, step {first + i}, on the blocks "
                     f"{', '.join(map(str, blocks[:12]))}{' …' if len(blocks) > 12 else ''} of the training dataset (learning rate "
@@ -228,13 +232,14 @@ class _Training:
     def _end_epoch(self, held_x: Any, held_weight: Any) -> None:
         p, share = self.position, self.data.share(self.position.epoch)
         started = time.monotonic()
+        self.watch.state("validate")
         held = self.stepper.validation(held_x, held_weight, self.o.batch) if len(held_x) else None
         p.seconds += time.monotonic() - started
         if held is not None and not math.isfinite(held):
             raise DataError(f"training turned NaN or infinite: the validation loss of epoch {p.epoch} is {held}. Lower "
                             "training.learning_rate or set training.clip_norm. The last good checkpoint is kept.")
         epoch = Epoch(p.epoch, p.total / max(1, p.windows), held, p.windows, p.seconds, share.steps, p.waited / max(p.seconds, 1e-9),
-                      share.left_out, share.empty, len(self.data.seen))
+                      share.left_out, self.data.empty(p.epoch), len(self.data.seen))
         p.epochs.append(asdict(epoch))
         self._note_blocks()
         if held is None or p.best is None or held < p.best:
@@ -252,6 +257,8 @@ class _Training:
     def _save(self) -> None:
         if not self.where.chief:
             return
+        self.watch.state("save")
+        self.position.replicas = self.where.replicas
         weights, optimizer = ([np.asarray(v) for v in own] for own in (self.network.variables, self.stepper.optimizer.variables))
         self.store.save(Checkpoint(weights, optimizer, self.best, self.position, self.store.identity), self.losses)
         self.losses = []

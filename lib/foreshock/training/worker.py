@@ -18,8 +18,10 @@ from typing import Any
 
 FAILURE = "failure.json"
 BEAT_SECONDS = 2.0
+FIRST_SECONDS, AGAIN_SECONDS, AGAIN_TIMES = 300.0, 45.0, 20.0
 COLLECTIVE_PATIENCE = 38.0  # a dead peer's own supervisor is to be heard first
-COLLECTIVE = ("UnavailableError", "AbortedError", "CancelledError", "InternalError", "DeadlineExceededError", "FailedPreconditionError")
+COLLECTIVE = ("UnavailableError", "AbortedError", "CancelledError", "InternalError", "DeadlineExceededError", "FailedPreconditionError",
+              "UnknownError")
 
 
 class _Line:
@@ -37,18 +39,28 @@ class _Line:
 
 
 class _Pulse:
-    """Says every two seconds what the worker does, and since when."""
+    """Says every two seconds what the worker does, since when, and how long that may take.
+
+    Reading and saving may take 45 s. What is compiled when it is first done has five minutes for that; afterwards 45 s, or twenty
+    times the longest that it took, whichever is more.
+    """
 
     def __init__(self, write: _Line) -> None:
         self._write, self._doing, self._since = write, "start", time.monotonic()
+        self._longest: dict[str, float] = {"data": 0.0, "save": 0.0}
         threading.Thread(target=self._run, daemon=True).start()
 
     def doing(self, what: str) -> None:
-        self._doing, self._since = what, time.monotonic()
+        now = time.monotonic()
+        before = self._longest.get(self._doing)
+        self._longest[self._doing] = 0.0 if before is None else max(before, now - self._since)
+        self._doing, self._since = what, now
 
     def _run(self) -> None:
         while True:
-            self._write(beat=self._doing, since=time.monotonic() - self._since)
+            longest = self._longest.get(self._doing)
+            limit = FIRST_SECONDS if longest is None else max(AGAIN_SECONDS, AGAIN_TIMES * longest)
+            self._write(beat=self._doing, since=time.monotonic() - self._since, limit=limit)
             time.sleep(BEAT_SECONDS)
 
 
