@@ -603,7 +603,7 @@ CASES: dict[str, Case] = {
         command=True),
     "training turned NaN, as a command": data_error(
         parquet(), "NaN", "learning rate 1e+30", "epoch 1", "training.learning_rate", job="pipeline", command=True,
-        leaves=("events", "tables", "dataset", "rest", "scaler", "scaler.json"),
+        leaves=("events", "tables", "dataset", "rest", "scaler", "scaler.json", "checkpoints", "tensorboard"),
         changes={"model": {"units": [4], "dense": 2}, "training": {"epochs": 1, "batch": 16, "learning_rate": 1e30}}),
 }  # fmt: skip
 
