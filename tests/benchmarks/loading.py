@@ -22,6 +22,7 @@ from foreshock.stages.prepare import prepare
 from benchmarks.measure import Figure, alternate, timed
 
 L, F, BATCH = 50, 8, 256
+QUESTION_BATCH = 64  # the seed question's
 FEATURES = [f"f{i}" for i in range(F)]
 
 
@@ -158,9 +159,12 @@ def question_loader(partition: np.ndarray, batches: int) -> Any:
     def generator() -> Iterator[np.ndarray]:
         at = 0
         while True:
-            sequences = np.array([partition[i : i + L] for i in range(len(partition) - L + 1)])
-            yield sequences[at : at + 32]
-            at = (at + 32) % len(sequences)
+            sequences = []
+            for i in range(len(partition) - L + 1):
+                sequences.append(partition[i : i + L])
+            cut = np.array(sequences)
+            yield cut[at : at + QUESTION_BATCH]
+            at = (at + QUESTION_BATCH) % len(cut)
 
     def speed() -> float:
         source = generator()
@@ -169,7 +173,7 @@ def question_loader(partition: np.ndarray, batches: int) -> Any:
             for _ in range(batches):
                 next(source)
 
-        return batches * 32 / timed(consume)
+        return batches * QUESTION_BATCH / timed(consume)
 
     return speed
 
@@ -208,9 +212,9 @@ def figures(work: Path, spark: Any, names: set[str], *, quick: bool) -> Iterator
                         peer_name="one row a window: petastorm make_reader, make_petastorm_dataset, shuffle, batch",
                         sizes=f"{size}; peer {len(windows)} windows")
     if "loader_vs_question" in names:
-        partition = np.random.default_rng(0).normal(size=(5_000 if quick else 50_000, F)).astype(np.float32)
+        partition = np.random.default_rng(0).normal(size=(5_000 if quick else 50_000, F))  # float64, as scikit-learn's scaler gives
         yield alternate("loader_vs_question", ours, question_loader(partition, 3), unit="windows/s", wanted=1000, repetitions=times,
-                        peer_name="the seed question's generator: all sequences of the partition cut again for each batch of 32",
+                        peer_name="the seed question's generator: all sequences of the partition cut again for each batch of 64",
                         sizes=f"{size}; peer's partition {len(partition)} rows")
     if "loader_vs_memory" in names:
         flat = np.random.default_rng(0).normal(size=(window_data(run_dir).plan.windows + L - 1, F)).astype(np.float32)
