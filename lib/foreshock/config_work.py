@@ -111,7 +111,7 @@ class Training(Section):
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     clip_norm: Annotated[float | None, Field(gt=0)] = None
     precision: Literal["float32", "bfloat16", "auto"] = "float32"
-    jit_compile: Literal["auto", "never"] = "auto"
+    jit_compile: Literal["auto", "always", "never"] = "auto"
     checkpoint_steps: Positive = 200
     attempts: Annotated[int, Field(ge=1, le=4)] = 1
 

@@ -27,12 +27,14 @@ FEATURES = [f"f{i}" for i in range(F)]
 
 
 def events_table(rows: int, entities: int, seed: int = 0) -> pa.Table:
-    """Events of some entities over 20 days, autocorrelated features."""
+    """Events over 20 days, autocorrelated features; the activity of entities follows Zipf's law (exponent 1.1)."""
     rng = np.random.default_rng(seed)
     start = np.datetime64("2024-01-01T00:00:00", "us").astype(np.int64)
     time = start + np.sort(rng.integers(0, 20 * 86_400_000_000, rows))
+    activity = np.arange(1, entities + 1) ** -1.1
     columns: dict[str, Any] = {
-        "entity": pa.array(rng.integers(0, entities, rows)).cast(pa.string()), "time": pa.array(time, pa.timestamp("us", tz="UTC")),
+        "entity": pa.array(rng.choice(entities, rows, p=activity / activity.sum())).cast(pa.string()),
+        "time": pa.array(time, pa.timestamp("us", tz="UTC")),
         "id": pa.array(np.arange(rows)).cast(pa.string()),
     }
     for i, name in enumerate(FEATURES):

@@ -16,7 +16,7 @@ from foreshock.scoring.spark import score_files
 from foreshock.session import map_items
 from foreshock.storage import file_sha256
 from foreshock.training import bundle as bundles
-from foreshock.training.steps import Stepper
+from foreshock.training.steps import Stepper, wants_xla
 from foreshock.training.strategy import prepare_devices
 
 from benchmarks.loading import BATCH, FEATURES, F, L, prepared, window_data, window_rows
@@ -31,7 +31,7 @@ def _train(run_dir: Path) -> Any:
     where = prepare_devices(1)
     with where.strategy.scope():
         network = build(SPEC)
-    stepper = Stepper(network, where, 0.001, None, jit=True)
+    stepper = Stepper(network, where, 0.001, None, jit=wants_xla("auto", network))
     epoch = iter(range(1, 10_000))
 
     def speed() -> float:
@@ -101,7 +101,7 @@ def _predict(spark: Any, windows: np.ndarray, folder: Path, work: Path) -> Any:
 
 
 def figures(work: Path, spark: Any, names: set[str], *, quick: bool) -> Iterator[Figure]:
-    rows, times = (6_000, 1) if quick else (60_000, 5)
+    rows, times = (6_000, 1) if quick else (40_000, 5)
     if not {"training_vs_fit", "scoring_vs_predict"} & names:
         return
     run_dir = prepared(work / "network", spark, rows)

@@ -206,6 +206,17 @@ def test_memory_of_the_loader_stays_flat(dataset: Path) -> None:
     assert max(sizes[4:]) <= 1.1 * sizes[4]
 
 
+@pytest.mark.slow
+def test_xla_computes_what_the_kernels_compute(spec: Fit, tmp_path: Path) -> None:
+    losses = []
+    for choice in ("always", "never"):
+        options = replace(spec.options, jit_compile=choice, epochs=1)
+        own = replace(spec, options=options, checkpoints=str(tmp_path / choice), network=NETWORK | {"dropout": 0.0})
+        fit(own, quiet)
+        losses.append([float(line.split(",")[2]) for line in steps_of(own)])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
 def test_more_replicas_than_devices_are_refused(spec: Fit) -> None:
     with pytest.raises(SettingsError, match=r"training.replicas is 4096.* at most \d+"):
         fit(replace(spec, replicas=4096), quiet)

@@ -94,7 +94,7 @@ def _network(context: Context, manifest: Manifest) -> tuple[LSTMAutoencoder, dic
                             "windows to fit on). Lower it, or widen split.train.")
     network = {"length": manifest.length, "features": len(manifest.features), "units": list(s.model.units), "dense": s.model.dense,
                "activation": s.model.activation, "output": s.model.output, "dropout": s.model.dropout, "l1": s.model.l1, "l2": s.model.l2}
-    options = Options(t.epochs, t.batch, t.learning_rate, t.patience, t.schedule, t.warmup_steps, t.clip_norm, t.jit_compile == "auto",
+    options = Options(t.epochs, t.batch, t.learning_rate, t.patience, t.schedule, t.warmup_steps, t.clip_norm, t.jit_compile,
                       t.checkpoint_steps)
     spec = Fit(str(context.run / "dataset" / "train"), str(context.run / "checkpoints"), str(context.run / "tensorboard"), network,
                options, s.run.seed, t.replicas, t.workers, t.windows_per_epoch, t.precision)

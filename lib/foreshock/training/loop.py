@@ -14,7 +14,7 @@ import numpy.typing as npt
 from foreshock.errors import DataError, ServiceError
 from foreshock.quiet import held_stderr
 from foreshock.training.checkpoint import Arrays, Checkpoint, Position, Store
-from foreshock.training.steps import Stepper, learning_rate
+from foreshock.training.steps import Stepper, learning_rate, wants_xla
 from foreshock.training.strategy import Replication
 
 with held_stderr():
@@ -87,7 +87,7 @@ class Options:
     schedule: str = "constant"
     warmup_steps: int = 0
     clip_norm: float | None = None
-    jit_compile: bool = True
+    jit_compile: str = "auto"
     checkpoint_steps: int = 200
 
 
@@ -137,7 +137,7 @@ class _Training:
     def __init__(self, network: keras.Model, data: Data, where: Replication, options: Options, store: Store, watch: Watch) -> None:
         self.network, self.data, self.where, self.o, self.store, self.watch = network, data, where, options, store, watch
         self.rate = learning_rate(options.learning_rate, options.schedule, options.warmup_steps, options.epochs * data.share(1).steps)
-        self.stepper = Stepper(network, where, self.rate, options.clip_norm, jit=options.jit_compile)
+        self.stepper = Stepper(network, where, self.rate, options.clip_norm, jit=wants_xla(options.jit_compile, network))
         self.position = Position()
         self.best: Arrays = network.get_weights()
         self.losses: list[tuple[int, int, float, float]] = []

@@ -33,6 +33,18 @@ def learning_rate(rate: float, schedule: str, warmup: int, steps: int) -> Any:
     return rate
 
 
+def wants_xla(choice: str, network: keras.Model) -> bool:
+    """Whether XLA compiles the step. `auto`: on a GPU, unless the network's LSTMs are of the kind that cuDNN computes (tanh).
+
+    On a CPU TensorFlow's own kernels trained the demo's network 1.6 times faster than XLA (docs/benchmarks.md, training_vs_fit).
+    """
+    if choice != "auto":
+        return choice == "always"
+    lstms = [layer for layer in network.layers if isinstance(layer, keras.layers.LSTM)]
+    fused = all(layer.activation is keras.activations.tanh for layer in lstms)
+    return bool(tf.config.list_physical_devices("GPU")) and not fused
+
+
 class Stepper:
     """The compiled step and validation of a network. `note` says where XLA could not compile it."""
 
