@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pyarrow as pa
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import StructType, _parse_datatype_string
 
@@ -141,3 +141,13 @@ def map_items(
                         yield pa.RecordBatch.from_arrays(columns, schema=wanted)
 
     return spark.range(0, len(work), 1, max(1, len(work))).mapInArrow(run, schema)
+
+
+def each_item(
+    spark: SparkSession, items: Sequence[Any], function: Callable[[Any], Iterator[pa.RecordBatch]], schema: str
+) -> Iterator[Row]:
+    """The rows of `map_items`, in order, brought here some dozen items at a time: in parallel, unlike `toLocalIterator`."""
+    work = list(items)
+    step = min(max(4 * spark.sparkContext.defaultParallelism, 8), 64)
+    for at in range(0, len(work), step):
+        yield from map_items(spark, work[at : at + step], function, schema).collect()

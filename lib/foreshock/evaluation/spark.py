@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 from foreshock import columns as C
 from foreshock.evaluation.metrics import Scored, evaluate
 from foreshock.scaling.histogram import key_values, order_keys
-from foreshock.session import map_items
+from foreshock.session import each_item
 
 EXACT_EVENTS = 5_000_000
 KEYS = ["split", "partition", "group", "kind", "label"]
@@ -52,7 +52,7 @@ def metrics(
 
     schema = ("split int, partition string, `group` string, kind string, label int, detector int, flagged boolean, known boolean, "
               "`values` array<bigint>, counts array<bigint>")
-    found = [r.asDict() for r in map_items(spark, files, one, schema).toLocalIterator()]
+    found = [r.asDict() for r in each_item(spark, files, one, schema)]
     rows: list[dict[str, Any]] = []
     for split in sorted({r["split"] for r in found}):
         for i, detector in enumerate(detectors):

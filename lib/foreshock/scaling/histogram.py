@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 BINS = 1 << 16
-CHUNK = 1 << 22
+CHUNK = 1 << 21
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
@@ -58,13 +58,16 @@ class Histogram:
         flat = np.asarray(values, np.float32).ravel() + np.float32(0)  # −0 is 0
         if not np.isfinite(flat).all():
             raise ValueError("a histogram takes finite values only")
-        counts = np.zeros(BINS, np.int64)
-        power1 = power2 = 0
+        counts, lows, squares = (np.zeros(BINS, np.int64) for _ in range(3))
         for start in range(0, len(flat), CHUNK):
-            chunk = flat[start : start + CHUNK]
-            counts += np.bincount(order_keys(chunk) >> 16, minlength=BINS)
-            first, second = _powers(chunk)
-            power1, power2 = power1 + first, power2 + second
+            bits = flat[start : start + CHUNK].view(np.uint32)
+            upper, lower = (bits >> 16).astype(np.int64), (bits & 0xFFFF).astype(np.float64)
+            counts += np.bincount(upper, minlength=BINS)
+            # Exact in float64: fewer than 2^21 numbers below 2^32.
+            lows += np.bincount(upper, weights=lower, minlength=BINS).astype(np.int64)
+            squares += np.bincount(upper, weights=lower * lower, minlength=BINS).astype(np.int64)
+        power1, power2 = _powers(counts, lows, squares)
+        counts = np.concatenate([counts[:0x7FFF:-1], counts[:0x8000]])  # negative numbers' bits rise as they fall
         bins = np.flatnonzero(counts)
         return cls(
             bins.astype(np.int32), counts[bins], len(flat), float(flat.min()) if len(flat) else None,
@@ -140,18 +143,21 @@ def exact_value(bin_: int, rank: int, lows: npt.ArrayLike, counts: npt.ArrayLike
     return float(key_values(np.array([(bin_ << 16) | low], np.uint32))[0])
 
 
-def _powers(values: Floats) -> tuple[int, int]:
-    # A float32 is an integer of 24 bits times a power of two: sums by exponent are exact in float64 up to 2^29 values.
-    bits = values.view(np.uint32)
-    exponent = ((bits >> 23) & 0xFF).astype(np.int64)
-    mantissa = (bits & 0x7FFFFF).astype(np.int64) + np.where(exponent > 0, 1 << 23, 0)
+def _powers(counts: Ints, lows: Ints, squares: Ints) -> tuple[int, int]:
+    """The exact moments from, by upper 16 bits: how many values, and the sums of their lower 16 bits and of those squared.
+
+    A float32 is an integer of 24 bits, upper × 2^16 + lower, times a power of two by its exponent.
+    """
+    used = np.flatnonzero(counts)
+    exponent = (used >> 7) & 0xFF
+    upper = (used & 0x7F) + np.where(exponent > 0, 0x80, 0)
     shift = np.maximum(exponent, 1) - 1
-    signed = np.where(bits >> 31, -mantissa, mantissa)
-    squares = mantissa * mantissa
-    first = np.bincount(shift, weights=signed.astype(np.float64), minlength=255)
-    high = np.bincount(shift, weights=(squares >> 24).astype(np.float64), minlength=255)
-    low = np.bincount(shift, weights=(squares & 0xFFFFFF).astype(np.float64), minlength=255)
-    used = np.flatnonzero((first != 0) | (high != 0) | (low != 0))
-    power1 = sum(int(first[s]) << int(s) for s in used)
-    power2 = sum(((int(high[s]) << 24) + int(low[s])) << (2 * int(s)) for s in used)
+    n, low = counts[used], lows[used]
+    first = np.zeros(255, np.int64)
+    np.add.at(first, shift, np.where(used >> 15, -1, 1) * (((n * upper) << 16) + low))
+    parts = [np.zeros(255, np.int64) for _ in range(3)]
+    for total, own in zip(parts, (n * upper * upper, upper * low, squares[used]), strict=True):
+        np.add.at(total, shift, own)
+    power1 = sum(int(first[s]) << int(s) for s in np.flatnonzero(first))
+    power2 = sum(((int(a) << 32) + (int(b) << 17) + int(c)) << (2 * s) for s, (a, b, c) in enumerate(zip(*parts, strict=True)))
     return power1, power2

@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 
 import numpy as np
@@ -18,15 +18,27 @@ from pyspark.sql import SparkSession
 from foreshock import columns as C
 from foreshock.scaling.robust import transform
 from foreshock.scaling.summary import DAMAGE, Guide, Summary
-from foreshock.session import map_items
+from foreshock.session import each_item
 from foreshock.storage import digest
 
 MERGED, MERGED_AT_ONCE = "merged.npz", 32
+PILOTS, PILOT_EVENTS = 8, 1 << 15
 
 
-def _training_values(file: str, features: tuple[str, ...], span: tuple[int, int], how: str) -> Iterator[tuple[str, np.ndarray]]:
-    """(feature, transformed float32 values that are not null) of a file's training events that train_where admits."""
-    table = pq.read_table(file, columns=[C.EVENT_TIME, C.TRAIN_OK, *features], partitioning=None)
+def _training_values(
+    file: str, features: tuple[str, ...], span: tuple[int, int], how: str, most: int | None = None
+) -> Iterator[tuple[str, np.ndarray]]:
+    """(feature, transformed float32 values that are not null) of a file's training events that train_where admits.
+
+    most: look at the first so many events alone.
+    """
+    columns = [C.EVENT_TIME, C.TRAIN_OK, *features]
+    if most is None:
+        table = pq.read_table(file, columns=columns, partitioning=None)
+    else:
+        with pq.ParquetFile(file) as source:
+            first = list(islice(source.iter_batches(most, columns=columns), 1))
+            table = (pa.Table.from_batches(first) if first else source.schema_arrow.empty_table()).select(columns)
     time = table[C.EVENT_TIME].cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_numpy()
     keep = (time >= span[0]) & (time < span[1]) & table[C.TRAIN_OK].to_numpy()
     for name in features:
@@ -44,7 +56,7 @@ def _summaries(
         own = Summary.of(_training_values(item[1], features, span, how), guide)
         yield pa.RecordBatch.from_pylist([{"partition": item[0], "summary": own.to_bytes({})}])
 
-    rows = map_items(spark, items, one, "partition string, summary binary").toLocalIterator() if items else iter(())
+    rows = each_item(spark, items, one, "partition string, summary binary")
     for partition, own in groupby(rows, key=lambda row: str(row["partition"])):
         parts = [Summary.from_bytes(bytes(row["summary"]))[0] for row in own]
         yield partition, Summary.total(parts) if len(parts) > 1 else parts[0]
@@ -57,8 +69,8 @@ def fit_summary(
     """The summary of all training values, whose quartiles are exact, from partition -> files of events.
 
     `before`: a folder that an earlier call wrote as `after`, if there is one: only partitions that it does not hold, or holds of
-    other files, are read. Where one is gone or changed, the kept summaries are added up anew. Where quartiles moved out of the
-    bins that were counted finely, every partition is read once more.
+    other files, are read. Where one is gone or changed, the kept summaries are added up anew. The first guide is that of a few events
+    of some partitions, read here. Where quartiles lie outside the ranges that were counted finely, every partition is read once more.
     """
     settings = {"features": features, "span": span, "transform": how}
     keys = {p: digest([settings, [(f.name, f.stat().st_size) for f in map(Path, files)]]) for p, files in partitions.items()}
@@ -76,6 +88,10 @@ def fit_summary(
 
     fresh = {p: files for p, files in partitions.items() if p not in kept}
     say("scaler", partitions=len(partitions), read=len(fresh))
+    if not guide:
+        files = [own[0] for own in fresh.values()]
+        pilot = [Summary.of(_training_values(f, features, span, how, PILOT_EVENTS), {}) for f in files[:: -(-len(files) // PILOTS) or 1]]
+        guide = Summary.total(pilot).guide()
     total = read(fresh, total)
     if total.reaches(guide):
         for path in kept.values():

@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 
 from foreshock import columns as C
 from foreshock.scaling.histogram import Histogram, refine
-from foreshock.session import map_items
+from foreshock.session import each_item
 from foreshock.thresholds.distribution import CHOSEN, Distributions, Key, Wanted, holds, locate, resolve
 from foreshock.thresholds.interval import quantile_interval
 
@@ -49,7 +49,7 @@ def histograms(spark: SparkSession, files: list[str], detectors: tuple[str, ...]
 
     found: dict[Key, Histogram] = {}
     schema = "detector string, split string, partition string, `group` string, histogram string"
-    for row in map_items(spark, files, one, schema).toLocalIterator():
+    for row in each_item(spark, files, one, schema):
         key = Key(row["detector"], row["split"], row["partition"], row["group"])
         found[key] = found.get(key, Histogram()) + Histogram.from_mapping(json.loads(row["histogram"]))
     return Distributions(found)
@@ -81,7 +81,7 @@ def exact_quantiles(
 
     seconds: dict[tuple[Key, int], np.ndarray] = {}
     schema = "key int, bin int, lows array<int>, counts array<bigint>"
-    for row in map_items(spark, files, one, schema).toLocalIterator() if wanted else ():
+    for row in each_item(spark, files, one, schema) if wanted else ():
         total = seconds.setdefault((names[row["key"]], row["bin"]), np.zeros(1 << 16, np.int64))
         np.add.at(total, row["lows"], row["counts"])
     return resolve(wanted, seconds)
@@ -110,7 +110,7 @@ def intervals(
 
     collected: dict[int, list[list[np.ndarray]]] = {}
     schema = "asked int, units array<bigint>, sizes array<bigint>, tail array<double>, tail_units array<bigint>"
-    for row in map_items(spark, files, one, schema).toLocalIterator() if asked else ():
+    for row in each_item(spark, files, one, schema) if asked else ():
         collected.setdefault(row["asked"], []).append([np.asarray(row[c]) for c in ("units", "sizes", "tail", "tail_units")])
     found = {}
     for number, (key, level, _) in enumerate(asked):
