@@ -48,6 +48,22 @@ def test_conformance(name: str) -> None:
     assert model.errors(odd)[0].mean() > errors[0].mean()
 
 
+@pytest.mark.parametrize("changes", [{}, {"dense": 0, "units": [5]}, {"activation": "relu", "output": "sigmoid", "dropout": 0.3},
+                                     {"units": [7, 5, 3], "l2": 0.01}])
+def test_the_scan_rebuilds_what_keras_does(changes: dict[str, Any]) -> None:
+    import keras
+    from foreshock.models.lstm_autoencoder import LSTMAutoencoder, build
+
+    keras.utils.set_random_seed(6)
+    spec = {"length": L, "features": F, "units": [6, 3], "dense": 3, "activation": "tanh", "output": "linear", "dropout": 0.0,
+            "l1": 0.0, "l2": 0.0} | changes
+    network = build(spec)
+    network.set_weights([w + np.float32(0.1) for w in network.get_weights()])  # biases too
+    for n in (1, 3, 400):
+        wanted = network(X[:n], training=False).numpy()
+        assert np.abs(LSTMAutoencoder(network, spec).reconstruct(X[:n]) - wanted).max() <= 2e-6
+
+
 def test_a_damaged_bundle_is_a_data_error(name: str) -> None:
     model = make(name)
     arrays = dict(list(model.arrays().items())[1:])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from foreshock.models.lstm_scan import scan
 from foreshock.quiet import held_stderr
 
 with held_stderr():
@@ -14,7 +16,7 @@ with held_stderr():
     import tensorflow as tf
 
 Floats = npt.NDArray[np.float32]
-BATCH = 1024
+BATCH = 512
 
 
 def build(spec: dict[str, Any]) -> keras.Model:
@@ -61,9 +63,11 @@ class LSTMAutoencoder:
 
     def __init__(self, network: keras.Model, spec: dict[str, Any]) -> None:
         self.network, self._spec = network, spec
-        self._forward = tf.function(lambda x: network(x, training=False), jit_compile=True)
+        self._forward: Callable[[Any], Any] | None = None
 
     def reconstruct(self, x: Floats) -> Floats:
+        if self._forward is None:
+            self._forward = scan(self.network, self._spec)
         out = np.empty_like(x)
         for at in range(0, len(x), BATCH):
             part = x[at : at + BATCH]

@@ -22,17 +22,18 @@ from foreshock.storage import file_sha256
 from foreshock.training import bundle as bundles
 from foreshock.training.strategy import one_thread
 
-WINDOWS = 4096
+VALUES = 4_000_000  # of windows that are scored at once: a full network's last batch is padded, so many windows waste little
 
 
 @dataclass(frozen=True)
 class Task:
-    """A chunk file to score. `code`: its blocks' split (windowing.blocks); `partitions`: only events of these, or None."""
+    """A chunk file to score: its windows, its blocks' split (`code`, windowing.blocks); `partitions`: only events of these, or None."""
 
     file: str
     sha256: str
     code: int
     partitions: tuple[str, ...] | None
+    windows: int = 0
 
 
 @dataclass(frozen=True)
@@ -69,12 +70,13 @@ def score_chunk(plan: Plan, task: Task) -> Iterator[pa.RecordBatch]:
         raise DataError(f"{task.file}: its sha256 is not the manifest's; the dataset was altered. Run jobs/prepare.py --force.")
     bundle = _bundle(plan.bundle, plan.bundle_sha256, plan.detectors)
     waiting: list[_Block] = []
+    enough = VALUES // (plan.length * len(bundle.features))
     for batch in pq.ParquetFile(task.file).iter_batches(batch_size=16):
         for row in batch.to_pylist():
             block = _open(plan, task, row)
             if len(block.layout.ordinals):
                 waiting.append(block)
-            if sum(len(b.layout.ordinals) for b in waiting) >= WINDOWS:
+            if sum(len(b.layout.ordinals) for b in waiting) >= enough:
                 yield from _score(plan, task, bundle, waiting)
                 waiting = []
     if waiting:

@@ -24,7 +24,8 @@ def score_files(spark: SparkSession, plan: Plan, tasks: list[Task], work: Path) 
 
     raw = work / "raw"
     ddl = ", ".join(f"`{f.name}` {f.dataType.simpleString()}" for f in schema)
-    map_items(spark, tasks, one, ddl).write.parquet(str(raw))
+    largest_first = sorted(tasks, key=lambda t: -t.windows)  # so that the last ones to end are small
+    map_items(spark, largest_first, one, ddl).write.parquet(str(raw))
     if plan.kind in ENDING:
         return _files(raw)
     everything = spark.read.parquet(str(raw))

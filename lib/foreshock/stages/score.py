@@ -109,7 +109,7 @@ class _Scoring:
             for chunk in manifest.chunks:
                 covering = self.plan.kind not in ENDING
                 if wanted is None or covering or set(wanted) & set(chunk.partitions):
-                    tasks.append(Task(str(folder / chunk.file), chunk.sha256, chunk.code, wanted))
+                    tasks.append(Task(str(folder / chunk.file), chunk.sha256, chunk.code, wanted, chunk.windows))
         return tasks
 
     def _thresholds(self, files: list[str], found: Distributions) -> tuple[list[Threshold], dict[tuple[Key, float], float]]:
