@@ -30,6 +30,7 @@ with held_stderr():
     from petastorm.reader import Reader
     from petastorm.workers_pool.dummy_pool import DummyPool
 
+VALUES = 4_000_000  # of batches that are gathered at once: a step costs less where many share it
 FIELDS = ["block_id", "x", "n_windows", "first_padding"]
 
 
@@ -143,23 +144,26 @@ class WindowData:
         length, features, batch = self.manifest.length, len(self.manifest.features), share.batch
         steps = tf.range(length, dtype=tf.int64)
         more = -batch % self.replicas
+        size = (batch + more) // self.replicas
+        at_once = max(1, VALUES // (size * length * features))
 
         def cut(start: tf.Tensor, padding: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            x = tf.gather(rows, start[:, None] + steps)  # (b, L, F)
-            weight = tf.cast(steps >= padding[:, None], tf.float32)  # (b, L)
-            return tf.ensure_shape(x, (None, length, features)), weight
+            x = tf.gather(rows, start[..., None] + steps)  # (k, b, L, F)
+            weight = tf.cast(steps >= padding[..., None], tf.float32)  # (k, b, L)
+            return tf.ensure_shape(x, (None, None, length, features)), weight
 
         def batches(rows: tf.Tensor, start: tf.Tensor, padding: tf.Tensor) -> tf.data.Dataset:
             start = tf.pad(tf.reshape(start, (-1, batch)), [[0, 0], [0, more]])
             padding = tf.pad(tf.reshape(padding, (-1, batch)), [[0, 0], [0, more]], constant_values=length)
-            size = (batch + more) // self.replicas
-            index = tf.data.Dataset.from_tensor_slices((tf.reshape(start, (-1, size)), tf.reshape(padding, (-1, size))))
+            index = tf.data.Dataset.from_tensor_slices((tf.reshape(start, (-1, size)), tf.reshape(padding, (-1, size)))).batch(at_once)
             return index.map(lambda s, p: cut(s, p, rows), num_parallel_calls=2, deterministic=True)
 
         signature = (tf.TensorSpec((None, features), tf.float32), tf.TensorSpec((None,), tf.int64), tf.TensorSpec((None,), tf.int64))
         pools = tf.data.Dataset.from_generator(lambda: ((p.rows, p.start, p.padding) for p in self.pools(share, first)),
                                                output_signature=signature)
-        return pools.prefetch(1).flat_map(batches).prefetch(4 * self.replicas)
+        several = pools.prefetch(1).flat_map(batches)
+        # Slices along the first axis share the memory of what they are cut from.
+        return several.flat_map(lambda x, w: tf.data.Dataset.from_tensor_slices((x, w))).prefetch(4 * self.replicas)
 
     def held_out(self, most: int) -> tuple[Floats, Floats]:
         """Validation windows (N, L, F) and weights (N, L): all, or evenly chosen ones where there are more than `most`."""
