@@ -29,7 +29,8 @@ def _events(spark: Any, run_dir: Path) -> Any:
 
     folders = [str(f) for f in sorted((run_dir / "events").glob("partition=*"))]
     frame = spark.read.option("basePath", str(run_dir / "events")).parquet(*folders)
-    return frame.withColumn("table", fn.lit(0).cast("tinyint")).withColumn("split", fn.lit(1).cast("tinyint"))
+    frame = frame.withColumn("table", fn.lit(0).cast("tinyint")).withColumn("split", fn.lit(1).cast("tinyint"))
+    return frame.select(*dict.fromkeys(["event_id", *windowing.SHAPE, *windowing.CARRIED, *FEATURES]))
 
 
 def _windowing(spark: Any, run_dir: Path, work: Path, scaler: Scaler, rows: int) -> float:

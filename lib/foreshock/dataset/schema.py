@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from typing import Any
 
@@ -42,13 +43,30 @@ def block_schema(features: int) -> Unischema:
     return Unischema("Block", fields)
 
 
-def encode(value: npt.NDArray[Any]) -> bytes:
-    """An array as Petastorm's NdarrayCodec stores it (NumPy's own format)."""
+@functools.lru_cache(maxsize=4096)
+def _header(dtype: str, shape: tuple[int, ...]) -> bytes:
     memory = io.BytesIO()
-    np.save(memory, np.ascontiguousarray(value), allow_pickle=False)
+    np.lib.format.write_array_header_1_0(memory, {"descr": dtype, "fortran_order": False, "shape": shape})
     return memory.getvalue()
+
+
+def encode(value: npt.NDArray[Any]) -> bytes:
+    """An array as Petastorm's NdarrayCodec stores it (NumPy's own format, 1.0)."""
+    return _header(value.dtype.str, value.shape) + value.tobytes()
 
 
 def decode(value: bytes) -> npt.NDArray[Any]:
     """The array of `encode`; never unpickles."""
     return np.load(io.BytesIO(value), allow_pickle=False)
+
+
+def texts(column: pa.StringArray) -> npt.NDArray[np.str_]:
+    """A column of n texts without nulls as a NumPy array (n,), its text as wide as the longest."""
+    ends = np.frombuffer(column.buffers()[1], np.int32, len(column) + 1, column.offset * 4).astype(np.int64)
+    characters = np.frombuffer(column.buffers()[2] or b"", np.uint8)[ends[0] : ends[-1]]
+    if not len(characters) or characters.max() > 127:  # more bytes than letters
+        return np.array(column.to_pylist(), dtype=np.str_)
+    size = np.diff(ends)
+    wide = np.zeros((len(column), int(size.max())), np.uint32)
+    wide[np.arange(wide.shape[1]) < size[:, None]] = characters
+    return wide.view(f"<U{wide.shape[1]}").ravel()

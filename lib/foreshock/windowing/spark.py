@@ -19,7 +19,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from foreshock import columns as C
-from foreshock.dataset.schema import ARROW, encode
+from foreshock.dataset.schema import ARROW, encode, texts
 from foreshock.dataset.writer import CHUNK_EVENTS, write_file
 from foreshock.scaling.robust import Scaler
 from foreshock.session import map_items
@@ -62,7 +62,10 @@ def sort_events(events: DataFrame, features: tuple[str, ...], ties: int, parts: 
     ordered = events.withColumn(C.EVENT_TIME, F.unix_micros(C.EVENT_TIME)).repartitionByRange(parts, *order)
     # Every column of the order is written: Spark 3.5 sorts wrongly when a write leaves one of them out.
     names = dict.fromkeys([*order, *SHAPE, *CARRIED, *features])
-    ordered.sortWithinPartitions(*order).select(*names).write.parquet(str(target))
+    writer = ordered.sortWithinPartitions(*order).select(*names).write.option("compression", "lz4_raw")
+    for name in (C.EVENT_TIME, C.EVENT_ID, *features):  # a dictionary of values that hardly recur costs time and saves nothing
+        writer = writer.option(f"parquet.enable.dictionary#{name}", "false")
+    writer.parquet(str(target))
     return sorted(str(f) for f in target.glob("part-*.parquet"))
 
 
@@ -204,7 +207,7 @@ class _Columns:
         self.partition, self.group, self.kind = (_texts(table[c]) for c in (C.PARTITION, C.GROUP, C.KIND))
 
     def ids(self, start: int, rows: int) -> np.ndarray:
-        return np.array(self.event_id.slice(start, rows).to_pylist(), dtype=np.str_)
+        return texts(self.event_id.slice(start, rows))
 
 
 def _texts(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
@@ -221,7 +224,7 @@ def _write_piece(c: _Columns, blocks: Blocks, chosen: np.ndarray, ids: np.ndarra
         n = (windows - 1) * cut.stride + cut.length - padding
         own = slice(a, a + n)
         end = a + cut.length - 1 - padding + np.arange(windows) * cut.stride
-        texts = {"event_partition": c.partition, "event_group": c.group, "kind": c.kind}
+        coded = {"event_partition": c.partition, "event_group": c.group, "kind": c.kind}
         x = _padded(c.x[own], padding)
         ends.append(np.unique(c.partition[1][end]))
         values: dict[str, Any] = {
@@ -230,7 +233,7 @@ def _write_piece(c: _Columns, blocks: Blocks, chosen: np.ndarray, ids: np.ndarra
             "validation": int(code == C.VALIDATION), "x": encode(x), "event_time": encode(_padded(c.time[own], padding)),
             "event_id": encode(_padded(c.ids(a, n), padding)), "label": encode(_padded(c.label[own], padding, C.UNKNOWN_LABEL)),
             "split": encode(_padded(c.split[own], padding)), "calibrate": encode(_padded(c.calibrate[own], padding)),
-            **{name: encode(_padded(words[codes[own]], padding)) for name, (words, codes) in texts.items()},
+            **{name: encode(_padded(words[codes[own]], padding)) for name, (words, codes) in coded.items()},
         }
         for name, value in values.items():
             rows[name].append(value)
