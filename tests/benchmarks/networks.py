@@ -93,20 +93,20 @@ def _score(spark: Any, run_dir: Path, work: Path, folder: Path, *, predict: bool
 
 
 def figures(work: Path, spark: Any, names: set[str], *, quick: bool) -> Iterator[Figure]:
-    rows, times = (6_000, 1) if quick else (160_000, 5)
-    if not {"training_vs_fit", "scoring_vs_predict"} & names:
-        return
-    run_dir = prepared(work / "network", spark, rows)
-    windows = window_rows(run_dir, 10**9)
-    size = f"{len(windows)} windows, L {L}, F {F}, LSTM 64-32-16-32-64"
+    times = 1 if quick else 5
+    size = f"windows, L {L}, F {F}, LSTM 64-32-16-32-64"
     if "training_vs_fit" in names:
+        run_dir = prepared(work / "trained", spark, 6_000 if quick else 40_000)
+        windows = window_rows(run_dir, 10**9)
         yield alternate("training_vs_fit", _train(run_dir), _fit(windows), unit="windows/s", wanted=0.97, repetitions=times,
-                        peer_name="keras.Model.fit(jit_compile=True) on the same windows in memory", sizes=size)
+                        peer_name="keras.Model.fit(jit_compile=True) on the same windows in memory", sizes=f"{len(windows)} {size}")
     if "scoring_vs_predict" in names:
+        run_dir = prepared(work / "scored", spark, 6_000 if quick else 160_000)
+        count = read_manifest(run_dir / "dataset" / "train").total("windows")
         folder = work / "bundle"
         folder.mkdir()
         bundles.save(folder, bundles.Bundle({"lstm_autoencoder": LSTMAutoencoder(build(SPEC), SPEC)}, tuple(FEATURES), L, "", {}))
         yield alternate("scoring_vs_predict", _score(spark, run_dir, work / "scores", folder, predict=False),
-                        _score(spark, run_dir, work / "scores", folder, predict=True),
-                        unit="windows/s", wanted=2, repetitions=times,
-                        peer_name="keras.Model.predict(batch_size=1024) in the same mapInArrow: same files in, same rows out", sizes=size)
+                        _score(spark, run_dir, work / "scores", folder, predict=True), unit="windows/s", wanted=2, repetitions=times,
+                        peer_name="keras.Model.predict(batch_size=1024) in the same mapInArrow: same files in, same rows out",
+                        sizes=f"{count} {size}")
