@@ -85,6 +85,10 @@ BAD = [
     ("calibration.method=kfold", ["`calibration.method`", "split", "'kfold'"]),
     ("scoring.score=first", ["`scoring.score`", "'window', 'last', 'cover', 'mean', 'median', 'max' or 'min'", "'first'"]),
     ("thresholds.rules=[{name: sigma}]", ["`thresholds.rules.0`", "quantile", "'sigma'"]),
+    ("thresholds.rules=[{name: pot, level: 0.99}]", ["`thresholds.rules.0`", "pot", "risk", "level"]),
+    ("thresholds.rules=[{name: pot, risk: 0.5}]", ["`thresholds.rules.0.risk`", "less than 0.1", "0.5"]),
+    ("thresholds.rules=[{name: fixed}]", ["`thresholds.rules.0`", "fixed", "value"]),
+    ("thresholds.rules=[{name: fixed, value: .nan}]", ["`thresholds.rules.0.value`", "finite", "nan"]),
     ("thresholds.use=other", ["thresholds", "use", "quantile", "'other'"]),
     ("thresholds.per=entity", ["`thresholds.per`", "'group', 'partition' or 'all'", "'entity'"]),
     ("tables.sink=csv", ["`tables.sink`", "parquet", "'csv'"]),
@@ -149,8 +153,7 @@ AVAILABLE_LATER = [
     ("model.name=point_process", "point_process"), ("model.name=ridge_forecast", "ridge_forecast"),
     ("calibration.method=out_of_fold", "out_of_fold"), ("calibration.method=train", "train"),
     ("scoring.smooth=5", "smooth"),
-    ("thresholds.rules=[{name: pot, risk: 0.001}]", "pot"), ("thresholds.rules=[{name: conformal, level: 0.99}]", "conformal"),
-    ("thresholds.rules=[{name: quantile}, {name: fixed, value: 3}]", "fixed"),
+    ("thresholds.rules=[{name: conformal, level: 0.99}]", "conformal"),
 ]  # fmt: skip
 
 

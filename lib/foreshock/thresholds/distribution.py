@@ -33,6 +33,15 @@ class Wanted(NamedTuple):
     rank: int
 
 
+class TailEvents(NamedTuple):
+    """The scores of a distribution from some value on, sorted, with the unit (`interval`) of each; and all units with their sizes."""
+
+    units: npt.NDArray[np.int64]
+    sizes: npt.NDArray[np.int64]
+    values: npt.NDArray[np.float64]
+    homes: npt.NDArray[np.int64]
+
+
 @dataclass
 class Distributions:
     """Histograms by key, and the pooled ones that are sums of them."""
