@@ -49,7 +49,7 @@ class Settings(Section):
     def _detectors(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for name in value:
             if known_detector(name) == "lstm_autoencoder":
-                raise ValueError("lstm_autoencoder runs as model.name; detectors beside it: pca, isolation_forest")
+                raise ValueError("lstm_autoencoder runs as model.name; detectors beside it: " + ", ".join(DETECTORS[1:]))
         if len(set(value)) != len(value):
             raise ValueError("a detector is named twice")
         return value

@@ -114,14 +114,14 @@ def test_groups_where_and_calibrate_where(table: pa.Table, tmp_path: Path, run_j
 def test_rules_side_by_side(table: pa.Table, tmp_path: Path, run_job: Job, capsys: pytest.CaptureFixture[str]) -> None:
     made = source(table, tmp_path / "s")
     made["model"] = {"name": "pca"}
-    made["detectors"] = []
+    made["detectors"] = ["kmeans", "last_value", "zscore"]
     made["events"]["group"] = "case when entity = 'e0' then 'zero' else 'more' end"
     made["thresholds"] = {"min_count": 20, "rules": [{"name": "quantile", "level": 0.9}, {"name": "pot", "risk": 0.002},
                                                      {"name": "fixed", "value": 0}], "use": "fixed"}
     assert run_job("pipeline", made, tmp_path / "run") == 0
     rows = {(r[0], r[1]): r[2:] for r in tools.query(
         f"SELECT rule, \"group\", level, threshold, ci_low, ci_high, fallback, fitted_on, goodness FROM "
-        f"'{tmp_path}/run/tables/thresholds/*.parquet' WHERE partition IS NULL")}
+        f"'{tmp_path}/run/tables/thresholds/*.parquet' WHERE partition IS NULL AND detector = 'pca'")}
     assert set(rows) == {(r, g) for r in ("quantile", "pot") for g in ("all", "zero", "more")} | {("fixed", "all")}
     assert rows["fixed", "all"] == (None, 0.0, None, None, None, "fixed", None)
     level, value, low, high, fallback, fitted, goodness = rows["pot", "all"]
@@ -136,6 +136,9 @@ def test_rules_side_by_side(table: pa.Table, tmp_path: Path, run_job: Job, capsy
     assert judged == [(0.0, True)]
     assert tools.summary(tmp_path / "run")["rule"] == {"name": "fixed", "level": None}
     assert "threshold    0, fixed, group all" in capsys.readouterr().out
+    others = tools.query("SELECT detector, count(score) FROM "
+                         f" read_parquet('{tmp_path}/run/tables/detector_scores/**/*.parquet') GROUP BY 1")
+    assert set(others) == {(d, tools.summary(tmp_path / "run")["counts"]["judged"]) for d in ("kmeans", "last_value", "zscore")}
     resolved = yaml.safe_load((tmp_path / "run" / "conf.yaml").read_text())["settings"]
     assert resolved["thresholds"]["rules"][1:] == [{"name": "pot", "risk": 0.002, "margin": 1.0}, {"name": "fixed", "value": 0.0}]
     assert build_settings(resolved).thresholds == build_settings(made).thresholds
