@@ -151,7 +151,7 @@ AVAILABLE_LATER = [
     ("split.test={path: 's3://bucket/test'}", "s3://"), ("model.from=s3://bucket/run", "s3://"),
     ("tables.location=s3://bucket/tables", "s3://"), ("tables.sink=iceberg", "iceberg"),
     ("model.name=point_process", "point_process"), ("model.name=ridge_forecast", "ridge_forecast"),
-    ("calibration.method=out_of_fold", "out_of_fold"), ("calibration.method=train", "train"),
+    ("calibration.method=out_of_fold", "out_of_fold"),
     ("scoring.smooth=5", "smooth"),
     ("thresholds.rules=[{name: conformal, level: 0.99}]", "conformal"),
 ]  # fmt: skip

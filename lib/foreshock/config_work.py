@@ -92,10 +92,10 @@ class Calibration(Section):
     @field_validator("method")
     @classmethod
     def _method(cls, value: str) -> str:
-        if value in ("out_of_fold", "train"):
+        if value == "out_of_fold":
             raise not_available(f"`{value}`")
-        if value != "split":
-            raise ValueError(f"allowed: split; received {value!r}")
+        if value not in ("split", "train"):
+            raise ValueError(f"allowed: split, train; received {value!r}")
         return value
 
 

@@ -144,6 +144,23 @@ def test_rules_side_by_side(table: pa.Table, tmp_path: Path, run_job: Job, capsy
     assert build_settings(resolved).thresholds == build_settings(made).thresholds
 
 
+def test_thresholds_of_the_training_scores(table: pa.Table, tmp_path: Path, run_job: Job) -> None:
+    made = source(table, tmp_path / "s")
+    made |= {"model": {"name": "zscore"}, "detectors": ["last_value"], "calibration": {"method": "train"}}
+    del made["split"]["calibration"]
+    assert run_job("pipeline", made, tmp_path / "run") == 0
+    assert tools.reconciles(tools.summary(tmp_path / "run")["counts"])
+    tables = f"{tmp_path}/run/tables"
+    value, n, on = tools.query(f"SELECT threshold, n, fitted_on FROM '{tables}/thresholds/*.parquet' WHERE detector = 'zscore' "
+                               "AND partition IS NULL")[0]
+    train = tools.query(f"SELECT sum(n), min(p99), max(p99) FROM '{tables}/error_distribution/*.parquet' WHERE split = 'train' "
+                        "AND detector = 'zscore'")[0]
+    assert on == "train" and n == train[0] > 1000 and train[1] <= value <= train[2]
+    splits = tools.query(f"SELECT DISTINCT split, threshold FROM read_parquet('{tmp_path}/run/tables/scores/**/*.parquet') WHERE score > 0")
+    assert splits == [("test", value)]
+    assert "fitted on the events the model was trained on" in (tmp_path / "run" / "report.html").read_text()
+
+
 @pytest.mark.slow
 def test_a_test_table_of_its_own(table: pa.Table, tmp_path: Path, run_job: Job) -> None:
     made = source(table, tmp_path / "s")

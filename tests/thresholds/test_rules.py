@@ -17,7 +17,7 @@ def made() -> tuple[Distributions, dict]:
     parts = {Key("pca", "calibration", p, g): Histogram.of(v) for (p, g), v in VALUES.items()}
     parts |= {Key("pca", "test", "2024-01-03", "a"): Histogram.of(VALUES["2024-01-01", "a"] * 2)}
     found = Distributions(parts)
-    keys = wanted_keys(found, ("pca",))
+    keys = wanted_keys(found, ("pca",), "calibration")
     seconds: dict = {}
     for w in locate(found, keys, [0.99]):
         total = np.zeros(1 << 16, np.int64)
@@ -34,8 +34,8 @@ def made() -> tuple[Distributions, dict]:
 
 def rows(min_count: int = 500, margin: float = 1.0) -> list:
     found, exact = made()
-    return threshold_rows(found, wanted_keys(found, ("pca",)), lambda key: Estimate(exact[key, 0.99]), rule="quantile", level=0.99,
-                          margin=margin, min_count=min_count)
+    return threshold_rows(found, wanted_keys(found, ("pca",), "calibration"), lambda key: Estimate(exact[key, 0.99]), rule="quantile",
+                          level=0.99, margin=margin, min_count=min_count, fitted="calibration")
 
 
 def test_pooled_threshold_is_the_exact_order_statistic() -> None:
@@ -83,8 +83,9 @@ def test_which_threshold_judges() -> None:
 
 def test_a_threshold_of_zero_is_a_threshold() -> None:
     zeros = Distributions({Key("pca", "calibration", "p", "all"): Histogram.of(np.zeros(100, np.float32))})
-    keys = wanted_keys(zeros, ("pca",))
-    found = threshold_rows(zeros, keys, lambda key: Estimate(0.0), rule="quantile", level=0.99, margin=1.0, min_count=10)
+    keys = wanted_keys(zeros, ("pca",), "calibration")
+    found = threshold_rows(zeros, keys, lambda key: Estimate(0.0), rule="quantile", level=0.99, margin=1.0, min_count=10,
+                           fitted="calibration")
     by = judging(found, rule="quantile", level=0.99, per="group", partition_is_time=False)
     assert threshold_of(by, "pca", "all", "p") == 0.0
 
@@ -110,9 +111,9 @@ def test_peaks_over_threshold_reach_beyond_the_sample() -> None:
 
 def test_a_rule_that_cannot_judge_a_group_says_why_and_falls_back() -> None:
     found, _ = made()
-    keys = wanted_keys(found, ("pca",))
+    keys = wanted_keys(found, ("pca",), "calibration")
     rows = threshold_rows(found, keys, lambda k: "pot: 31 excesses, fewer than 50" if k.group == "a" else Estimate(5.0, 4.0, 6.0, 0.3),
-                          rule="pot", level=0.9999, margin=2.0, min_count=10)
+                          rule="pot", level=0.9999, margin=2.0, min_count=10, fitted="calibration")
     a = next(r for r in rows if r.group == "a" and r.partition is None)
     assert (a.threshold, a.ci_low, a.ci_high, a.goodness) == (10.0, 8.0, 12.0, 0.3)
     assert a.fallback == "all: pot: 31 excesses, fewer than 50"

@@ -72,7 +72,7 @@ class _Scoring:
         self.context, self.manifests, self.detectors, self.bundle, self.work = context, manifests, detectors, bundle, work
         self.partitions = partitions
         s = context.settings
-        self.chosen = s.events.calibrate_where is not None
+        self.chosen = s.fitted_split if s.events.calibrate_where is not None else None
         manifest = next(iter(manifests.values()))
         self.plan = Plan(str(context.run / "model"), bundle_sha, detectors, s.scoring.score, manifest.length, manifest.stride)
         self.known_partitions = sorted({p for _, p, c in partition_counts(read_ledger(context)) if c["kept"]})
@@ -118,11 +118,11 @@ class _Scoring:
         described = locate(found, [k for k in sorted(found.parts) if k.split in C.SPLITS], [*QUANTILES.values()])
         if borrowed is not None:
             return borrowed, thresholds_spark.exact_quantiles(self.context.spark, files, self.detectors, described, self.chosen)
-        s = self.context.settings.thresholds
-        fit = Fitting(self.context.spark, files, self.detectors, found, self.chosen, s.min_count, self.context.settings.run.seed)
-        if not fit.possible and self.partitions is None and any(r.name != "fixed" for r in s.rules):
-            raise DataError("no calibration event was judged, so there is no threshold. Widen split.calibration.")
-        return fit.rows(s.rules, described)
+        s = self.context.settings
+        fit = Fitting(self.context.spark, files, self.detectors, found, s.fitted_split, self.chosen, s.thresholds.min_count, s.run.seed)
+        if not fit.keys() and self.partitions is None and any(r.name != "fixed" for r in s.thresholds.rules):
+            raise DataError(f"no event of split.{s.fitted_split} was judged, so there is no threshold. Widen it.")
+        return fit.rows(s.thresholds.rules, described)
 
     def _borrowed(self) -> list[Threshold] | None:
         """Thresholds that this job takes from elsewhere: of `model.from`, or of the run itself when it scores a few partitions."""

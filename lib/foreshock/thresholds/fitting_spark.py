@@ -13,7 +13,7 @@ from foreshock.thresholds import spark as passes
 from foreshock.thresholds.distribution import Distributions, Key, TailEvents, Wanted, locate
 from foreshock.thresholds.interval import quantile_interval
 from foreshock.thresholds.pareto import excess_share
-from foreshock.thresholds.rules import Estimate, Threshold, fitted_split, fixed_rows, pot_estimate, threshold_rows, wanted_keys
+from foreshock.thresholds.rules import Estimate, Threshold, fixed_rows, pot_estimate, threshold_rows, wanted_keys
 
 Exact = dict[tuple[Key, float], float]
 Begin = tuple[Key, float]  # a distribution and the level from which its tail is looked at
@@ -27,18 +27,18 @@ class Fitting:
     files: list[str]
     detectors: tuple[str, ...]
     distributions: Distributions
-    chosen: bool
+    split: str
+    chosen: str | None
     min_count: int
     seed: int
 
-    @property
-    def possible(self) -> bool:
-        """Whether there is any event to fit a threshold on."""
-        return any(k.split == fitted_split(self.distributions) for k in self.distributions.parts)
+    def keys(self) -> list[Key]:
+        """The distributions of which a threshold is wanted; none where there is no event to fit one on."""
+        return wanted_keys(self.distributions, self.detectors, self.split)
 
     def rows(self, rules: tuple[Rule, ...], more: list[Wanted]) -> tuple[list[Threshold], Exact]:
         """The rows of all rules, in their order, and the exact quantiles: those rules want, and `more`."""
-        keys = wanted_keys(self.distributions, self.detectors) if self.possible else []
+        keys = self.keys()
         enough = [k for k in keys if self.distributions.of(k).n >= self.min_count]
         fitted = [(rule, rule.at) for rule in rules if rule.at is not None]
         begins = list(dict.fromkeys((key, self._begin(rule, at, key)) for rule, at in fitted for key in enough))
@@ -55,7 +55,7 @@ class Fitting:
                 found += fixed_rows(self.detectors, rule.value or 0.0)
             elif keys:
                 found += threshold_rows(self.distributions, keys, partial(self._own, rule, rule.at, exact, tails), rule=rule.name,
-                                        level=rule.at, margin=rule.margin, min_count=self.min_count)
+                                        level=rule.at, margin=rule.margin, min_count=self.min_count, fitted=self.split)
         return found, exact
 
     def _begin(self, rule: Rule, at: float, key: Key) -> float:

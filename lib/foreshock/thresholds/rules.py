@@ -38,14 +38,15 @@ class Threshold:
         return asdict(self)
 
 
-def fitted_split(distributions: Distributions) -> str:
-    """The split that thresholds are fitted on: calibration, or what calibrate_where admits of it."""
-    return CHOSEN if any(k.split == CHOSEN for k in distributions.parts) else C.CALIBRATION
+def wanted_keys(distributions: Distributions, detectors: tuple[str, ...], fitted: str) -> list[Key]:
+    """Every distribution of which a threshold is wanted: pooled, per group, per partition, and per test partition.
 
-
-def wanted_keys(distributions: Distributions, detectors: tuple[str, ...]) -> list[Key]:
-    """Every distribution of which a threshold is wanted: pooled, per group, per calibration partition, per test partition."""
-    split = fitted_split(distributions)
+    fitted: the split that thresholds are fitted on; of it what calibrate_where admits, where it is there. None where nothing is.
+    """
+    splits = {k.split for k in distributions.parts}
+    split = CHOSEN if CHOSEN in splits else fitted
+    if split not in splits:
+        return []
     keys: list[Key] = []
     for d in detectors:
         groups = distributions.groups(split)
@@ -67,7 +68,7 @@ class Estimate:
 
 def threshold_rows(
     distributions: Distributions, keys: list[Key], own: Callable[[Key], Estimate | str], *, rule: str, level: float, margin: float,
-    min_count: int,
+    min_count: int, fitted: str,
 ) -> list[Threshold]:
     """A rule's rows: pooled first. `own` gives a distribution's estimate, or says why there is none.
 
@@ -77,22 +78,22 @@ def threshold_rows(
     rows: dict[Key, Threshold] = {}
     for key in sorted(keys, key=lambda k: (k.detector, k.partition is not None, k.group != C.ALL, k.group, k.partition or "")):
         n = distributions.of(key).n
-        fitted = SELF if key.split == C.TEST else C.CALIBRATION
+        on = SELF if key.split == C.TEST else fitted
         found = own(key) if n >= min_count else f"n = {n} < min_count = {min_count}"
         if not isinstance(found, str):
             ends = [None if v is None else v * margin for v in (found.threshold, found.ci_low, found.ci_high)]
-            rows[key] = Threshold(key.detector, key.group, key.partition, rule, level, ends[0], n, ends[1], ends[2], found.instead,
-                                  fitted, found.goodness)
+            rows[key] = Threshold(key.detector, key.group, key.partition, rule, level, ends[0], n, ends[1], ends[2], found.instead, on,
+                                  found.goodness)
         elif key.partition is None and key.group == C.ALL:
-            raise DataError(f"{n} judged calibration events are too few for any threshold ({found}). Widen split.calibration"
+            raise DataError(f"{n} judged events of split.{fitted} are too few for any threshold ({found}). Widen it"
                             + (" or lower thresholds.min_count." if n < min_count else "."))
-        elif fitted == SELF:
-            rows[key] = Threshold(key.detector, key.group, key.partition, rule, level, None, n, None, None, f"none: {found}", fitted)
+        elif on == SELF:
+            rows[key] = Threshold(key.detector, key.group, key.partition, rule, level, None, n, None, None, f"none: {found}", on)
         else:
             parent = rows[Key(key.detector, key.split, None, key.group if key.partition is not None else C.ALL)]
             where = f"group {key.group}" if key.partition is not None and parent.fallback is None else C.ALL
             rows[key] = Threshold(key.detector, key.group, key.partition, rule, level, parent.threshold, n, parent.ci_low,
-                                  parent.ci_high, f"{where}: {found}", fitted, parent.goodness)
+                                  parent.ci_high, f"{where}: {found}", on, parent.goodness)
     return list(rows.values())
 
 

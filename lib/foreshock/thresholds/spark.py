@@ -19,8 +19,8 @@ from foreshock.thresholds.distribution import CHOSEN, Distributions, Key, TailEv
 Part = tuple[str, str, str, pa.Table]
 
 
-def _parts(file: str, columns: list[str], chosen: bool) -> Iterator[Part]:
-    """(split, partition, group, rows) of a file of scores; calibration events that calibrate_where admits also as CHOSEN."""
+def _parts(file: str, columns: list[str], chosen: str | None) -> Iterator[Part]:
+    """(split, partition, group, rows) of a file of scores; those of split `chosen` that calibrate_where admits also as CHOSEN."""
     table = pq.read_table(file, columns=["split", "partition", "group", "calibrate", *columns], partitioning=None)
     if not len(table):
         return
@@ -32,11 +32,11 @@ def _parts(file: str, columns: list[str], chosen: bool) -> Iterator[Part]:
         split, partition, group = keys[a]
         part = table.slice(a, b - a)
         yield C.SPLIT_NAMES[split] or "", partition, group, part
-        if chosen and split == C.SPLIT_CODES[C.CALIBRATION]:
+        if chosen and split == C.SPLIT_CODES[chosen]:
             yield CHOSEN, partition, group, part.filter(pa.array(part["calibrate"].to_numpy() != 0))
 
 
-def histograms(spark: SparkSession, files: list[str], detectors: tuple[str, ...], chosen: bool) -> Distributions:
+def histograms(spark: SparkSession, files: list[str], detectors: tuple[str, ...], chosen: str | None) -> Distributions:
     """First pass: the histogram of every detector, split, partition and group."""
     def one(file: str) -> Iterator[pa.RecordBatch]:
         rows = [{"detector": d, "split": split, "partition": partition, "group": group,
@@ -55,7 +55,7 @@ def histograms(spark: SparkSession, files: list[str], detectors: tuple[str, ...]
 
 
 def exact_quantiles(
-    spark: SparkSession, files: list[str], detectors: tuple[str, ...], wanted: list[Wanted], chosen: bool
+    spark: SparkSession, files: list[str], detectors: tuple[str, ...], wanted: list[Wanted], chosen: str | None
 ) -> dict[tuple[Key, float], float]:
     """Second pass: exact order statistics."""
     bins: dict[Key, set[int]] = {}
@@ -85,7 +85,7 @@ def exact_quantiles(
 
 
 def tails(
-    spark: SparkSession, files: list[str], detectors: tuple[str, ...], asked: list[tuple[Key, float]], chosen: bool
+    spark: SparkSession, files: list[str], detectors: tuple[str, ...], asked: list[tuple[Key, float]], chosen: str | None
 ) -> list[TailEvents]:
     """Third pass: of each asked distribution the scores from a value on."""
 
