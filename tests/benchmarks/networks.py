@@ -101,7 +101,8 @@ def figures(work: Path, spark: Any, names: set[str], *, quick: bool) -> Iterator
     size = f"{len(windows)} windows, L {L}, F {F}, LSTM 64-32-16-32-64"
     if "training_vs_fit" in names:
         yield alternate("training_vs_fit", _train(run_dir), _fit(windows), unit="windows/s", wanted=0.97, repetitions=times,
-                        peer_name="keras.Model.fit(jit_compile=True) on the same windows in memory", sizes=size)
+                        peer_name="keras.Model.fit(jit_compile=True), which Keras takes back for LSTMs, on the same windows in memory",
+                        sizes=size)
     if "scoring_vs_predict" in names:
         folder = work / "bundle"
         folder.mkdir()
