@@ -49,7 +49,7 @@ class Settings(Section):
     def _detectors(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for name in value:
             if known_detector(name) == "lstm_autoencoder":
-                raise ValueError("lstm_autoencoder runs as model.name; detectors beside it: pca, isolation_forest")
+                raise ValueError("lstm_autoencoder runs as model.name; detectors beside it: " + ", ".join(DETECTORS[1:]))
         if len(set(value)) != len(value):
             raise ValueError("a detector is named twice")
         return value
@@ -70,10 +70,22 @@ class Settings(Section):
         if self.split.test is None:
             raise ValueError("split.test is needed: [from, to) or {path: …}")
         if self.model.from_ is None:
-            for name in ("train", "calibration"):
+            for name in dict.fromkeys(("train", self.fitted_split)):
                 if getattr(self.split, name) is None:
                     raise ValueError(f"split.{name} is needed: [from, to)")
         return self
+
+    @property
+    def fitted_split(self) -> str:
+        """The split whose scores thresholds are fitted on."""
+        return "train" if self.calibration.method == "train" else "calibration"
+
+    @property
+    def needed_splits(self) -> tuple[str, ...]:
+        """The splits that must hold events and windows."""
+        if self.model.from_ is not None:
+            return ("test",)
+        return ("train", "test") if self.split.calibration is None else ("train", "calibration", "test")
 
     @property
     def feature_names(self) -> tuple[str, ...]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from foreshock.config_data import Positive, Section, Share, not_available
 
-DETECTORS = ("lstm_autoencoder", "pca", "isolation_forest")
+DETECTORS = ("lstm_autoencoder", "pca", "isolation_forest", "kmeans", "last_value", "zscore")
 
 NULL_POLICIES = ("quarantine", "zero", "median")
 
@@ -73,7 +74,7 @@ class Model(Section):
         return known_detector(value)
 
 
-KNOWN_LATER = ("point_process", "ridge_forecast", "kmeans", "last_value", "zscore", "ensemble")
+KNOWN_LATER = ("point_process", "ridge_forecast", "ensemble")
 
 
 def known_detector(value: str) -> str:
@@ -91,10 +92,10 @@ class Calibration(Section):
     @field_validator("method")
     @classmethod
     def _method(cls, value: str) -> str:
-        if value in ("out_of_fold", "train"):
+        if value == "out_of_fold":
             raise not_available(f"`{value}`")
-        if value != "split":
-            raise ValueError(f"allowed: split; received {value!r}")
+        if value not in ("split", "train"):
+            raise ValueError(f"allowed: split, train; received {value!r}")
         return value
 
 
@@ -140,19 +141,50 @@ class Scoring(Section):
 
 
 class Rule(Section):
+    """A threshold rule: quantile (level), pot (risk) or fixed (value)."""
+
     name: str = "quantile"
     level: Annotated[float, Field(gt=0, lt=1)] = 0.99
+    risk: Annotated[float, Field(gt=0, lt=0.1)] = 1e-4
+    value: float | None = None
     margin: Annotated[float, Field(gt=0)] = 1.0
 
     @model_validator(mode="before")
     @classmethod
-    def _later(cls, value: Any) -> Any:
-        name = value.get("name", "quantile") if isinstance(value, dict) else value
-        if name in ("pot", "conformal", "fixed"):
+    def _named(cls, value: Any) -> Any:
+        raw = {"name": value} if isinstance(value, str) else value
+        if not isinstance(raw, dict):
+            return raw
+        name = raw.get("name", "quantile")
+        if name == "conformal":
             raise not_available(f"rule `{name}`")
-        if name != "quantile":
-            raise ValueError(f"allowed rules: quantile; received {name!r}")
-        return {"name": value} if isinstance(value, str) else value
+        if name not in RULES:
+            raise ValueError(f"allowed rules: {', '.join(RULES)}; received {name!r}")
+        for key in ("level", "risk", "value", "margin"):
+            if key in raw and key not in RULES[name]:
+                raise ValueError(f"rule `{name}` takes {' and '.join(RULES[name])}; received {key}")
+        if name == "fixed" and raw.get("value") is None:
+            raise ValueError("rule `fixed` wants a value, for example {name: fixed, value: 0.5}; received none")
+        return raw
+
+    @field_validator("value")
+    @classmethod
+    def _finite(cls, value: float | None) -> float | None:
+        if value is not None and not math.isfinite(value):
+            raise ValueError(f"value: a finite number is wanted, received {value}")
+        return value
+
+    @model_serializer(mode="wrap")
+    def _own(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {k: v for k, v in serialize(self).items() if k == "name" or k in RULES[self.name]}
+
+    @property
+    def at(self) -> float | None:
+        """The quantile that the rule stands for; None: none."""
+        return {"quantile": self.level, "pot": 1 - self.risk}.get(self.name)
+
+
+RULES = {"quantile": ("level", "margin"), "pot": ("risk", "margin"), "fixed": ("value",)}
 
 
 class Thresholds(Section):
@@ -165,7 +197,7 @@ class Thresholds(Section):
     def _use(self) -> Thresholds:
         if self.use is not None and self.use not in {r.name for r in self.rules}:
             raise ValueError(f"use: one of the rules ({', '.join(r.name for r in self.rules)}), received {self.use!r}")
-        if len({(r.name, r.level, r.margin) for r in self.rules}) != len(self.rules):
+        if len(set(self.rules)) != len(self.rules):
             raise ValueError("two rules are the same")
         return self
 

@@ -19,7 +19,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from acceptance import checks, processes, tools, training
+from acceptance import checks, processes, rules, tools, training
 
 FULL: dict[str, tuple[str, Callable[[Path], dict[str, Any]]]] = {}
 
@@ -51,6 +51,7 @@ FULL["worker_killed"] = ("kill -9 of one of two workers: exit 4 naming it, then 
 FULL["worker_stalled"] = ("one of two workers stopped (SIGSTOP): exit 4 naming it, then resumed",
                           lambda w: training.worker_killed(w, how=signal.SIGSTOP))
 FULL["worker_slowed"] = ("one of two workers slowed tenfold: training ends, same weights", training.worker_slowed)
+FULL["pot"] = ("peaks over threshold at 1e-4: error, coverage, SciPy's likelihood", lambda _: rules.pot(seeds=500, compared=50))
 
 
 def one(name: str, out: str) -> None:

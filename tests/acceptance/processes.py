@@ -183,7 +183,8 @@ class Peak:
                 root = psutil.Process(self.pid)
                 for p in [root, *root.children(recursive=True)]:
                     with contextlib.suppress(psutil.Error):
-                        kind = "driver" if p.pid == self.pid else "jvm" if "java" in p.name() else "python worker"
+                        # A child that the JVM just forked has its memory, and its thread's name until it becomes another program.
+                        kind = "driver" if p.pid == self.pid else "python worker" if "python" in p.name() else "jvm"
                         self.peaks[kind] = max(self.peaks[kind], p.memory_info().rss)
 
     def stop(self) -> dict[str, float]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from acceptance import checks, processes, tools
+from acceptance import checks, processes, rules, tools
 
 needs_shared = pytest.mark.skipif(not tools.SHARED.exists(), reason="the shared real data is not here")
 
@@ -30,6 +30,10 @@ def test_bundle_reloads_equal(tmp_path: Path, spark: Any) -> None:
 
 def test_interval_covers() -> None:
     assert 0.88 <= checks.interval_coverage(60) <= 1.0
+
+
+def test_peaks_over_threshold() -> None:
+    rules.pot(seeds=20, compared=2)
 
 
 @pytest.mark.slow

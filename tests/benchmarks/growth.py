@@ -26,12 +26,15 @@ SMALL = {"model__units": [8], "model__dense": 4, "training__epochs": 1, "trainin
 
 
 def growth(name: str, work: Path, spark: Any, *, quick: bool) -> dict[str, Any]:
-    """One stage, once a size. The exponent is the slope of log seconds over log events; memory is of Spark's Python workers."""
+    """One stage, once a size, after a small one that warms up.
+
+    The exponent is the slope of log seconds over log events; memory is of Spark's Python workers.
+    """
     stage: Callable[[Context], None] = prepare if name == "growth_prepare" else score
     before: tuple[Callable[[Context], None], ...] = (extract,) if stage is prepare else (extract, prepare, train)
     sizes = QUICK if quick else SIZES[name]
     seconds, peaks = [], []
-    for rows in sizes:
+    for rows in (QUICK[0], *sizes):
         folder = work / f"{name}-{rows}"
         source = write_source(folder / "source", rows, 20 if quick else 200)
         context = Context(build_settings(conf(source, **SMALL)), str(folder / "run"), quiet=True, spark=spark)
@@ -44,6 +47,7 @@ def growth(name: str, work: Path, spark: Any, *, quick: bool) -> dict[str, Any]:
             seconds.append(time.perf_counter() - started)
             peaks.append(peak.stop()["python worker"])
         shutil.rmtree(folder)
+    seconds, peaks = seconds[1:], peaks[1:]
     exponent = float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
     return {"events": sizes, "seconds": seconds, "peak of a worker, GiB": peaks, "exponent": exponent,
             "exponent wanted at most": 1.05, "largest over smallest peak": max(peaks) / max(min(peaks), 1e-9)}

@@ -99,7 +99,8 @@ def figures(work: Path, spark: Any, names: set[str], *, quick: bool) -> Iterator
         run_dir = prepared(work / "trained", spark, 6_000 if quick else 40_000)
         windows = window_rows(run_dir, 10**9)
         yield alternate("training_vs_fit", _train(run_dir), _fit(windows), unit="windows/s", wanted=0.97, repetitions=times,
-                        peer_name="keras.Model.fit(jit_compile=True) on the same windows in memory", sizes=f"{len(windows)} {size}")
+                        peer_name="keras.Model.fit(jit_compile=True), which Keras takes back for LSTMs, on the same windows in memory",
+                        sizes=f"{len(windows)} {size}")
     if "scoring_vs_predict" in names:
         run_dir = prepared(work / "scored", spark, 6_000 if quick else 160_000)
         count = read_manifest(run_dir / "dataset" / "train").total("windows")

@@ -27,7 +27,7 @@ def make(name: str) -> Any:
     return registry.fit(name, X, WEIGHT, 5)
 
 
-@pytest.fixture(params=["lstm_autoencoder", "pca", "isolation_forest"])
+@pytest.fixture(params=["lstm_autoencoder", "pca", "isolation_forest", "kmeans", "last_value", "zscore"])
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -44,7 +44,7 @@ def test_conformance(name: str) -> None:
     again = registry.load(name, model.spec(), model.arrays())
     assert np.abs(again.errors(X) - errors).max() <= 1e-6
     odd = X.copy()
-    odd[0] += 50
+    odd[0, 1::2] += 50
     assert model.errors(odd)[0].mean() > errors[0].mean()
 
 
@@ -97,3 +97,33 @@ def test_the_questions_variant_builds_and_is_bounded(change: dict[str, Any]) -> 
     if change.get("output") == "sigmoid":
         assert (out > 0).all() and (out < 1).all()
         assert network.losses
+
+
+def test_zscore_is_the_squared_distance_from_the_mean_in_deviations() -> None:
+    x = np.array([[[1.0, 5.0], [3.0, 5.0]], [[9.0, 9.0], [2.0, 5.0]]], np.float32)
+    model = registry.fit("zscore", x, np.array([[1, 1], [0, 1]], np.float32), 0)  # 9 is padding
+    assert np.allclose(model.reconstruct(x)[0, 0], [2.0, 5.0])
+    assert np.allclose(model.errors(x)[0, :, 0], 1.5)
+    assert np.allclose(model.errors(np.full((1, 2, 2), 6.0, np.float32))[0, 0], [16 / (2 / 3), 1.0])
+
+
+def test_last_value_expects_no_change() -> None:
+    x = np.array([[[0.0], [2.0], [2.0]]], np.float32)
+    model = registry.fit("last_value", x, np.ones((1, 3), np.float32), 0)
+    assert model.reconstruct(x)[0, :, 0].tolist() == [0.0, 0.0, 2.0]
+    assert model.errors(x)[0, :, 0].tolist() == [0.0, 2.0, 0.0]  # a step's mean square is 2
+    still = registry.fit("last_value", np.ones((3, 4, 1), np.float32), np.ones((3, 4), np.float32), 0)
+    assert still.errors(x).max() == 4.0
+
+
+def test_kmeans_gives_the_distance_to_the_nearest_centroid() -> None:
+    rng = np.random.default_rng(3)
+    centres = np.array([-8.0, 0.0, 8.0])
+    x = (centres[rng.integers(0, 3, 900)][:, None, None] + rng.normal(0, 0.1, (900, L, 1))).astype(np.float32)
+    model = registry.fit("kmeans", x, np.ones((900, L), np.float32), 1)
+    found = model.reconstruct(x)
+    assert np.abs(found - np.round(x / 8) * 8).max() < 0.5
+    between = np.full((1, L, 1), 4.0, np.float32)
+    assert abs(float(model.errors(between).mean()) - 16) < 4
+    alike = registry.fit("kmeans", np.ones((50, L, 1), np.float32), np.ones((50, L), np.float32), 1)
+    assert float(alike.errors(np.ones((1, L, 1), np.float32)).max()) == 0.0

@@ -10,7 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from acceptance import checks, tools
+from foreshock.config_file import build_settings
 
 Job = Callable[..., int]
 
@@ -107,6 +109,56 @@ def test_groups_where_and_calibrate_where(table: pa.Table, tmp_path: Path, run_j
     judged = tools.query(f"SELECT DISTINCT \"group\", threshold FROM read_parquet('{tmp_path}/run/tables/scores/**/*.parquet') WHERE "
                          "score IS NOT NULL")
     assert dict(judged) == {g: t[1] for g, t in thresholds.items() if g != "all"}
+
+
+def test_rules_side_by_side(table: pa.Table, tmp_path: Path, run_job: Job, capsys: pytest.CaptureFixture[str]) -> None:
+    made = source(table, tmp_path / "s")
+    made["model"] = {"name": "pca"}
+    made["detectors"] = ["kmeans", "last_value", "zscore"]
+    made["events"]["group"] = "case when entity = 'e0' then 'zero' else 'more' end"
+    made["thresholds"] = {"min_count": 20, "rules": [{"name": "quantile", "level": 0.9}, {"name": "pot", "risk": 0.002},
+                                                     {"name": "fixed", "value": 0}], "use": "fixed"}
+    assert run_job("pipeline", made, tmp_path / "run") == 0
+    rows = {(r[0], r[1]): r[2:] for r in tools.query(
+        f"SELECT rule, \"group\", level, threshold, ci_low, ci_high, fallback, fitted_on, goodness FROM "
+        f"'{tmp_path}/run/tables/thresholds/*.parquet' WHERE partition IS NULL AND detector = 'pca'")}
+    assert set(rows) == {(r, g) for r in ("quantile", "pot") for g in ("all", "zero", "more")} | {("fixed", "all")}
+    assert rows["fixed", "all"] == (None, 0.0, None, None, None, "fixed", None)
+    level, value, low, high, fallback, fitted, goodness = rows["pot", "all"]
+    assert (level, fitted) == (0.998, "calibration")
+    highest = tools.query(f"SELECT max(score), quantile_disc(score, 0.99) FROM read_parquet('{tmp_path}/run/tables/scores/**/*.parquet') "
+                          "WHERE split = 'calibration'")[0]
+    assert highest[1] * 0.8 < value < highest[0] * 3
+    assert fallback is None and low < value < high and 0 < goodness <= 0.5
+    assert rows["pot", "zero"][4] is None or rows["pot", "zero"][4].startswith("all: pot: ")
+    judged = tools.query(f"SELECT DISTINCT threshold, is_anomaly FROM read_parquet('{tmp_path}/run/tables/scores/**/*.parquet') "
+                         "WHERE score > 0")
+    assert judged == [(0.0, True)]
+    assert tools.summary(tmp_path / "run")["rule"] == {"name": "fixed", "level": None}
+    assert "threshold    0, fixed, group all" in capsys.readouterr().out
+    others = tools.query("SELECT detector, count(score) FROM "
+                         f" read_parquet('{tmp_path}/run/tables/detector_scores/**/*.parquet') GROUP BY 1")
+    assert set(others) == {(d, tools.summary(tmp_path / "run")["counts"]["judged"]) for d in ("kmeans", "last_value", "zscore")}
+    resolved = yaml.safe_load((tmp_path / "run" / "conf.yaml").read_text())["settings"]
+    assert resolved["thresholds"]["rules"][1:] == [{"name": "pot", "risk": 0.002, "margin": 1.0}, {"name": "fixed", "value": 0.0}]
+    assert build_settings(resolved).thresholds == build_settings(made).thresholds
+
+
+def test_thresholds_of_the_training_scores(table: pa.Table, tmp_path: Path, run_job: Job) -> None:
+    made = source(table, tmp_path / "s")
+    made |= {"model": {"name": "zscore"}, "detectors": ["last_value"], "calibration": {"method": "train"}}
+    del made["split"]["calibration"]
+    assert run_job("pipeline", made, tmp_path / "run") == 0
+    assert tools.reconciles(tools.summary(tmp_path / "run")["counts"])
+    tables = f"{tmp_path}/run/tables"
+    value, n, on = tools.query(f"SELECT threshold, n, fitted_on FROM '{tables}/thresholds/*.parquet' WHERE detector = 'zscore' "
+                               "AND partition IS NULL")[0]
+    train = tools.query(f"SELECT sum(n), min(p99), max(p99) FROM '{tables}/error_distribution/*.parquet' WHERE split = 'train' "
+                        "AND detector = 'zscore'")[0]
+    assert on == "train" and n == train[0] > 1000 and train[1] <= value <= train[2]
+    splits = tools.query(f"SELECT DISTINCT split, threshold FROM read_parquet('{tmp_path}/run/tables/scores/**/*.parquet') WHERE score > 0")
+    assert splits == [("test", value)]
+    assert "fitted on the events the model was trained on" in (tmp_path / "run" / "report.html").read_text()
 
 
 @pytest.mark.slow

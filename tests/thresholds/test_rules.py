@@ -1,4 +1,4 @@
-"""The quantile rule: exact order statistics, fallbacks that say so, and which threshold judges."""
+"""Rules: exact order statistics, tails, fixed values, fallbacks that say so, and which threshold judges."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from foreshock.errors import DataError
 from foreshock.scaling.histogram import Histogram, refine
-from foreshock.thresholds.distribution import Distributions, Key, locate, resolve
-from foreshock.thresholds.rules import judging, quantile_thresholds, threshold_of, wanted_keys
+from foreshock.thresholds.distribution import Distributions, Key, TailEvents, locate, resolve
+from foreshock.thresholds.rules import Estimate, fixed_rows, judging, pot_estimate, threshold_of, threshold_rows, wanted_keys
 
 VALUES = {(p, g): np.random.default_rng(i).exponential(1 + i, n).astype(np.float32)
           for i, (p, g, n) in enumerate([("2024-01-01", "a", 900), ("2024-01-01", "b", 40), ("2024-01-02", "a", 700)])}
@@ -17,7 +17,7 @@ def made() -> tuple[Distributions, dict]:
     parts = {Key("pca", "calibration", p, g): Histogram.of(v) for (p, g), v in VALUES.items()}
     parts |= {Key("pca", "test", "2024-01-03", "a"): Histogram.of(VALUES["2024-01-01", "a"] * 2)}
     found = Distributions(parts)
-    keys = wanted_keys(found, ("pca",))
+    keys = wanted_keys(found, ("pca",), "calibration")
     seconds: dict = {}
     for w in locate(found, keys, [0.99]):
         total = np.zeros(1 << 16, np.int64)
@@ -34,7 +34,8 @@ def made() -> tuple[Distributions, dict]:
 
 def rows(min_count: int = 500, margin: float = 1.0) -> list:
     found, exact = made()
-    return quantile_thresholds(found, wanted_keys(found, ("pca",)), exact, {}, level=0.99, margin=margin, min_count=min_count)
+    return threshold_rows(found, wanted_keys(found, ("pca",), "calibration"), lambda key: Estimate(exact[key, 0.99]), rule="quantile",
+                          level=0.99, margin=margin, min_count=min_count, fitted="calibration")
 
 
 def test_pooled_threshold_is_the_exact_order_statistic() -> None:
@@ -82,8 +83,46 @@ def test_which_threshold_judges() -> None:
 
 def test_a_threshold_of_zero_is_a_threshold() -> None:
     zeros = Distributions({Key("pca", "calibration", "p", "all"): Histogram.of(np.zeros(100, np.float32))})
-    keys = wanted_keys(zeros, ("pca",))
-    exact = {(k, 0.99): 0.0 for k in keys}
-    by = judging(quantile_thresholds(zeros, keys, exact, {}, level=0.99, margin=1.0, min_count=10), rule="quantile", level=0.99,
-                 per="group", partition_is_time=False)
+    keys = wanted_keys(zeros, ("pca",), "calibration")
+    found = threshold_rows(zeros, keys, lambda key: Estimate(0.0), rule="quantile", level=0.99, margin=1.0, min_count=10,
+                           fitted="calibration")
+    by = judging(found, rule="quantile", level=0.99, per="group", partition_is_time=False)
     assert threshold_of(by, "pca", "all", "p") == 0.0
+
+
+def tail_of(values: np.ndarray, start: float) -> TailEvents:
+    unit = np.arange(len(values)) // 10
+    up = np.sort(values[values >= start])
+    order = np.argsort(values, kind="stable")
+    return TailEvents(np.unique(unit), np.bincount(unit), up, unit[order][values[order] >= start])
+
+
+def test_peaks_over_threshold_reach_beyond_the_sample() -> None:
+    values = np.random.default_rng(1).exponential(2.0, 20_000)
+    start = float(np.quantile(values, 0.98))
+    found = pot_estimate(tail_of(values, start), start, len(values), 1e-5)
+    assert not isinstance(found, str)
+    assert abs(found.threshold / (-2.0 * np.log(1e-5)) - 1) < 0.15
+    assert found.ci_low is not None and found.ci_high is not None and found.ci_low < found.threshold < found.ci_high
+    assert found.goodness is not None and found.goodness > 0.05
+    few = pot_estimate(tail_of(values[:100], start), start, 100, 1e-5)
+    assert isinstance(few, str) and "fewer than 50" in few
+
+
+def test_a_rule_that_cannot_judge_a_group_says_why_and_falls_back() -> None:
+    found, _ = made()
+    keys = wanted_keys(found, ("pca",), "calibration")
+    rows = threshold_rows(found, keys, lambda k: "pot: 31 excesses, fewer than 50" if k.group == "a" else Estimate(5.0, 4.0, 6.0, 0.3),
+                          rule="pot", level=0.9999, margin=2.0, min_count=10, fitted="calibration")
+    a = next(r for r in rows if r.group == "a" and r.partition is None)
+    assert (a.threshold, a.ci_low, a.ci_high, a.goodness) == (10.0, 8.0, 12.0, 0.3)
+    assert a.fallback == "all: pot: 31 excesses, fewer than 50"
+    own = next(r for r in rows if r.fitted_on == "self")
+    assert own.threshold is None and own.fallback == "none: pot: 31 excesses, fewer than 50"
+
+
+def test_a_fixed_threshold_judges_every_group_and_the_first_of_two_rules_decides() -> None:
+    rows = fixed_rows(("pca", "kmeans"), 0.0)
+    by = judging([*rows, *fixed_rows(("pca",), 7.0)], rule="fixed", level=None, per="group", partition_is_time=True)
+    assert threshold_of(by, "pca", "any", "2024-01-01") == 0.0
+    assert {(r.detector, r.n, r.fitted_on) for r in rows} == {("pca", 0, "fixed"), ("kmeans", 0, "fixed")}

@@ -14,7 +14,10 @@ import numpy.typing as npt
 
 from foreshock.errors import DataError
 from foreshock.models.isolation_forest import IsolationForest
+from foreshock.models.kmeans import KMeans
+from foreshock.models.last_value import LastValue
 from foreshock.models.pca import PCA
+from foreshock.models.zscore import ZScore
 
 Floats = npt.NDArray[np.float32]
 
@@ -35,22 +38,24 @@ class Model(Protocol):
         """Plain data that, with the arrays, rebuilds the model."""
 
 
+SIMPLE: dict[str, Any] = {"pca": PCA, "isolation_forest": IsolationForest, "kmeans": KMeans, "last_value": LastValue, "zscore": ZScore}
+SEEDED = ("isolation_forest", "kmeans")
+
+
 def fit(name: str, x: Floats, weight: Floats, seed: int) -> Model:
     """A detector beside the network, fitted on windows (N, L, F) with weights (N, L)."""
-    if name == "pca":
-        return PCA.fit(x, weight)
-    if name == "isolation_forest":
-        return IsolationForest.fit(x, weight, seed)
+    if name in SIMPLE:
+        found: Model = SIMPLE[name].fit(x, weight, seed) if name in SEEDED else SIMPLE[name].fit(x, weight)
+        return found
     raise ValueError(f"no such detector: {name}")
 
 
 def load(name: str, spec: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> Model:
     """A model from its spec and arrays. Raises DataError where they do not fit."""
     try:
-        if name == "pca":
-            return PCA.load(spec, arrays)
-        if name == "isolation_forest":
-            return IsolationForest.load(spec, arrays)
+        if name in SIMPLE:
+            found: Model = SIMPLE[name].load(spec, arrays)
+            return found
         if name == "lstm_autoencoder":
             from foreshock.models.lstm_autoencoder import LSTMAutoencoder  # TensorFlow only where it is used
 

@@ -21,7 +21,7 @@ from foreshock.scaling.histogram import key_values
 NONE = "–"
 ORDER = ("roc_auc", "pr_auc", "vus_roc", "vus_pr", "sensitivity", "specificity", "precision", "f1", "mcc", "accuracy",
          "prevalence", "tp", "fp", "fn", "tn")
-BASELINES = ("pca", "isolation_forest")
+BASELINES = ("pca", "isolation_forest", "kmeans", "last_value", "zscore")
 MOST_FEATURES, MOST_EVENTS = 5, 5
 SQL_WORDS = {"and", "or", "not", "is", "null", "case", "when", "then", "else", "end", "cast", "as", "in", "int",
              "true", "false"}

@@ -54,11 +54,14 @@ def headline(summary: dict[str, Any]) -> list[str]:
         f"train        {c['train']} events",
         f"judged       {c['judged']} events of calibration and test (not judged: {why})",
     ]
-    pooled = [t for t in summary["thresholds"] if t["detector"] == model and t["partition"] is None]
+    own = [t for t in summary["thresholds"] if t["detector"] == model and t["partition"] is None]
+    pooled = [t for t in own if {"name": t["rule"], "level": t["level"]} == summary["rule"]]
     for t in pooled[:3]:
         value = "none" if t["threshold"] is None else f"{t['threshold']:.5g}"
         between = "" if t["ci_low"] is None else f" (95 % interval {t['ci_low']:.5g} to {t['ci_high']:.5g})"
-        lines.append(f"threshold    {value}{between}, {t['rule']} {t['level']:g} of n = {t['n']}, group {t['group']}")
+        rule = t["rule"] if t["level"] is None else f"{t['rule']} {t['level']:g}"
+        of = f" of n = {t['n']}" if t["n"] else ""
+        lines.append(f"threshold    {value}{between}, {rule}{of}, group {t['group']}")
     for split, n in summary["flagged"].items():
         lines.append(f"flagged      {n['flagged']} of {n['judged']} judged events of {split}")
     aucs = [m for m in summary["metrics"] if m["metric"] == "roc_auc" and m["split"] == "test" and m["group"] == "all"]

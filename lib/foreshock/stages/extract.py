@@ -226,24 +226,24 @@ def check_rows(context: Context, ledger: Ledger) -> None:
 
 
 def check_splits(context: Context, ledger: Ledger) -> None:
-    """Raise DataError where a split has no rows, a feature no value in train, or calibration too few events."""
+    """Raise DataError where a split has no rows, a feature no value in train, or thresholds too few events."""
     settings, total = context.settings, totals(ledger)
-    needed = [C.TEST] if settings.model.from_ else list(C.SPLITS)
     parts = partition_counts(ledger)
     times = [t for _, _, c in parts for t in c["time"]]
-    for split in needed:
+    for split in settings.needed_splits:
         if not total["kept"].get(split):
             raise DataError(f"split.{split} {getattr(settings.split, split)} has no rows: of {total['rows_read']} rows read, "
                             f"the events kept lie from {_stamp(min(times))} to {_stamp(max(times))}"
                             f"{_refused(total)}. Correct the split or the source.")
-    train, calibration = total["kept"].get(C.TRAIN, 0), total["kept"].get(C.CALIBRATION, 0)
+    train, fitted = total["kept"].get(C.TRAIN, 0), total["kept"].get(settings.fitted_split, 0)
     for name in settings.feature_names if settings.model.from_ is None else ():
         nulls = sum(c["nulls"].get(name, 0) for _, _, c in parts)
         if nulls == train:
             raise DataError(f"feature `{name}` is null in every training row ({train} rows): correct events.features.{name} or "
                             "remove it.")
-    if settings.model.from_ is None and calibration < settings.thresholds.min_count:
-        raise DataError(f"split.calibration holds {calibration} events, fewer than thresholds.min_count "
+    free = all(r.name == "fixed" for r in settings.thresholds.rules)
+    if settings.model.from_ is None and not free and fitted < settings.thresholds.min_count:
+        raise DataError(f"split.{settings.fitted_split} holds {fitted} events, fewer than thresholds.min_count "
                         f"({settings.thresholds.min_count}): too few for any threshold. Widen the split or lower min_count.")
 
 

@@ -37,7 +37,7 @@ from foreshock.storage import digest, file_sha256, read_json, remove, write_json
 from foreshock.windowing import spark as windowing
 from foreshock.windowing.blocks import Cut
 
-ROWS_PER_PART = 400_000
+ROWS_PER_PART = 250_000
 
 
 def prepare(context: Context) -> None:
@@ -139,8 +139,7 @@ def _cut(context: Context, ledger: Ledger, scaler: Scaler, work: Path) -> dict[s
     validation = validation_time(context, ledger)
     counts = windowing.count_blocks(spark, order, cut, validation)
     found = {split: sum(counts[p][c][0] for p in counts for c, d in windowing.DATASETS.items() if d == split) for split in C.SPLITS}
-    needed = [C.TEST] if s.model.from_ else list(C.SPLITS)
-    for split in needed:
+    for split in s.needed_splits:
         if not found[split]:
             if order.longest < w.length:
                 raise DataError(f"windows.length is {w.length}, longer than every sequence: the longest has {order.longest} events. "

@@ -86,10 +86,12 @@ def _summary(context: Context) -> dict[str, Any]:
     settings = as_mapping(context.settings)
     detectors = list(context.settings.all_detectors)
     pooled = [t for t in _rows(context.tables / C.THRESHOLDS) if t["partition"] is None]
+    rule = context.settings.thresholds.chosen
     missed = gates(settings["quality"], counts, flagged.total())
     return {
         "run_id": context.run_id, "status": "gate not met" if missed else "done", "verdict": None, "model": detectors[0],
-        "detectors": detectors, "thresholds": pooled, "metrics": _rows(context.tables / C.METRICS), "counts": counts,
+        "detectors": detectors, "rule": {"name": rule.name, "level": rule.at}, "thresholds": pooled,
+        "metrics": _rows(context.tables / C.METRICS), "counts": counts,
         "flagged": {s: {"flagged": flagged[s], "judged": judged[s]} for s in (C.CALIBRATION, C.TEST) if judged[s]}, "gates": missed,
         "report": str(context.run / "report.html"), "settings_sha256": context.sha256,
     }

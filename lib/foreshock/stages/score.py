@@ -26,7 +26,8 @@ from foreshock.storage import digest, file_sha256, remove, write_json
 from foreshock.tables import spark as tables
 from foreshock.thresholds import spark as thresholds_spark
 from foreshock.thresholds.distribution import QUANTILES, Distributions, Key, locate
-from foreshock.thresholds.rules import Judging, Threshold, fitted_split, judging, quantile_thresholds, threshold_of, wanted_keys
+from foreshock.thresholds.fitting_spark import Fitting
+from foreshock.thresholds.rules import Judging, Threshold, judging, threshold_of
 from foreshock.training import bundle as bundles
 
 TOP_EVENTS = 5
@@ -71,7 +72,7 @@ class _Scoring:
         self.context, self.manifests, self.detectors, self.bundle, self.work = context, manifests, detectors, bundle, work
         self.partitions = partitions
         s = context.settings
-        self.chosen = s.events.calibrate_where is not None
+        self.chosen = s.fitted_split if s.events.calibrate_where is not None else None
         manifest = next(iter(manifests.values()))
         self.plan = Plan(str(context.run / "model"), bundle_sha, detectors, s.scoring.score, manifest.length, manifest.stride)
         self.known_partitions = sorted({p for _, p, c in partition_counts(read_ledger(context)) if c["kept"]})
@@ -83,7 +84,7 @@ class _Scoring:
         files = score_files(context.spark, self.plan, tasks, work)
         found = thresholds_spark.histograms(context.spark, files, self.detectors, self.chosen)
         rows, exact = self._thresholds(files, found)
-        by = judging(rows, rule=self.rule.name, level=self.rule.level, per=context.settings.thresholds.per,
+        by = judging(rows, rule=self.rule.name, level=self.rule.at, per=context.settings.thresholds.per,
                      partition_is_time=is_time(self.known_partitions))
         context.log.event("score", "writing tables", threshold=by.get((self.detectors[0], None, None)))
         self._write(files, rows, found, exact, by)
@@ -113,26 +114,15 @@ class _Scoring:
         return tasks
 
     def _thresholds(self, files: list[str], found: Distributions) -> tuple[list[Threshold], dict[tuple[Key, float], float]]:
-        context, s = self.context, self.context.settings
-        spark = context.spark
-        levels = list(dict.fromkeys(r.level for r in s.thresholds.rules))
-        described = [k for k in sorted(found.parts) if k.split in C.SPLITS]
         borrowed = self._borrowed()
-        keys = wanted_keys(found, self.detectors) if borrowed is None else []
-        tails = [thresholds_spark.tail_level(level) for level in levels]
-        exact = thresholds_spark.exact_quantiles(spark, files, self.detectors, found, list(dict.fromkeys([*described, *keys])),
-                                                 list(dict.fromkeys([*QUANTILES.values(), *levels, *tails])), self.chosen)
+        described = locate(found, [k for k in sorted(found.parts) if k.split in C.SPLITS], [*QUANTILES.values()])
         if borrowed is not None:
-            return borrowed, exact
-        if not any(k.split == fitted_split(found) for k in found.parts):
-            if self.partitions is None:
-                raise DataError("no calibration event was judged, so there is no threshold. Widen split.calibration.")
-            return [], exact
-        wanted = locate(found, [k for k in keys if found.of(k).n >= s.thresholds.min_count], levels)
-        intervals = thresholds_spark.intervals(spark, files, self.detectors, exact, wanted, self.chosen, s.run.seed)
-        rows = [row for rule in s.thresholds.rules for row in quantile_thresholds(
-            found, keys, exact, intervals, level=rule.level, margin=rule.margin, min_count=s.thresholds.min_count)]
-        return rows, exact
+            return borrowed, thresholds_spark.exact_quantiles(self.context.spark, files, self.detectors, described, self.chosen)
+        s = self.context.settings
+        fit = Fitting(self.context.spark, files, self.detectors, found, s.fitted_split, self.chosen, s.thresholds.min_count, s.run.seed)
+        if not fit.keys() and self.partitions is None and any(r.name != "fixed" for r in s.thresholds.rules):
+            raise DataError(f"no event of split.{s.fitted_split} was judged, so there is no threshold. Widen it.")
+        return fit.rows(s.thresholds.rules, described)
 
     def _borrowed(self) -> list[Threshold] | None:
         """Thresholds that this job takes from elsewhere: of `model.from`, or of the run itself when it scores a few partitions."""

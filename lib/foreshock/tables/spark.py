@@ -21,7 +21,8 @@ DISTRIBUTION = pa.schema([*[(n, TEXT) for n in ("run_id", "detector", "split", "
                           ("n_unjudged", WHOLE), *[(n, REAL) for n in ("mean", "std", "min", *QUANTILES, "max")],
                           ("histogram", HISTOGRAM)])
 THRESHOLDS = pa.schema([*[(n, TEXT) for n in ("run_id", "detector", "group", "partition", "rule")], ("level", REAL),
-                        ("threshold", REAL), ("n", WHOLE), ("ci_low", REAL), ("ci_high", REAL), ("fallback", TEXT), ("fitted_on", TEXT)])
+                        ("threshold", REAL), ("n", WHOLE), ("ci_low", REAL), ("ci_high", REAL), ("fallback", TEXT), ("fitted_on", TEXT),
+                        ("goodness", REAL)])
 METRICS = pa.schema([*[(n, TEXT) for n in ("run_id", "detector", "split", "group", "kind", "metric")],
                      *[(n, REAL) for n in ("value", "ci_low", "ci_high")], ("n", WHOLE), ("seed", WHOLE)])
 

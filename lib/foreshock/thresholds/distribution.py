@@ -12,7 +12,7 @@ from foreshock import columns as C
 from foreshock.scaling.histogram import Histogram, exact_value
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}
-CHOSEN = "calibration, chosen"  # the calibration events that calibrate_where admits
+CHOSEN = "chosen"  # the events that calibrate_where admits, of the split that thresholds are fitted on
 
 
 class Key(NamedTuple):
@@ -31,6 +31,15 @@ class Wanted(NamedTuple):
     level: float
     bin: int
     rank: int
+
+
+class TailEvents(NamedTuple):
+    """The scores of a distribution from some value on, sorted, with the unit (`interval`) of each; and all units with their sizes."""
+
+    units: npt.NDArray[np.int64]
+    sizes: npt.NDArray[np.int64]
+    values: npt.NDArray[np.float64]
+    homes: npt.NDArray[np.int64]
 
 
 @dataclass

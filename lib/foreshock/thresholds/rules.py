@@ -2,44 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from foreshock import columns as C
 from foreshock.errors import DataError
-from foreshock.thresholds.distribution import CHOSEN, Distributions, Key
+from foreshock.thresholds.distribution import CHOSEN, Distributions, Key, TailEvents
+from foreshock.thresholds.pareto import dispersion, fit_tail, interval
 
-SELF = "self"
+SELF, FIXED = "self", "fixed"
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """A row of `thresholds`. partition None: pooled over partitions. threshold None: could not be judged."""
+    """A row of `thresholds`. partition None: pooled over partitions. threshold None: could not be judged. level None: fixed.
+
+    goodness: the p-value of the tail's fit (pot); small where the tail is no Pareto tail.
+    """
 
     detector: str
     group: str
     partition: str | None
     rule: str
-    level: float
+    level: float | None
     threshold: float | None
     n: int
     ci_low: float | None
     ci_high: float | None
     fallback: str | None
     fitted_on: str
+    goodness: float | None = None
 
     def to_mapping(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def fitted_split(distributions: Distributions) -> str:
-    """The split that thresholds are fitted on: calibration, or what calibrate_where admits of it."""
-    return CHOSEN if any(k.split == CHOSEN for k in distributions.parts) else C.CALIBRATION
+def wanted_keys(distributions: Distributions, detectors: tuple[str, ...], fitted: str) -> list[Key]:
+    """Every distribution of which a threshold is wanted: pooled, per group, per partition, and per test partition.
 
-
-def wanted_keys(distributions: Distributions, detectors: tuple[str, ...]) -> list[Key]:
-    """Every distribution of which a threshold is wanted: pooled, per group, per calibration partition, per test partition."""
-    split = fitted_split(distributions)
+    fitted: the split that thresholds are fitted on; of it what calibrate_where admits, where it is there. None where nothing is.
+    """
+    splits = {k.split for k in distributions.parts}
+    split = CHOSEN if CHOSEN in splits else fitted
+    if split not in splits:
+        return []
     keys: list[Key] = []
     for d in detectors:
         groups = distributions.groups(split)
@@ -48,56 +55,80 @@ def wanted_keys(distributions: Distributions, detectors: tuple[str, ...]) -> lis
     return list(dict.fromkeys(keys))
 
 
-def quantile_thresholds(
-    distributions: Distributions, keys: list[Key], exact: dict[tuple[Key, float], float],
-    intervals: dict[tuple[Key, float], tuple[float | None, float | None]], *, level: float, margin: float, min_count: int,
-) -> list[Threshold]:
-    """The quantile rule's rows: pooled first. A group or partition with fewer than min_count events falls back.
+@dataclass(frozen=True)
+class Estimate:
+    """A rule's threshold of one distribution, with its 95 % interval; goodness: p-value of the fitted tail, where there is one."""
 
-    A partition falls back on its group pooled, a group on all groups pooled. Raises DataError where even all together are too few.
+    threshold: float
+    ci_low: float | None = None
+    ci_high: float | None = None
+    goodness: float | None = None
+    instead: str | None = None  # which other rule gave it, and why
+
+
+def threshold_rows(
+    distributions: Distributions, keys: list[Key], own: Callable[[Key], Estimate | str], *, rule: str, level: float, margin: float,
+    min_count: int, fitted: str,
+) -> list[Threshold]:
+    """A rule's rows: pooled first. `own` gives a distribution's estimate, or says why there is none.
+
+    A partition that has too few events (min_count) or no estimate falls back on its group pooled, a group on all groups pooled.
+    Raises DataError where even all together are too few.
     """
     rows: dict[Key, Threshold] = {}
     for key in sorted(keys, key=lambda k: (k.detector, k.partition is not None, k.group != C.ALL, k.group, k.partition or "")):
         n = distributions.of(key).n
-        fitted = SELF if key.split == C.TEST else C.CALIBRATION
-        low, high = intervals.get((key, level), (None, None))
-        value = exact.get((key, level))
-        fallback = None
-        if n < min_count:
-            low = high = None
-            if key.partition is None and key.group == C.ALL:
-                raise DataError(f"{n} judged calibration events, fewer than thresholds.min_count ({min_count}): too few for any "
-                                "threshold. Widen split.calibration or lower min_count.")
-            if fitted == SELF:
-                value, fallback = None, f"none: n = {n} < min_count = {min_count}"
-            else:
-                parent = rows[Key(key.detector, key.split, None, key.group if key.partition is not None else C.ALL)]
-                value, low, high = parent.threshold, parent.ci_low, parent.ci_high
-                where = f"group {key.group}" if key.partition is not None and parent.fallback is None else C.ALL
-                fallback = f"{where}: n = {n} < min_count = {min_count}"
-                rows[key] = Threshold(key.detector, key.group, key.partition, "quantile", level, value, n, low, high, fallback, fitted)
-                continue
-        scaled = [None if v is None else v * margin for v in (value, low, high)]
-        rows[key] = Threshold(key.detector, key.group, key.partition, "quantile", level, scaled[0], n, scaled[1], scaled[2], fallback,
-                              fitted)
+        on = SELF if key.split == C.TEST else fitted
+        found = own(key) if n >= min_count else f"n = {n} < min_count = {min_count}"
+        if not isinstance(found, str):
+            ends = [None if v is None else v * margin for v in (found.threshold, found.ci_low, found.ci_high)]
+            rows[key] = Threshold(key.detector, key.group, key.partition, rule, level, ends[0], n, ends[1], ends[2], found.instead, on,
+                                  found.goodness)
+        elif key.partition is None and key.group == C.ALL:
+            raise DataError(f"{n} judged events of split.{fitted} are too few for any threshold ({found}). Widen it"
+                            + (" or lower thresholds.min_count." if n < min_count else "."))
+        elif on == SELF:
+            rows[key] = Threshold(key.detector, key.group, key.partition, rule, level, None, n, None, None, f"none: {found}", on)
+        else:
+            parent = rows[Key(key.detector, key.split, None, key.group if key.partition is not None else C.ALL)]
+            where = f"group {key.group}" if key.partition is not None and parent.fallback is None else C.ALL
+            rows[key] = Threshold(key.detector, key.group, key.partition, rule, level, parent.threshold, n, parent.ci_low,
+                                  parent.ci_high, f"{where}: {found}", on, parent.goodness)
     return list(rows.values())
+
+
+def fixed_rows(detectors: tuple[str, ...], value: float) -> list[Threshold]:
+    """The fixed rule's rows: one a detector, for all groups and partitions."""
+    return [Threshold(d, C.ALL, None, "fixed", None, value, 0, None, None, None, FIXED) for d in detectors]
+
+
+def pot_estimate(tail: TailEvents, start: float, n: int, risk: float) -> Estimate | str:
+    """Peaks over threshold: the value exceeded with probability `risk`, of n scores whose tail is given; why not, where it cannot."""
+    up = tail.values > start
+    excesses = tail.values[up] - start
+    try:
+        fitted = fit_tail(excesses, start, n)
+    except ValueError as error:
+        return f"pot: {error}"
+    low, high = interval(excesses, fitted, risk, dispersion(tail.units, tail.sizes, tail.homes[up]))
+    return Estimate(fitted.quantile(risk), low, high, fitted.p)
 
 
 Judging = dict[tuple[str, str | None, str | None], float]
 
 
-def judging(rows: list[Threshold], *, rule: str, level: float, per: str, partition_is_time: bool) -> Judging:
-    """Which threshold judges: (detector, group or None for any, partition or None for any) -> threshold."""
+def judging(rows: list[Threshold], *, rule: str, level: float | None, per: str, partition_is_time: bool) -> Judging:
+    """Which threshold judges: (detector, group or None for any, partition or None for any) -> threshold, the first of each."""
     found: Judging = {}
     for row in rows:
         if row.rule != rule or row.level != level or row.threshold is None or row.fitted_on == SELF:
             continue
         if row.partition is None and row.group == C.ALL:
-            found[row.detector, None, None] = row.threshold
+            found.setdefault((row.detector, None, None), row.threshold)
         if row.partition is None and per != "all":
-            found[row.detector, row.group, None] = row.threshold
+            found.setdefault((row.detector, row.group, None), row.threshold)
         elif row.partition is not None and per == "partition" and not partition_is_time:
-            found[row.detector, row.group, row.partition] = row.threshold
+            found.setdefault((row.detector, row.group, row.partition), row.threshold)
     return found
 
 

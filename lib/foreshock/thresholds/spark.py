@@ -14,14 +14,13 @@ from pyspark.sql import SparkSession
 from foreshock import columns as C
 from foreshock.scaling.histogram import Histogram, refine
 from foreshock.session import each_item
-from foreshock.thresholds.distribution import CHOSEN, Distributions, Key, Wanted, holds, locate, resolve
-from foreshock.thresholds.interval import quantile_interval
+from foreshock.thresholds.distribution import CHOSEN, Distributions, Key, TailEvents, Wanted, holds, resolve
 
 Part = tuple[str, str, str, pa.Table]
 
 
-def _parts(file: str, columns: list[str], chosen: bool) -> Iterator[Part]:
-    """(split, partition, group, rows) of a file of scores; calibration events that calibrate_where admits also as CHOSEN."""
+def _parts(file: str, columns: list[str], chosen: str | None) -> Iterator[Part]:
+    """(split, partition, group, rows) of a file of scores; those of split `chosen` that calibrate_where admits also as CHOSEN."""
     table = pq.read_table(file, columns=["split", "partition", "group", "calibrate", *columns], partitioning=None)
     if not len(table):
         return
@@ -33,11 +32,11 @@ def _parts(file: str, columns: list[str], chosen: bool) -> Iterator[Part]:
         split, partition, group = keys[a]
         part = table.slice(a, b - a)
         yield C.SPLIT_NAMES[split] or "", partition, group, part
-        if chosen and split == C.SPLIT_CODES[C.CALIBRATION]:
+        if chosen and split == C.SPLIT_CODES[chosen]:
             yield CHOSEN, partition, group, part.filter(pa.array(part["calibrate"].to_numpy() != 0))
 
 
-def histograms(spark: SparkSession, files: list[str], detectors: tuple[str, ...], chosen: bool) -> Distributions:
+def histograms(spark: SparkSession, files: list[str], detectors: tuple[str, ...], chosen: str | None) -> Distributions:
     """First pass: the histogram of every detector, split, partition and group."""
     def one(file: str) -> Iterator[pa.RecordBatch]:
         rows = [{"detector": d, "split": split, "partition": partition, "group": group,
@@ -56,11 +55,9 @@ def histograms(spark: SparkSession, files: list[str], detectors: tuple[str, ...]
 
 
 def exact_quantiles(
-    spark: SparkSession, files: list[str], detectors: tuple[str, ...], distributions: Distributions, keys: list[Key],
-    levels: list[float], chosen: bool,
+    spark: SparkSession, files: list[str], detectors: tuple[str, ...], wanted: list[Wanted], chosen: str | None
 ) -> dict[tuple[Key, float], float]:
-    """Second pass: exact order statistics of the distributions named by keys, at all levels."""
-    wanted = locate(distributions, keys, levels)
+    """Second pass: exact order statistics."""
     bins: dict[Key, set[int]] = {}
     for w in wanted:
         bins.setdefault(w.key, set()).add(w.bin)
@@ -87,19 +84,17 @@ def exact_quantiles(
     return resolve(wanted, seconds)
 
 
-def intervals(
-    spark: SparkSession, files: list[str], detectors: tuple[str, ...], exact: dict[tuple[Key, float], float],
-    wanted: list[Wanted], chosen: bool, seed: int,
-) -> dict[tuple[Key, float], tuple[float | None, float | None]]:
-    """The bootstrap interval of each wanted quantile. `exact` holds, per key, the value where the bootstrap's tail begins."""
-    asked = [(w.key, w.level, exact[w.key, tail_level(w.level)]) for w in wanted]
+def tails(
+    spark: SparkSession, files: list[str], detectors: tuple[str, ...], asked: list[tuple[Key, float]], chosen: str | None
+) -> list[TailEvents]:
+    """Third pass: of each asked distribution the scores from a value on."""
 
     def one(file: str) -> Iterator[pa.RecordBatch]:
         rows = []
         for split, partition, group, part in _parts(file, ["unit", *[f"s{i}" for i in range(len(detectors))]], chosen):
             unit = part["unit"].to_numpy()
             units, sizes = np.unique(unit, return_counts=True)
-            for number, (key, _, start) in enumerate(asked):
+            for number, (key, start) in enumerate(asked):
                 if holds(key, key.detector, split, partition, group):
                     values = part[f"s{detectors.index(key.detector)}"].to_numpy()
                     up = values >= start
@@ -112,13 +107,13 @@ def intervals(
     schema = "asked int, units array<bigint>, sizes array<bigint>, tail array<double>, tail_units array<bigint>"
     for row in each_item(spark, files, one, schema) if asked else ():
         collected.setdefault(row["asked"], []).append([np.asarray(row[c]) for c in ("units", "sizes", "tail", "tail_units")])
-    found = {}
-    for number, (key, level, _) in enumerate(asked):
+    found = []
+    for number in range(len(asked)):
         units, sizes, tail, tail_units = (np.concatenate(c) for c in zip(*collected[number], strict=True))
         merged, place = np.unique(units.astype(np.int64), return_inverse=True)
         total = np.bincount(place, weights=sizes).astype(np.int64)
         order = np.lexsort((tail_units, tail))
-        found[key, level] = quantile_interval(merged, total, tail[order], tail_units[order].astype(np.int64), level, seed)
+        found.append(TailEvents(merged, total, tail[order], tail_units[order].astype(np.int64)))
     return found
 
 

@@ -1,0 +1,73 @@
+"""Fits every rule's thresholds: which quantiles and tails the rules want, two passes over the scores for all of them, the rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+from pyspark.sql import SparkSession
+
+from foreshock import columns as C
+from foreshock.config import Rule
+from foreshock.thresholds import spark as passes
+from foreshock.thresholds.distribution import Distributions, Key, TailEvents, Wanted, locate
+from foreshock.thresholds.interval import quantile_interval
+from foreshock.thresholds.pareto import excess_share
+from foreshock.thresholds.rules import Estimate, Threshold, fixed_rows, pot_estimate, threshold_rows, wanted_keys
+
+Exact = dict[tuple[Key, float], float]
+Begin = tuple[Key, float]  # a distribution and the level from which its tail is looked at
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """Scored files whose distributions are known, and what all rules share."""
+
+    spark: SparkSession
+    files: list[str]
+    detectors: tuple[str, ...]
+    distributions: Distributions
+    split: str
+    chosen: str | None
+    min_count: int
+    seed: int
+
+    def keys(self) -> list[Key]:
+        """The distributions of which a threshold is wanted; none where there is no event to fit one on."""
+        return wanted_keys(self.distributions, self.detectors, self.split)
+
+    def rows(self, rules: tuple[Rule, ...], more: list[Wanted]) -> tuple[list[Threshold], Exact]:
+        """The rows of all rules, in their order, and the exact quantiles: those rules want, and `more`."""
+        keys = self.keys()
+        enough = [k for k in keys if self.distributions.of(k).n >= self.min_count]
+        fitted = [(rule, rule.at) for rule in rules if rule.at is not None]
+        begins = list(dict.fromkeys((key, self._begin(rule, at, key)) for rule, at in fitted for key in enough))
+        levels = list(dict.fromkeys(at for _, at in fitted))
+        wanted = locate(self.distributions, keys, levels)
+        for key, level in begins:
+            wanted += locate(self.distributions, [key], [level])
+        exact = passes.exact_quantiles(self.spark, self.files, self.detectors, list(dict.fromkeys([*more, *wanted])), self.chosen)
+        asked = [(key, exact[key, level]) for key, level in begins]
+        tails = dict(zip(begins, passes.tails(self.spark, self.files, self.detectors, asked, self.chosen), strict=True))
+        found: list[Threshold] = []
+        for rule in rules:
+            if rule.at is None:
+                found += fixed_rows(self.detectors, rule.value or 0.0)
+            elif keys:
+                found += threshold_rows(self.distributions, keys, partial(self._own, rule, rule.at, exact, tails), rule=rule.name,
+                                        level=rule.at, margin=rule.margin, min_count=self.min_count, fitted=self.split)
+        return found, exact
+
+    def _begin(self, rule: Rule, at: float, key: Key) -> float:
+        return 1 - excess_share(self.distributions.of(key).n, rule.risk) if rule.name == "pot" else passes.tail_level(at)
+
+    def _own(self, rule: Rule, at: float, exact: Exact, tails: dict[Begin, TailEvents], key: Key) -> Estimate | str:
+        """A distribution's estimate; all groups pooled with too few excesses for a tail take the plain quantile instead."""
+        begin = (key, self._begin(rule, at, key))
+        if rule.name == "pot":
+            found = pot_estimate(tails[begin], exact[begin], self.distributions.of(key).n, rule.risk)
+            if not isinstance(found, str) or key.partition is not None or key.group != C.ALL:
+                return found
+            return Estimate(exact[key, at], instead=f"quantile: {found.removeprefix('pot: ')}")
+        tail = tails[begin]
+        return Estimate(exact[key, at], *quantile_interval(tail.units, tail.sizes, tail.values, tail.homes, at, self.seed))
