@@ -67,6 +67,9 @@ class Settings(Section):
             unknown = sorted(set(self.quality.nulls) - set(self.events.features) - {"default"})
             if unknown:
                 raise ValueError(f"quality.nulls names features that are not there: {', '.join(unknown)}")
+        if "last_value" in self.all_detectors and (self.scoring.score == "min" or self.windows.short == "pad"):
+            raise ValueError("detector last_value knows nothing before a window's first event, so neither scoring.score: min nor "
+                             "windows.short: pad go with it; leave one of them out")
         if self.split.test is None:
             raise ValueError("split.test is needed: [from, to) or {path: …}")
         if self.model.from_ is None:

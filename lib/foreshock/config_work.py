@@ -158,7 +158,7 @@ class Rule(Section):
         name = raw.get("name", "quantile")
         if name == "conformal":
             raise not_available(f"rule `{name}`")
-        if name not in RULES:
+        if not isinstance(name, str) or name not in RULES:
             raise ValueError(f"allowed rules: {', '.join(RULES)}; received {name!r}")
         for key in ("level", "risk", "value", "margin"):
             if key in raw and key not in RULES[name]:

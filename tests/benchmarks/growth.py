@@ -34,9 +34,9 @@ def growth(name: str, work: Path, spark: Any, *, quick: bool) -> dict[str, Any]:
     before: tuple[Callable[[Context], None], ...] = (extract,) if stage is prepare else (extract, prepare, train)
     sizes = QUICK if quick else SIZES[name]
     seconds, peaks = [], []
-    for rows in (QUICK[0], *sizes):
+    for rows in (QUICK[1], *sizes):
         folder = work / f"{name}-{rows}"
-        source = write_source(folder / "source", rows, 20 if quick else 200)
+        source = write_source(folder / "source", rows, 200 if rows > QUICK[1] else 20)
         context = Context(build_settings(conf(source, **SMALL)), str(folder / "run"), quiet=True, spark=spark)
         with context.open():
             for done in before:

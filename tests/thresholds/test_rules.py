@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from foreshock.errors import DataError
+from foreshock.errors import DataError, SettingsError
 from foreshock.scaling.histogram import Histogram, refine
 from foreshock.thresholds.distribution import Distributions, Key, TailEvents, locate, resolve
-from foreshock.thresholds.rules import Estimate, fixed_rows, judging, pot_estimate, threshold_of, threshold_rows, wanted_keys
+from foreshock.thresholds.rules import Estimate, check_borrowed, fixed_row, judging, pot_estimate, threshold_of, threshold_rows, wanted_keys
 
 VALUES = {(p, g): np.random.default_rng(i).exponential(1 + i, n).astype(np.float32)
           for i, (p, g, n) in enumerate([("2024-01-01", "a", 900), ("2024-01-01", "b", 40), ("2024-01-02", "a", 700)])}
@@ -121,8 +121,24 @@ def test_a_rule_that_cannot_judge_a_group_says_why_and_falls_back() -> None:
     assert own.threshold is None and own.fallback == "none: pot: 31 excesses, fewer than 50"
 
 
-def test_a_fixed_threshold_judges_every_group_and_the_first_of_two_rules_decides() -> None:
-    rows = fixed_rows(("pca", "kmeans"), 0.0)
-    by = judging([*rows, *fixed_rows(("pca",), 7.0)], rule="fixed", level=None, per="group", partition_is_time=True)
+def test_a_fixed_threshold_judges_every_group_of_its_detector_and_the_first_of_two_rules_decides() -> None:
+    rows = [fixed_row("pca", 0.0), fixed_row("pca", 7.0)]
+    by = judging(rows, rule="fixed", level=None, per="group", partition_is_time=True)
     assert threshold_of(by, "pca", "any", "2024-01-01") == 0.0
-    assert {(r.detector, r.n, r.fitted_on) for r in rows} == {("pca", 0, "fixed"), ("kmeans", 0, "fixed")}
+    assert threshold_of(by, "kmeans", "any", "2024-01-01") is None
+    assert (rows[0].n, rows[0].fitted_on) == (0, "fixed")
+
+
+@pytest.mark.parametrize(("positive", "risk"), [(450, 0.05), (500, 0.05), (80, 0.01)])
+def test_ties_that_leave_no_tail_beyond_the_risk_are_refused_in_words(positive: int, risk: float) -> None:
+    values = np.zeros(10_000)
+    values[:positive] = np.random.default_rng(0).exponential(1.0, positive)
+    found = pot_estimate(tail_of(values, 0.0), 0.0, len(values), risk)
+    assert isinstance(found, str) and f"{positive} of 10000" in found
+
+
+def test_borrowed_thresholds_must_hold_the_rule_that_judges() -> None:
+    check_borrowed(rows(), "quantile", 0.99, "runs/a")
+    with pytest.raises(SettingsError, match=r"pot 0.9999 is to judge.*runs/a are quantile 0.99"):
+        check_borrowed(rows(), "pot", 0.9999, "runs/a")
+    check_borrowed([fixed_row("pca", 1.0)], "fixed", None, "runs/a")

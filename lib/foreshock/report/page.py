@@ -52,7 +52,7 @@ class ReportData:
 def render_page(data: ReportData) -> str:
     """The whole page as HTML text. Everything from the data is escaped."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"num": number, "share": share, "when": when, "size": size, "svg": Markup}
+    environment.filters |= {"num": number, "level": level, "share": share, "when": when, "size": size, "svg": Markup}
     page = environment.from_string((files("foreshock.report") / "page.html").read_text(encoding="utf-8"))
     model = data.summary.get("model") or next(iter(data.summary.get("detectors") or data.distributions), "model")
     limits = {name: pooled(data, name) for name in {model, *data.distributions}}
@@ -94,6 +94,11 @@ def number(value: object) -> str:
     if value and not 1e-4 <= abs(value) < 1e7:
         return f"{value:.4g}"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def level(value: float | None) -> str:
+    """A quantile's level with all its nines."""
+    return NONE if value is None else f"{value:.10g}"
 
 
 def share(part: float | None, whole: float | None) -> str:
@@ -221,13 +226,15 @@ def notes(data: ReportData) -> Iterator[str]:
     events = data.settings.get("events") or {}
     words = {key: set(re.findall(r"[a-z_]\w*", str(text or "").lower())) - SQL_WORDS for key, text in events.items()}
     names = words.get("label", set()) | words.get("kind", set())
+    rule = use(data)
+    own = [t for t in data.thresholds if t["rule"] == rule and t["detector"] == data.summary.get("model")]
     for key, what in (("train_where", "the model is semi-supervised: its training windows were chosen"),
                       ("calibrate_where", "the thresholds are semi-supervised: their events were chosen")):
-        if names & words.get(key, set()):
+        if names & words.get(key, set()) and (key, rule) != ("calibrate_where", "fixed"):
             yield f"events.{key} ({events[key]}) can read the label, so {what} with knowledge of what is normal."
-    if (data.settings.get("calibration") or {}).get("method") == "train":
+    if any(t["fitted_on"] == "train" for t in own):
         yield "The thresholds were fitted on the events the model was trained on, so they are likely too low."
-    if len(groups := {t["group"] for t in data.thresholds}) > 1:
+    if len(groups := {t["group"] for t in own}) > 1:
         yield f"There are {len(groups)} groups, each with its own threshold. Figures by partition show the largest group."
 
 

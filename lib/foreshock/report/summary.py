@@ -55,11 +55,12 @@ def headline(summary: dict[str, Any]) -> list[str]:
         f"judged       {c['judged']} events of calibration and test (not judged: {why})",
     ]
     own = [t for t in summary["thresholds"] if t["detector"] == model and t["partition"] is None]
-    pooled = [t for t in own if {"name": t["rule"], "level": t["level"]} == summary["rule"]]
+    judging = summary.get("rule")  # earlier versions had but one
+    pooled = [t for t in own if judging in (None, {"name": t["rule"], "level": t["level"]})]
     for t in pooled[:3]:
         value = "none" if t["threshold"] is None else f"{t['threshold']:.5g}"
         between = "" if t["ci_low"] is None else f" (95 % interval {t['ci_low']:.5g} to {t['ci_high']:.5g})"
-        rule = t["rule"] if t["level"] is None else f"{t['rule']} {t['level']:g}"
+        rule = t["rule"] if t["level"] is None else f"{t['rule']} {t['level']:.10g}"
         of = f" of n = {t['n']}" if t["n"] else ""
         lines.append(f"threshold    {value}{between}, {rule}{of}, group {t['group']}")
     for split, n in summary["flagged"].items():

@@ -27,7 +27,7 @@ from foreshock.tables import spark as tables
 from foreshock.thresholds import spark as thresholds_spark
 from foreshock.thresholds.distribution import QUANTILES, Distributions, Key, locate
 from foreshock.thresholds.fitting_spark import Fitting
-from foreshock.thresholds.rules import Judging, Threshold, judging, threshold_of
+from foreshock.thresholds.rules import Judging, Threshold, check_borrowed, fixed_row, judging, threshold_of
 from foreshock.training import bundle as bundles
 
 TOP_EVENTS = 5
@@ -70,7 +70,7 @@ class _Scoring:
     def __init__(self, context: Context, manifests: dict[str, Manifest], detectors: tuple[str, ...], bundle: bundles.Bundle,
                  bundle_sha: str, work: Path, partitions: list[str] | None) -> None:
         self.context, self.manifests, self.detectors, self.bundle, self.work = context, manifests, detectors, bundle, work
-        self.partitions = partitions
+        self.partitions, self.borrowed = partitions, _borrowed(context, partitions)
         s = context.settings
         self.chosen = s.fitted_split if s.events.calibrate_where is not None else None
         manifest = next(iter(manifests.values()))
@@ -114,7 +114,7 @@ class _Scoring:
         return tasks
 
     def _thresholds(self, files: list[str], found: Distributions) -> tuple[list[Threshold], dict[tuple[Key, float], float]]:
-        borrowed = self._borrowed()
+        borrowed = self.borrowed
         described = locate(found, [k for k in sorted(found.parts) if k.split in C.SPLITS], [*QUANTILES.values()])
         if borrowed is not None:
             return borrowed, thresholds_spark.exact_quantiles(self.context.spark, files, self.detectors, described, self.chosen)
@@ -123,14 +123,6 @@ class _Scoring:
         if not fit.keys() and self.partitions is None and any(r.name != "fixed" for r in s.thresholds.rules):
             raise DataError(f"no event of split.{s.fitted_split} was judged, so there is no threshold. Widen it.")
         return fit.rows(s.thresholds.rules, described)
-
-    def _borrowed(self) -> list[Threshold] | None:
-        """Thresholds that this job takes from elsewhere: of `model.from`, or of the run itself when it scores a few partitions."""
-        other = other_run(self.context)
-        if other is not None:
-            return read_thresholds(other / "tables" / C.THRESHOLDS)
-        own = self.context.tables / C.THRESHOLDS
-        return read_thresholds(own) if self.partitions is not None and own.exists() else None
 
     def _write(self, files: list[str], rows: list[Threshold], found: Distributions, exact: dict[tuple[Key, float], float],
                by: Judging) -> None:
@@ -217,6 +209,22 @@ class _Scoring:
             remove(target)
             (new / name).rename(target)
         context.run.publish("score", "partial", {self.work / "score_details.json": context.run / "score_details.json"})
+
+
+def _borrowed(context: Context, partitions: list[str] | None) -> list[Threshold] | None:
+    """Thresholds that the job takes from elsewhere: of `model.from`, or of the run itself when it scores a few partitions.
+
+    A fixed threshold is the settings' own. Raises SettingsError where the rule that is to judge is not among them.
+    """
+    other = other_run(context)
+    own = context.tables / C.THRESHOLDS
+    if other is None and (partitions is None or not own.exists()):
+        return None
+    s = context.settings
+    rows = [r for r in read_thresholds(other / "tables" / C.THRESHOLDS if other else own) if r.rule != "fixed"]
+    rows += [fixed_row(s.all_detectors[0], r.value or 0.0) for r in s.thresholds.rules if r.name == "fixed"]
+    check_borrowed(rows, s.thresholds.chosen.name, s.thresholds.chosen.at, str(other or context.run.path))
+    return rows
 
 
 def _counted(table: Any, columns: list[str]) -> dict[tuple[Any, ...], int]:

@@ -13,7 +13,7 @@ from foreshock.thresholds import spark as passes
 from foreshock.thresholds.distribution import Distributions, Key, TailEvents, Wanted, locate
 from foreshock.thresholds.interval import quantile_interval
 from foreshock.thresholds.pareto import excess_share
-from foreshock.thresholds.rules import Estimate, Threshold, fixed_rows, pot_estimate, threshold_rows, wanted_keys
+from foreshock.thresholds.rules import Estimate, Threshold, fixed_row, pot_estimate, threshold_rows, wanted_keys
 
 Exact = dict[tuple[Key, float], float]
 Begin = tuple[Key, float]  # a distribution and the level from which its tail is looked at
@@ -52,7 +52,7 @@ class Fitting:
         found: list[Threshold] = []
         for rule in rules:
             if rule.at is None:
-                found += fixed_rows(self.detectors, rule.value or 0.0)
+                found.append(fixed_row(self.detectors[0], rule.value or 0.0))
             elif keys:
                 found += threshold_rows(self.distributions, keys, partial(self._own, rule, rule.at, exact, tails), rule=rule.name,
                                         level=rule.at, margin=rule.margin, min_count=self.min_count, fitted=self.split)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from foreshock import columns as C
-from foreshock.errors import DataError
+from foreshock.errors import DataError, SettingsError
 from foreshock.thresholds.distribution import CHOSEN, Distributions, Key, TailEvents
 from foreshock.thresholds.pareto import dispersion, fit_tail, interval
 
@@ -93,19 +93,30 @@ def threshold_rows(
             parent = rows[Key(key.detector, key.split, None, key.group if key.partition is not None else C.ALL)]
             where = f"group {key.group}" if key.partition is not None and parent.fallback is None else C.ALL
             rows[key] = Threshold(key.detector, key.group, key.partition, rule, level, parent.threshold, n, parent.ci_low,
-                                  parent.ci_high, f"{where}: {found}", on, parent.goodness)
+                                  parent.ci_high, "; ".join([f"{where}: {found}", *([parent.fallback] if parent.fallback else [])]), on,
+                                  parent.goodness)
     return list(rows.values())
 
 
-def fixed_rows(detectors: tuple[str, ...], value: float) -> list[Threshold]:
-    """The fixed rule's rows: one a detector, for all groups and partitions."""
-    return [Threshold(d, C.ALL, None, "fixed", None, value, 0, None, None, None, FIXED) for d in detectors]
+def fixed_row(model: str, value: float) -> Threshold:
+    """The fixed rule's row: for all groups and partitions, of the run's model alone, for another detector's scores are on another scale."""
+    return Threshold(model, C.ALL, None, "fixed", None, value, 0, None, None, None, FIXED)
+
+
+def check_borrowed(rows: list[Threshold], rule: str, level: float | None, where: str) -> None:
+    """Raise SettingsError where none of another run's rows is of the rule that is to judge."""
+    if not any(r.rule == rule and r.level == level and r.fitted_on != SELF for r in rows):
+        there = sorted({f"{r.rule} {r.level:.10g}" for r in rows if r.level is not None})
+        raise SettingsError(f"thresholds: {rule}{'' if level is None else f' {level:.10g}'} is to judge, but the thresholds of {where} are "
+                            f"{', '.join(there) or 'none'}. Use one of those, or `fixed`.")
 
 
 def pot_estimate(tail: TailEvents, start: float, n: int, risk: float) -> Estimate | str:
     """Peaks over threshold: the value exceeded with probability `risk`, of n scores whose tail is given; why not, where it cannot."""
     up = tail.values > start
     excesses = tail.values[up] - start
+    if len(excesses) <= risk * n:
+        return f"pot: {len(excesses)} of {n} scores lie above {start:g}, no more than the risk"
     try:
         fitted = fit_tail(excesses, start, n)
     except ValueError as error:
