@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 import shutil
@@ -33,6 +34,7 @@ RUNTIME = {
     "spark.sql.files.ignoreCorruptFiles": "false",
     "spark.sql.files.ignoreMissingFiles": "false",
     "spark.sql.execution.arrow.maxRecordsPerBatch": "20000",
+    "spark.sql.execution.rangeExchange.sampleSizePerPartition": "400",  # so that parts are more alike; the sampling reads all anyway
     "mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
 }
 
@@ -115,6 +117,8 @@ def settle_worker() -> None:
         _settled["modules"] = len(sys.modules)
         gc.collect()
         gc.freeze()
+    pa.default_memory_pool().release_unused()
+    _trim(0)
     daemon: Any = sys.modules["__main__"]
     if hasattr(daemon, "worker_main") and hasattr(socket, "TCP_QUICKACK") and not _settled.get("quick"):
         _settled["quick"] = 1
@@ -131,6 +135,7 @@ def _quick(worker_main: Callable[[Any, Any], None]) -> Callable[[Any, Any], None
 
 
 _settled: dict[str, int] = {}
+_trim: Callable[[int], int] = getattr(ctypes.CDLL(None), "malloc_trim", lambda _: 0)  # glibc's; what a task freed goes back to the system
 
 
 def map_items(
