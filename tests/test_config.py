@@ -79,7 +79,8 @@ BAD = [
     ("scaling.transform=sqrt", ["`scaling.transform`", "'none', 'asinh' or 'log1p'", "'sqrt'"]),
     ("scaling.constant=keep", ["`scaling.constant`", "'zero', 'drop' or 'fail'", "'keep'"]),
     ("windows.short=cut", ["`windows.short`", "'drop' or 'pad'", "'cut'"]),
-    ("model.name=transformer", ["`model.name`", "lstm_autoencoder, pca, isolation_forest, kmeans, last_value, zscore", "'transformer'"]),
+    ("model.name=transformer", ["`model.name`", "lstm_autoencoder, pca, isolation_forest, ridge_forecast, kmeans, last_value, zscore",
+                                "'transformer'"]),
     ("model.activation=gelu", ["`model.activation`", "'tanh'", "'relu'", "'gelu'"]),
     ("model.output=none", ["`model.output`", "'linear'", "'sigmoid'", "'none'"]),
     ("calibration.method=kfold", ["`calibration.method`", "split", "'kfold'"]),
@@ -151,7 +152,7 @@ AVAILABLE_LATER = [
     ("source.kind=athena", "athena"), ("source.format=npy", "npy"), ("source.path=s3://bucket/events", "s3://"),
     ("split.test={path: 's3://bucket/test'}", "s3://"), ("model.from=s3://bucket/run", "s3://"),
     ("tables.location=s3://bucket/tables", "s3://"), ("tables.sink=iceberg", "iceberg"),
-    ("model.name=point_process", "point_process"), ("model.name=ridge_forecast", "ridge_forecast"),
+    ("model.name=point_process", "point_process"), ("model.name=ensemble", "ensemble"),
     ("calibration.method=out_of_fold", "out_of_fold"),
     ("scoring.smooth=5", "smooth"),
     ("thresholds.rules=[{name: conformal, level: 0.99}]", "conformal"),
@@ -168,8 +169,8 @@ def test_what_a_later_version_brings_is_refused_as_such(conf: Path, override: st
 
 
 def test_detectors_and_ensemble_of_a_later_version(conf: Path) -> None:
-    detectors, ensemble = "detectors: [pca, ridge_forecast]", "ensemble: {of: [pca], combine: mean}"
-    for text, what in ((detectors, "ridge_forecast"), (ensemble, "ensemble")):
+    detectors, ensemble = "detectors: [pca, point_process]", "ensemble: {of: [pca], combine: mean}"
+    for text, what in ((detectors, "point_process"), (ensemble, "ensemble")):
         conf.write_text(BASE + text)
         message = refused(conf)
         assert LATER in message
@@ -196,6 +197,7 @@ def test_detectors_and_ensemble_of_a_later_version(conf: Path) -> None:
         (BASE + "detectors: [lstm_autoencoder]", ["`detectors`", "model.name"]),
         (BASE + "detectors: [last_value]\nscoring: {score: min}", ["last_value", "scoring.score: min"]),
         (BASE + "model: {name: last_value}\nwindows: {short: pad}", ["last_value", "windows.short: pad"]),
+        (BASE + "detectors: [ridge_forecast]\nwindows: {length: 1}", ["ridge_forecast", "windows.length", "received 1"]),
         (BASE + "detectors: [zebra]", ["`detectors`", "pca", "'zebra'"]),
         (BASE + "thresholds: {rules: [{level: 0.9}, {level: 0.9}]}", ["thresholds", "the same"]),
     ],

@@ -30,6 +30,7 @@ DETECTOR_SCORES = "detector_scores"
 ERROR_DISTRIBUTION = "error_distribution"
 THRESHOLDS = "thresholds"
 METRICS = "metrics"
+DRIFT = "drift"
 RUNS = "runs"
 
 ALL = "all"

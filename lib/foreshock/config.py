@@ -67,9 +67,12 @@ class Settings(Section):
             unknown = sorted(set(self.quality.nulls) - set(self.events.features) - {"default"})
             if unknown:
                 raise ValueError(f"quality.nulls names features that are not there: {', '.join(unknown)}")
-        if "last_value" in self.all_detectors and (self.scoring.score == "min" or self.windows.short == "pad"):
-            raise ValueError("detector last_value knows nothing before a window's first event, so neither scoring.score: min nor "
-                             "windows.short: pad go with it; leave one of them out")
+        for name in {"last_value", "ridge_forecast"} & set(self.all_detectors):
+            if (name == "last_value" and self.scoring.score == "min") or self.windows.short == "pad":
+                raise ValueError(f"detector {name} knows nothing before a window's first event, so neither windows.short: pad nor, for "
+                                 "last_value, scoring.score: min go with it; leave one of them out")
+            if self.windows.length < 2:
+                raise ValueError(f"detector {name} wants windows.length of 2 or more; received {self.windows.length}")
         if self.split.test is None:
             raise ValueError("split.test is needed: [from, to) or {path: …}")
         if self.model.from_ is None:

@@ -9,7 +9,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, field_validator, mode
 
 from foreshock.config_data import Positive, Section, Share, not_available
 
-DETECTORS = ("lstm_autoencoder", "pca", "isolation_forest", "kmeans", "last_value", "zscore")
+DETECTORS = ("lstm_autoencoder", "pca", "isolation_forest", "ridge_forecast", "kmeans", "last_value", "zscore")
 
 NULL_POLICIES = ("quarantine", "zero", "median")
 
@@ -74,7 +74,7 @@ class Model(Section):
         return known_detector(value)
 
 
-KNOWN_LATER = ("point_process", "ridge_forecast", "ensemble")
+KNOWN_LATER = ("point_process", "ensemble")
 
 
 def known_detector(value: str) -> str:

@@ -105,10 +105,11 @@ def loader(run_dir: Path) -> Any:
 
 def window_rows(run_dir: Path, most: int) -> np.ndarray:
     """Windows (n, L, F) of the dataset, in order."""
+    from foreshock.columns import FIT
     from foreshock.dataset.reader import sample_windows
 
     folder = run_dir / "dataset" / "train"
-    return sample_windows(folder, read_manifest(folder), validation=False, most=10**9)[0][:most]
+    return sample_windows(folder, read_manifest(folder), FIT, 10**9)[0][:most]
 
 
 def write_rows(spark: Any, windows: np.ndarray, target: Path) -> None:

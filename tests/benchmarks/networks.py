@@ -87,7 +87,7 @@ def _score(spark: Any, run_dir: Path, work: Path, folder: Path, *, predict: bool
             schema = from_arrow_schema(schema_of(plan.detectors))
             ddl = ", ".join(f"`{f.name}` {f.dataType.simpleString()}" for f in schema)
             return manifest.total("windows") / timed(lambda: map_items(spark, tasks, one, ddl).write.parquet(str(target / "raw")))
-        return manifest.total("windows") / timed(lambda: score_files(spark, plan, tasks, target))
+        return manifest.total("windows") / timed(lambda: score_files(spark, plan, tasks, len(manifest.features), target))
 
     return speed
 

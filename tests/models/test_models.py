@@ -27,7 +27,7 @@ def make(name: str) -> Any:
     return registry.fit(name, X, WEIGHT, 5)
 
 
-@pytest.fixture(params=["lstm_autoencoder", "pca", "isolation_forest", "kmeans", "last_value", "zscore"])
+@pytest.fixture(params=["lstm_autoencoder", "pca", "isolation_forest", "ridge_forecast", "kmeans", "last_value", "zscore"])
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

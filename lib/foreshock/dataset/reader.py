@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from foreshock.columns import FIT, VALIDATION
+from foreshock.columns import VALIDATION
 from foreshock.dataset.chunks import Floats, Pool, TrainingBlock, block_windows, deal, wanted_blocks
 from foreshock.dataset.manifest import Manifest
 from foreshock.dataset.plan import Blocks, Plan, Share, blocks_of
@@ -167,14 +167,14 @@ class WindowData:
 
     def held_out(self, most: int) -> tuple[Floats, Floats]:
         """Validation windows (N, L, F) and weights (N, L): all, or evenly chosen ones where there are more than `most`."""
-        return sample_windows(self.folder, self.manifest, validation=True, most=most)
+        return sample_windows(self.folder, self.manifest, VALIDATION, most)
 
 
 def sample_windows(
-    folder: Path, manifest: Manifest, *, validation: bool, most: int
+    folder: Path, manifest: Manifest, code: int, most: int
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Windows (N, L, F) and weights (N, L) evenly chosen over a training dataset: the same for the same dataset."""
-    wanted = blocks_of(manifest, VALIDATION if validation else FIT)
+    """Windows (N, L, F) and weights (N, L) evenly chosen over a dataset's blocks of one code: the same for the same dataset."""
+    wanted = blocks_of(manifest, code)
     step = max(1, -(-int(wanted.windows.sum()) // most))
     xs, weights, seen = [], [], 0
     for block in read_blocks(folder, manifest, wanted):

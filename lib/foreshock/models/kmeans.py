@@ -43,8 +43,12 @@ class KMeans:
                                  or [np.zeros(0, np.int64)])
         return self.centroids[nearest].reshape(x.shape).astype(np.float32)
 
+    def errors_of(self, x: Floats, expected: Floats) -> Floats:
+        """The errors, given what `reconstruct` gave."""
+        return np.square(x - expected)
+
     def errors(self, x: Floats) -> Floats:
-        return np.square(x - self.reconstruct(x))
+        return self.errors_of(x, self.reconstruct(x))
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         return {"centroids": self.centroids}

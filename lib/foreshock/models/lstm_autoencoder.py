@@ -75,8 +75,12 @@ class LSTMAutoencoder:
             out[at : at + len(part)] = self._forward(tf.constant(whole)).numpy()[: len(part)]
         return out
 
+    def errors_of(self, x: Floats, expected: Floats) -> Floats:
+        """The errors, given what `reconstruct` gave."""
+        return np.square(x - expected)
+
     def errors(self, x: Floats) -> Floats:
-        return np.square(x - self.reconstruct(x))
+        return self.errors_of(x, self.reconstruct(x))
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         return {f"w{i:03d}": v for i, v in enumerate(self.network.get_weights())}

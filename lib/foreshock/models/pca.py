@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foreshock.errors import DataError
+from foreshock.models.moments import WindowMoments
 
 Floats = npt.NDArray[np.float32]
 EXPLAINED = 0.9
@@ -23,23 +24,29 @@ class PCA:
     @classmethod
     def fit(cls, x: Floats, weight: Floats) -> PCA:
         """Fit on windows (N, L, F) without padding. Raises DataError for fewer than two."""
-        whole = x[weight.min(axis=1) > 0]
-        if len(whole) < 2:
-            raise DataError(f"detector pca: {len(whole)} whole training windows; at least 2 are wanted. Leave pca out of detectors.")
-        flat = whole.reshape(len(whole), -1).astype(np.float64)
-        mean = flat.mean(axis=0)
-        values, vectors = np.linalg.eigh(np.cov(flat, rowvar=False).reshape(flat.shape[1], flat.shape[1]))
+        return cls.of_moments(WindowMoments.of_whole(x, weight))
+
+    @classmethod
+    def of_moments(cls, moments: WindowMoments) -> PCA:
+        """Fit on the moments of whole windows. Raises DataError for fewer than two."""
+        if moments.n < 2:
+            raise DataError(f"detector pca: {moments.n} whole training windows; at least 2 are wanted. Leave pca out of detectors.")
+        values, vectors = np.linalg.eigh(moments.covariance)
         values, vectors = np.maximum(values[::-1], 0), vectors[:, ::-1]
         share = np.cumsum(values) / max(values.sum(), 1e-300)
         k = min(int(np.searchsorted(share, EXPLAINED)) + 1, MOST, len(values))
-        return cls(mean, np.ascontiguousarray(vectors[:, :k].T), len(whole))
+        return cls(moments.mean, np.ascontiguousarray(vectors[:, :k].T), moments.n)
 
     def reconstruct(self, x: Floats) -> Floats:
         flat = x.reshape(len(x), -1).astype(np.float64) - self.mean
         return (flat @ self.components.T @ self.components + self.mean).reshape(x.shape).astype(np.float32)
 
+    def errors_of(self, x: Floats, expected: Floats) -> Floats:
+        """The errors, given what `reconstruct` gave."""
+        return np.square(x - expected)
+
     def errors(self, x: Floats) -> Floats:
-        return np.square(x - self.reconstruct(x))
+        return self.errors_of(x, self.reconstruct(x))
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         return {"mean": self.mean, "components": self.components}

@@ -16,7 +16,9 @@ from foreshock.errors import DataError
 from foreshock.models.isolation_forest import IsolationForest
 from foreshock.models.kmeans import KMeans
 from foreshock.models.last_value import LastValue
+from foreshock.models.moments import WindowMoments
 from foreshock.models.pca import PCA
+from foreshock.models.ridge_forecast import RidgeForecast
 from foreshock.models.zscore import ZScore
 
 Floats = npt.NDArray[np.float32]
@@ -38,8 +40,15 @@ class Model(Protocol):
         """Plain data that, with the arrays, rebuilds the model."""
 
 
-SIMPLE: dict[str, Any] = {"pca": PCA, "isolation_forest": IsolationForest, "kmeans": KMeans, "last_value": LastValue, "zscore": ZScore}
+LINEAR: dict[str, Any] = {"pca": PCA, "ridge_forecast": RidgeForecast}
+SIMPLE: dict[str, Any] = LINEAR | {"isolation_forest": IsolationForest, "kmeans": KMeans, "last_value": LastValue, "zscore": ZScore}
 SEEDED = ("isolation_forest", "kmeans")
+
+
+def errors_and_expected(model: Any, x: Floats) -> tuple[Floats, Floats | None]:
+    """Errors of windows, and what the model expected, from one forward pass; None where it expects no window."""
+    expected = model.reconstruct(x)
+    return (model.errors(x), None) if expected is None else (model.errors_of(x, expected), expected)
 
 
 def fit(name: str, x: Floats, weight: Floats, seed: int) -> Model:
@@ -48,6 +57,12 @@ def fit(name: str, x: Floats, weight: Floats, seed: int) -> Model:
         found: Model = SIMPLE[name].fit(x, weight, seed) if name in SEEDED else SIMPLE[name].fit(x, weight)
         return found
     raise ValueError(f"no such detector: {name}")
+
+
+def fit_moments(name: str, moments: WindowMoments) -> Model:
+    """A linear detector (LINEAR), fitted exactly on all windows from their moments."""
+    found: Model = LINEAR[name].of_moments(moments)
+    return found
 
 
 def load(name: str, spec: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> Model:

@@ -30,9 +30,12 @@ class ZScore:
     def reconstruct(self, x: Floats) -> Floats:
         return np.broadcast_to(self.mean.astype(np.float32), x.shape)
 
+    def errors_of(self, x: Floats, expected: Floats) -> Floats:
+        """The squared z-scores, given what `reconstruct` gave."""
+        return np.square((x - expected) / self.std).astype(np.float32)
+
     def errors(self, x: Floats) -> Floats:
-        """The squared z-scores."""
-        return np.square((x - self.mean) / self.std).astype(np.float32)
+        return self.errors_of(x, self.reconstruct(x))
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         return {"mean": self.mean, "std": self.std}

@@ -7,7 +7,7 @@ import json
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 
 import numpy as np
@@ -21,7 +21,7 @@ from foreshock.scaling.histogram import key_values
 NONE = "–"
 ORDER = ("roc_auc", "pr_auc", "vus_roc", "vus_pr", "sensitivity", "specificity", "precision", "f1", "mcc", "accuracy",
          "prevalence", "tp", "fp", "fn", "tn")
-BASELINES = ("pca", "isolation_forest", "kmeans", "last_value", "zscore")
+BASELINES = ("pca", "isolation_forest", "ridge_forecast", "kmeans", "last_value", "zscore")
 MOST_FEATURES, MOST_EVENTS = 5, 5
 SQL_WORDS = {"and", "or", "not", "is", "null", "case", "when", "then", "else", "end", "cast", "as", "in", "int",
              "true", "false"}
@@ -47,6 +47,8 @@ class ReportData:
     timeline: list[Row]
     training: Row
     dataset: dict[str, Row]
+    drift: list[Row] = field(default_factory=list)
+    explained: dict[str, Row | None] = field(default_factory=dict)
 
 
 def render_page(data: ReportData) -> str:

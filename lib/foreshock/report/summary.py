@@ -71,5 +71,7 @@ def headline(summary: dict[str, Any]) -> list[str]:
         if own:
             shown = ", ".join(f"{m['kind'] or 'all'} {m['value']:.3f}" for m in sorted(own, key=lambda m: m["kind"] or ""))
             lines.append(f"ROC AUC      {detector}: {shown}")
+    if verdict := summary.get("verdict"):
+        lines.append(f"verdict      {', '.join(verdict['causes'])}: {verdict['text']}")
     lines += [f"gate         {g}" for g in summary["gates"]]
     return lines

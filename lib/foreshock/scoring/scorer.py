@@ -17,11 +17,14 @@ from foreshock import columns as C
 from foreshock.dataset.schema import decode
 from foreshock.errors import DataError
 from foreshock.models.isolation_forest import IsolationForest
+from foreshock.models.registry import errors_and_expected
 from foreshock.scoring.aggregate import Layout, aggregate, final
+from foreshock.scoring.attribution import Attribution, attribute
 from foreshock.storage import file_sha256
 from foreshock.training import bundle as bundles
 from foreshock.training.strategy import one_thread
 
+Floats = npt.NDArray[np.float32]
 VALUES = 4_000_000  # of windows that are scored at once: a full network's last batch is padded, so many windows waste little
 
 
@@ -103,14 +106,25 @@ def _score(plan: Plan, task: Task, bundle: bundles.Bundle, blocks: list[_Block])
     x = np.ascontiguousarray(np.concatenate(views))  # (N, L, F)
     bounds = np.cumsum([len(v) for v in views])[:-1]
     errors: dict[str, list[npt.NDArray[Any]] | None] = {}
+    apart: list[tuple[Floats, Floats, Floats]] | None = None
     for name in plan.detectors:
         model = bundle.models[name]
-        errors[name] = None if isinstance(model, IsolationForest) else np.split(model.errors(x).mean(axis=-1), bounds)
+        if isinstance(model, IsolationForest):
+            errors[name] = None
+        elif name == plan.detectors[0]:
+            found, expected = errors_and_expected(model, x)
+            errors[name] = np.split(found.mean(axis=-1), bounds)
+            if expected is not None:
+                apart = list(zip(*(np.split(a, bounds) for a in (found, x, expected)), strict=True))
+        else:
+            errors[name] = np.split(model.errors(x).mean(axis=-1), bounds)
     for i, block in enumerate(blocks):
-        yield _rows(plan, task, bundle, block, {n: None if e is None else e[i] for n, e in errors.items()})
+        own = None if apart is None else attribute(plan.kind, *apart[i], block.layout)
+        yield _rows(plan, task, bundle, block, {n: None if e is None else e[i] for n, e in errors.items()}, own)
 
 
-def _rows(plan: Plan, task: Task, bundle: bundles.Bundle, block: _Block, errors: dict[str, Any]) -> pa.RecordBatch:
+def _rows(plan: Plan, task: Task, bundle: bundles.Bundle, block: _Block, errors: dict[str, Any],
+          own: Attribution | None) -> pa.RecordBatch:
     layout, kind = block.layout, plan.kind
     at = layout.held(kind)
     split = decode(block.row["split"])[at]
@@ -131,8 +145,7 @@ def _rows(plan: Plan, task: Task, bundle: bundles.Bundle, block: _Block, errors:
         if errors[name] is None:
             model = bundle.models[name]
             assert isinstance(model, IsolationForest)
-            own = model.score_rows(block.x[at]).astype(np.float32).astype(np.float64)
-            columns[f"s{i}"], columns[f"v{i}"] = own, None
+            columns[f"s{i}"], columns[f"v{i}"] = model.score_rows(block.x[at]).astype(np.float32).astype(np.float64), None
             continue
         known = aggregate(kind, errors[name], layout)
         whole = final(kind, known)
@@ -140,6 +153,8 @@ def _rows(plan: Plan, task: Task, bundle: bundles.Bundle, block: _Block, errors:
         columns[f"v{i}"] = [v if p else None for v, p in zip(known.every, partial, strict=True)] if known.every else None
         count = known.count
     columns["n"] = (np.ones(len(at), np.int64) if count is None else count).astype(np.int32)
+    columns |= dict.fromkeys(EXPLAINED) if own is None else {
+        "errors": own.errors, "step": own.step, "value": own.value, "expected": own.expected}
     schema = schema_of(plan.detectors)
     arrays = []
     for f in schema:
@@ -148,6 +163,10 @@ def _rows(plan: Plan, task: Task, bundle: bundles.Bundle, block: _Block, errors:
             arrays.append(pa.nulls(int(keep.sum()), f.type))
         elif isinstance(value, list):
             arrays.append(pa.array([v for v, k in zip(value, keep, strict=True) if k], f.type))
+        elif value.ndim == 2:
+            chosen = np.ascontiguousarray(value[keep], np.float32)
+            ends = np.arange(len(chosen) + 1, dtype=np.int32) * value.shape[1]
+            arrays.append(pa.ListArray.from_arrays(ends, chosen.ravel()))
         else:
             chosen = value[keep]
             arrays.append(pa.array(chosen.tolist() if chosen.dtype.kind == "U" else chosen).cast(f.type))
@@ -159,12 +178,15 @@ KEYS = pa.schema([("split", pa.int8()), ("partition", pa.string()), ("group", pa
                   ("calibrate", pa.int8())])
 
 
+EXPLAINED = {"errors": pa.list_(pa.float32()), "step": pa.int32(), "value": pa.list_(pa.float32()), "expected": pa.list_(pa.float32())}
+
+
 def schema_of(detectors: tuple[str, ...]) -> pa.Schema:
-    """Columns of scored rows: the event, whether partial and over how many windows, and s<i> (v<i>) of each detector."""
+    """Columns of scored rows: the event, whether partial and over how many windows, its `attribution`, s<i> (v<i>) of each detector."""
     more = [("unit", pa.int64()), ("block_id", pa.int64()), ("at", pa.int32()), ("file", pa.string()), ("partial", pa.bool_()),
             ("n", pa.int32())]
     scores = [(f"s{i}", pa.float64()) for i in range(len(detectors))]
-    return pa.schema([*KEYS, *more, *scores, *[(f"v{i}", pa.list_(pa.float64())) for i in range(len(detectors))]])
+    return pa.schema([*KEYS, *more, *EXPLAINED.items(), *scores, *[(f"v{i}", pa.list_(pa.float64())) for i in range(len(detectors))]])
 
 
 def explain_event(bundle: bundles.Bundle, name: str, file: str, block_id: int, at: int, length: int, stride: int) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from foreshock.scoring.scorer import KEYS, Plan, Task, schema_of, score_chunk
 from foreshock.session import map_items
 
 
-def score_files(spark: SparkSession, plan: Plan, tasks: list[Task], work: Path) -> list[str]:
-    """Score every task's file and write one row an event under `work`; returns the Parquet files, in order."""
+def score_files(spark: SparkSession, plan: Plan, tasks: list[Task], features: int, work: Path) -> list[str]:
+    """Score every task's file of so many features and write one row an event under `work`; returns the Parquet files, in order."""
     schema = from_arrow_schema(schema_of(plan.detectors))
 
     def one(task: Task) -> Iterator[pa.RecordBatch]:
@@ -30,7 +30,7 @@ def score_files(spark: SparkSession, plan: Plan, tasks: list[Task], work: Path) 
         return _files(raw)
     everything = spark.read.parquet(str(raw))
     everything.filter(~F.col("partial")).write.parquet(str(work / "whole"))
-    _merge(everything.filter("partial"), plan).write.parquet(str(work / "merged"))
+    _merge(everything.filter("partial"), plan, features).write.parquet(str(work / "merged"))
     return _files(work / "whole") + _files(work / "merged")
 
 
@@ -38,11 +38,11 @@ def _files(folder: Path) -> list[str]:
     return sorted(str(f) for f in folder.glob("part-*.parquet"))
 
 
-def _merge(partial: DataFrame, plan: Plan) -> DataFrame:
+def _merge(partial: DataFrame, plan: Plan, features: int) -> DataFrame:
     keys = [f.name for f in KEYS]
     total = F.sum("n")
     # The block in which the event lies deepest explains it best, and its unit stands for it.
-    place = F.max(F.struct("n", "unit", "block_id", "at", "file"))
+    place = F.max(F.struct("n", "unit", "block_id", "at", "file", "step", "value", "expected"))
     values: list[Column] = []
     for i, name in enumerate(plan.detectors):
         score = F.col(f"s{i}")
@@ -58,7 +58,10 @@ def _merge(partial: DataFrame, plan: Plan) -> DataFrame:
         else:
             merged = F.max(score) if plan.kind == "max" else F.min(score)
         values.append(merged.cast("float").cast("double").alias(f"s{i}"))
-    grouped = partial.groupBy(*keys).agg(place.alias("place"), total.cast("int").alias("n"), *values)
-    rest = [F.col(f"place.{c}").alias(c) for c in ("unit", "block_id", "at", "file")]
+    errors = F.array(*[F.sum(F.col("errors")[j]).cast("float") for j in range(features)])
+    errors = F.when(F.count("errors") > 0, errors).cast("array<float>").alias("errors")
+    grouped = partial.groupBy(*keys).agg(place.alias("place"), total.cast("int").alias("n"), errors, *values)
+    rest = [F.col(f"place.{c}").alias(c) for c in ("unit", "block_id", "at", "file", "step", "value", "expected")]
     empty = [F.lit(None).cast("array<double>").alias(f"v{i}") for i in range(len(plan.detectors))]
-    return grouped.select(*keys, *rest, F.lit(False).alias("partial"), "n", *[f"s{i}" for i in range(len(plan.detectors))], *empty)
+    scores = [f"s{i}" for i in range(len(plan.detectors))]
+    return grouped.select(*keys, *rest, F.lit(False).alias("partial"), "n", "errors", *scores, *empty)

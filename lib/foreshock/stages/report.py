@@ -18,6 +18,7 @@ from foreshock.report.page import ReportData, render_page
 from foreshock.report.summary import by_reason, gates, headline, reconcile
 from foreshock.scaling.histogram import Histogram
 from foreshock.stages.context import Context
+from foreshock.stages.diagnose import VERDICT
 from foreshock.stages.extract import read_ledger, totals
 from foreshock.storage import digest, read_json, remove, write_json, write_text
 from foreshock.tables.spark import open_scores
@@ -88,8 +89,9 @@ def _summary(context: Context) -> dict[str, Any]:
     pooled = [t for t in _rows(context.tables / C.THRESHOLDS) if t["partition"] is None]
     rule = context.settings.thresholds.chosen
     missed = gates(settings["quality"], counts, flagged.total())
+    verdict = read_json(context.run / VERDICT) if (context.run / VERDICT).exists() else None
     return {
-        "run_id": context.run_id, "status": "gate not met" if missed else "done", "verdict": None, "model": detectors[0],
+        "run_id": context.run_id, "status": "gate not met" if missed else "done", "verdict": verdict, "model": detectors[0],
         "detectors": detectors, "rule": {"name": rule.name, "level": rule.at}, "thresholds": pooled,
         "metrics": _rows(context.tables / C.METRICS), "counts": counts,
         "flagged": {s: {"flagged": flagged[s], "judged": judged[s]} for s in (C.CALIBRATION, C.TEST) if judged[s]}, "gates": missed,
@@ -119,7 +121,8 @@ def _data(context: Context, summary: dict[str, Any]) -> ReportData:
         summary=summary, settings=as_mapping(context.settings), scaler=read_json(context.run / "scaler.json"),
         distributions=distributions, thresholds=_rows(context.tables / C.THRESHOLDS),
         partitions=[{k: v for k, v in r.items() if k != "histogram"} for r in rows], metrics=summary["metrics"],
-        top_events=details["top_events"], timeline=details["timeline"], training=info.get("training", {}),
+        top_events=details["top_events"], timeline=details["timeline"], drift=_rows(context.tables / C.DRIFT),
+        explained=info.get("explained") or {}, training=info.get("training", {}),
         dataset={s: {w: m.total(w) for w in ("blocks", "windows", "events", "bytes")} for s, m in manifests.items()})
 
 

@@ -20,10 +20,12 @@ from foreshock.scoring.aggregate import ENDING
 from foreshock.scoring.scorer import Plan, Task, explain_event
 from foreshock.scoring.spark import score_files
 from foreshock.stages.context import Context
+from foreshock.stages.diagnose import SHAPES, VERDICT, diagnose
 from foreshock.stages.extract import partition_counts, read_ledger
-from foreshock.stages.prepare import other_run
+from foreshock.stages.prepare import other_run, read_scaler
 from foreshock.storage import digest, file_sha256, remove, write_json
 from foreshock.tables import spark as tables
+from foreshock.tables.attribution import Units
 from foreshock.thresholds import spark as thresholds_spark
 from foreshock.thresholds.distribution import QUANTILES, Distributions, Key, locate
 from foreshock.thresholds.fitting_spark import Fitting
@@ -81,7 +83,7 @@ class _Scoring:
         context, work = self.context, self.work
         tasks = self._tasks()
         context.log.event("score", "scoring", chunks=len(tasks), windows=sum(m.total("windows") for m in self.manifests.values()))
-        files = score_files(context.spark, self.plan, tasks, work)
+        files = score_files(context.spark, self.plan, tasks, len(self.bundle.features), work)
         found = thresholds_spark.histograms(context.spark, files, self.detectors, self.chosen)
         rows, exact = self._thresholds(files, found)
         by = judging(rows, rule=self.rule.name, level=self.rule.at, per=context.settings.thresholds.per,
@@ -94,6 +96,8 @@ class _Scoring:
         tables.write_rows(measured, tables.METRICS, work / "tables" / C.METRICS)
         write_json(work / "score_details.json", self._details(files, by))
         counts |= {"judged": judged, "thresholds": len(rows), "metrics": len(measured)}
+        if self.partitions is None:
+            counts["verdict"] = diagnose(context, self.manifests, files, self.bundle, rows, measured, work)["causes"]
         self._publish(fingerprint)
 
     @property
@@ -130,12 +134,17 @@ class _Scoring:
         rest = context.run / "rest"
         covers = self.plan.kind not in ENDING
         tables.write_scores(context.spark, files, str(rest) if any(rest.glob("*.parquet")) else None, by, self.detectors,
-                            run_id=context.run_id, covers=covers, partitions=self.partitions, target=target)
+                            run_id=context.run_id, covers=covers, partitions=self.partitions, target=target, units=self._units())
         unjudged = self._unjudged(target / C.SCORES)
         tables.write_rows(tables.distribution_rows(found, exact, unjudged, context.run_id), tables.DISTRIBUTION,
                           target / C.ERROR_DISTRIBUTION)
         body = [{"run_id": context.run_id, **row.to_mapping()} for row in rows]
         tables.write_rows(body, tables.THRESHOLDS, target / C.THRESHOLDS)
+
+    def _units(self) -> Units:
+        scaler = read_scaler(self.context.run / "scaler.json")
+        scales = [f for f in scaler.features if f.policy != "dropped"]
+        return Units(scaler.kept, tuple(f.center for f in scales), tuple(f.scale for f in scales), scaler.transform)
 
     def _unjudged(self, scores: Path) -> dict[tuple[str, str, str], int]:
         columns = ["split", "partition", "group"]
@@ -185,7 +194,7 @@ class _Scoring:
         context, new = self.context, self.work / "tables"
         if self.partitions is None:
             moves = {new / t.name: context.tables / t.name for t in new.iterdir()}
-            moves[self.work / "score_details.json"] = context.run / "score_details.json"
+            moves |= {self.work / name: context.run / name for name in ("score_details.json", SHAPES, VERDICT)}
             if not (new / C.DETECTOR_SCORES).exists():
                 remove(context.tables / C.DETECTOR_SCORES)
             context.run.publish("score", fingerprint, moves)

@@ -11,7 +11,10 @@ from foreshock.dataset.manifest import Manifest, read_manifest
 from foreshock.dataset.reader import sample_windows
 from foreshock.errors import ForeshockError, ServiceError, SettingsError
 from foreshock.models import registry
+from foreshock.models.explained import explained
 from foreshock.models.lstm_autoencoder import LSTMAutoencoder
+from foreshock.models.moments import WindowMoments
+from foreshock.models.moments_spark import MOST_VALUES, window_moments
 from foreshock.stages.context import Context
 from foreshock.stages.prepare import other_run
 from foreshock.storage import digest, file_sha256, remove
@@ -73,18 +76,31 @@ def _train(context: Context, target: Any) -> dict[str, Any]:
     scaler_sha = file_sha256(context.run / "scaler.json")
     models: dict[str, Any] = {}
     info: dict[str, Any] = {"seed": s.run.seed, "versions": versions(), "train_windows": manifest.total("windows"), "training": {}}
-    x, weight = sample_windows(folder, manifest, validation=False, most=SAMPLE_WINDOWS)
+    x, weight = sample_windows(folder, manifest, C.FIT, SAMPLE_WINDOWS)
+    moments: WindowMoments | None = None
     for name in s.all_detectors:
         if name == "lstm_autoencoder":
             models[name], info["training"] = _network(context, manifest)
+        elif name in registry.LINEAR and manifest.length * len(manifest.features) <= MOST_VALUES:
+            moments = moments or _moments(context, manifest)
+            models[name] = registry.fit_moments(name, moments)
+            context.log.event("train", f"detector {name} fitted exactly", windows=moments.n, of=manifest.total("windows"))
         else:
             models[name] = registry.fit(name, x, weight, s.run.seed)
-            context.log.event("train", f"detector {name} fitted", windows=len(x), of=manifest.total("windows"))
+            context.log.event("train", f"detector {name} fitted on a sample", windows=len(x), of=manifest.total("windows"))
     info["sample_windows"] = len(x)
+    facts = {name: explained(model, x, weight, manifest.features, s.model.output if name == "lstm_autoencoder" else "linear")
+             for name, model in models.items()}
+    info["explained"] = {name: None if fact is None else fact.to_mapping() for name, fact in facts.items()}
     bundles.save(target, bundles.Bundle(models, manifest.features, manifest.length, scaler_sha, info))
     curve = info["training"]
     return {"detectors": list(models), "epochs": len(curve.get("epochs", [])), "best_epoch": curve.get("best_epoch"),
             "windows_per_second": curve.get("windows_per_second"), "sample_windows": len(x)}
+
+
+def _moments(context: Context, manifest: Manifest) -> WindowMoments:
+    files = [str(context.run / "dataset" / "train" / c.file) for c in manifest.chunks if c.code == C.FIT]
+    return window_moments(context.spark, files, manifest.length, manifest.stride, len(manifest.features))
 
 
 def _network(context: Context, manifest: Manifest) -> tuple[LSTMAutoencoder, dict[str, Any]]:

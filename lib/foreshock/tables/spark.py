@@ -12,6 +12,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from foreshock import columns as C
+from foreshock.tables.attribution import COLUMNS, Units, explain
 from foreshock.thresholds.distribution import QUANTILES, Distributions, Key
 from foreshock.thresholds.rules import Judging
 
@@ -25,6 +26,10 @@ THRESHOLDS = pa.schema([*[(n, TEXT) for n in ("run_id", "detector", "group", "pa
                         ("goodness", REAL)])
 METRICS = pa.schema([*[(n, TEXT) for n in ("run_id", "detector", "split", "group", "kind", "metric")],
                      *[(n, REAL) for n in ("value", "ci_low", "ci_high")], ("n", WHOLE), ("seed", WHOLE)])
+
+DRIFT = pa.schema([*[(n, TEXT) for n in ("run_id", "from_split", "to_split", "group", "feature")],
+                   *[(n, REAL) for n in ("wasserstein", "psi", "quantile_ratio")], ("verdict", TEXT), ("trimmed", REAL), ("band", REAL),
+                   ("n_from", WHOLE), ("n_to", WHOLE)])
 
 
 def _split_name() -> Column:
@@ -50,7 +55,7 @@ def _map(values: dict[str, float]) -> Column:
 
 def write_scores(
     spark: SparkSession, files: list[str], rest: str | None, judging: Judging, detectors: tuple[str, ...], *, run_id: str,
-    covers: bool, partitions: list[str] | None, target: Path,
+    covers: bool, partitions: list[str] | None, target: Path, units: Units,
 ) -> None:
     """Write `scores` and `detector_scores` under `target`: every event of calibration and test, judged or with the reason why not.
 
@@ -59,7 +64,7 @@ def write_scores(
     judged = spark.read.parquet(*files).filter(F.col("split") >= 2)
     keys = ["split", C.PARTITION, C.GROUP, C.ENTITY, C.EVENT_ID, C.EVENT_TIME, C.LABEL, C.KIND]
     scores = [f"s{i}" for i in range(len(detectors))]
-    whole = judged.select(*keys, *scores, F.lit(None).cast("string").alias(C.REASON))
+    whole = judged.select(*keys, *scores, F.lit(None).cast("string").alias(C.REASON), *explain(units))
     if rest is not None:
         others = spark.read.schema(_rest_ddl()).parquet(rest).filter(F.col("split") >= 2)
         if partitions is not None:
@@ -68,7 +73,7 @@ def write_scores(
             same = [C.EVENT_ID, C.ENTITY, C.EVENT_TIME, C.PARTITION, "split"]
             others = others.join(judged.select(*same), same, "left_anti")
         empty = [F.lit(None).cast("double").alias(s) for s in scores]
-        whole = whole.unionByName(others.select(*keys, *empty, C.REASON))
+        whole = whole.unionByName(others.select(*keys, *empty, C.REASON), allowMissingColumns=True)
     label = F.when(F.col(C.LABEL) >= 0, F.col(C.LABEL).cast("int"))
     plain = {"run_id": F.lit(run_id), "split": _split_name(), C.EVENT_TIME: F.timestamp_micros(C.EVENT_TIME), C.LABEL: label,
              C.KIND: F.when(F.col(C.KIND) != "", F.col(C.KIND))}
@@ -78,7 +83,7 @@ def write_scores(
     out = whole.select(
         plain["run_id"].alias("run_id"), plain["split"].alias("split"), C.PARTITION, C.GROUP, C.ENTITY, C.EVENT_ID,
         plain[C.EVENT_TIME].alias(C.EVENT_TIME), plain[C.LABEL].alias(C.LABEL), plain[C.KIND].alias(C.KIND),
-        score.alias("score"), limit.alias("threshold"), (score > limit).alias("is_anomaly"), judged_reason.alias(C.REASON))
+        score.alias("score"), limit.alias("threshold"), (score > limit).alias("is_anomaly"), judged_reason.alias(C.REASON), *COLUMNS)
     _write(out, target / C.SCORES, ["split", C.PARTITION])
     if len(detectors) > 1:
         pairs = F.explode(F.array(*[F.struct(F.lit(d).alias("detector"), F.col(f"s{i}").alias("score"))

@@ -1,0 +1,38 @@
+"""Moments of all training windows in Spark: one small matrix a task, merged as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyspark.sql import SparkSession
+
+from foreshock.dataset.schema import decode
+from foreshock.models.moments import WindowMoments
+from foreshock.session import each_item
+
+MOST_VALUES = 2048  # of a window: its matrix has the square of that
+COLUMNS = ["x", "n_windows", "first_padding"]
+
+
+def window_moments(spark: SparkSession, files: list[str], length: int, stride: int, features: int) -> WindowMoments:
+    """Of every whole window in chunk files of blocks; padded windows are left out."""
+
+    def blocks(file: str) -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]]:
+        for batch in pq.ParquetFile(file).iter_batches(batch_size=64, columns=COLUMNS):
+            for row in batch.to_pylist():
+                if not row["first_padding"]:
+                    yield decode(row["x"]), np.arange(row["n_windows"]) * stride
+
+    def one(some: list[str]) -> Iterator[pa.RecordBatch]:
+        found = WindowMoments.of_blocks((block for file in some for block in blocks(file)), length, features)
+        yield pa.RecordBatch.from_pydict({"moments": pa.array([found.to_bytes()], pa.binary())})
+
+    each = -(-len(files) // max(1, 4 * spark.sparkContext.defaultParallelism))
+    total = WindowMoments.empty(length, features)
+    for row in each_item(spark, [files[at : at + each] for at in range(0, len(files), max(each, 1))], one, "moments binary"):
+        total = total + WindowMoments.from_bytes(bytes(row["moments"]))
+    return total

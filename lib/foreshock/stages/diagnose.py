@@ -1,0 +1,75 @@
+"""Diagnosis: from a scoring job's files and thresholds to the rows of `drift` and the verdict."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from foreshock import columns as C
+from foreshock.dataset.manifest import Manifest
+from foreshock.dataset.reader import sample_windows
+from foreshock.events.partitions import is_time
+from foreshock.stages.context import Context
+from foreshock.stages.prepare import other_run
+from foreshock.storage import read_json, write_json
+from foreshock.tables import spark as tables
+from foreshock.thresholds.diagnosis import Facts, Ranked, verdict
+from foreshock.thresholds.rules import SELF, Threshold
+from foreshock.thresholds.shift import VALIDATION, Shapes, comparisons
+from foreshock.thresholds.shift_spark import BlockFile, shapes
+from foreshock.training.bundle import Bundle
+
+SHAPES, VERDICT = "shapes.json", "verdict.json"
+PROFILED, PROFILE_SHARE, LEAST_PROFILE = 5000, 0.01, 10
+
+
+def diagnose(context: Context, manifests: dict[str, Manifest], files: list[str], bundle: Bundle, rows: list[Threshold],
+             metrics: list[dict[str, Any]], work: Path) -> dict[str, Any]:
+    """Write `drift`, the shapes of train and the verdict under `work`; returns the verdict."""
+    data = context.run / "dataset"
+    blocks = [BlockFile(str(data / s / c.file), c.code) for s, m in manifests.items() for c in m.chunks]
+    first = next(iter(manifests.values()))
+    found = shapes(context.spark, files, blocks, first.features, first.length, first.stride)
+    other = other_run(context)
+    if other is not None and (other / SHAPES).exists():
+        borrowed = Shapes.from_rows(read_json(other / SHAPES)["parts"])
+        own = {p: h for p, h in found.parts.items() if p.split not in (C.TRAIN, VALIDATION)}
+        found = Shapes(borrowed.parts | own)
+    compared = comparisons(found)
+    body = [{"run_id": context.run_id, **asdict(c)} for c in compared]
+    tables.write_rows(body, tables.DRIFT, work / "tables" / C.DRIFT)
+    write_json(work / SHAPES, {"parts": found.to_rows((C.TRAIN, VALIDATION))})
+    s = context.settings
+    model, rule = s.all_detectors[0], s.thresholds.chosen
+    row = next((r for r in rows if r.detector == model and r.rule == rule.name and r.level == rule.at and r.partition is None
+                and r.group == C.ALL and r.fitted_on != SELF), None)
+    network = model == "lstm_autoencoder"
+    made = verdict(Facts(
+        model, found, compared, row.threshold if row else None, rule.name, rule.at, row.fitted_on if row else "",
+        bundle.info.get("explained", {}).get(model), s.model.output if network else "linear",
+        {"l1": s.model.l1, "l2": s.model.l2} if network else {},
+        {split: p for split, m in manifests.items() if split != C.CALIBRATION and (p := _profile(data / split, m, bundle, model))},
+        _ranked(metrics), is_time(found.partitions(C.TEST))))
+    write_json(work / VERDICT, made)
+    return made
+
+
+def _profile(folder: Path, manifest: Manifest, bundle: Bundle, model: str) -> dict[str, float] | None:
+    """The share of each feature in the squared error of the highest hundredth of sampled windows; null where features have none apart."""
+    x, _ = sample_windows(folder, manifest, C.FIT if manifest.split == C.TRAIN else C.BLOCK_TEST, PROFILED)
+    errors = np.asarray(bundle.models[model].errors(x), np.float64).mean(axis=1) if len(x) else np.zeros((0, 1))  # (N, F)
+    if errors.shape[1] != len(manifest.features) or not len(errors):
+        return None
+    top = errors[np.argsort(-errors.sum(axis=1), kind="stable")[: max(LEAST_PROFILE, int(len(errors) * PROFILE_SHARE))]]
+    shares = (top / np.maximum(top.sum(axis=1, keepdims=True), 1e-30)).mean(axis=0)
+    return dict(zip(manifest.features, shares.tolist(), strict=True))
+
+
+def _ranked(metrics: list[dict[str, Any]]) -> tuple[Ranked, ...]:
+    rows = [m for m in metrics if m["split"] == C.TEST and m["group"] == C.ALL and m["kind"] is None]
+    within = {m["detector"]: m["value"] for m in rows if m["metric"] == "roc_auc_within_days"}
+    return tuple(Ranked(m["detector"], m["value"], m["ci_low"], m["ci_high"], within.get(m["detector"]))
+                 for m in rows if m["metric"] == "roc_auc")

@@ -1,0 +1,104 @@
+"""Histograms of scores and scaled features by split, group, partition and slice of time: one pass over scored files, one over blocks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from foreshock import columns as C
+from foreshock.dataset.schema import decode
+from foreshock.scaling.histogram import Histogram
+from foreshock.session import each_item
+from foreshock.thresholds.shift import SLICES, VALIDATION, Part, Shapes
+
+NAMES = {C.FIT: C.TRAIN, C.VALIDATION: VALIDATION, C.BLOCK_CALIBRATION: C.CALIBRATION, C.BLOCK_TEST: C.TEST}
+CODE_SHIFT = 58  # of a unit's id, above its block's
+DDL = "split string, `group` string, partition string, slice int, feature string, histogram string"
+Spans = dict[int, tuple[int, int]]
+
+
+class BlockFile(NamedTuple):
+    """A chunk file of blocks, all of one code (windowing.blocks)."""
+
+    file: str
+    code: int
+
+
+def spans(spark: SparkSession, files: list[str]) -> Spans:
+    """The first and the last event time of each code's events."""
+    rows = (spark.read.parquet(*files).groupBy(F.shiftright("unit", CODE_SHIFT).alias("code"))
+            .agg(F.min("event_time").alias("low"), F.max("event_time").alias("high")).collect())
+    return {int(r["code"]): (r["low"], r["high"]) for r in rows}
+
+
+def _slice(times: npt.NDArray[np.int64], code: int, by: Spans) -> npt.NDArray[np.int64]:
+    low, high = by.get(code, (0, 0))
+    return np.clip((times - low) * SLICES // (high - low + 1), 0, SLICES - 1)
+
+
+def _rows(code: int, keys: list[npt.NDArray[Any]], values: dict[str | None, npt.NDArray[Any]]) -> list[dict[str, Any]]:
+    """Histograms of values by (group, partition, slice); values: feature -> (n,)."""
+    if not len(keys[0]):
+        return []
+    ids = [np.unique(k, return_inverse=True) for k in keys]
+    combined = np.ravel_multi_index(tuple(i[1] for i in ids), tuple(len(i[0]) for i in ids))
+    order = np.argsort(combined, kind="stable")
+    edges = np.flatnonzero(np.diff(combined[order], prepend=-1))
+    rows = []
+    for at in np.split(order, edges[1:]):
+        group, partition, piece = (k[at[0]] for k in keys)
+        for feature, v in values.items():
+            rows.append({"split": NAMES[code], "group": str(group), "partition": str(partition), "slice": int(piece), "feature": feature,
+                         "histogram": json.dumps(Histogram.of(v[at]).to_mapping())})
+    return rows
+
+
+def _batch(rows: list[dict[str, Any]]) -> Iterator[pa.RecordBatch]:
+    if rows:
+        text = pa.string()
+        schema = pa.schema([("split", text), ("group", text), ("partition", text), ("slice", pa.int32()), ("feature", text),
+                            ("histogram", text)])
+        yield pa.RecordBatch.from_pylist(rows, schema=schema)
+
+
+def shapes(spark: SparkSession, scored: list[str], blocks: list[BlockFile], features: tuple[str, ...], length: int, stride: int) -> Shapes:
+    """The model's scores of scored files (column s0) and the features of blocks, at the events that end a window."""
+    by = spans(spark, scored)
+
+    def scores(file: str) -> Iterator[pa.RecordBatch]:
+        table = pq.read_table(file, columns=["unit", "group", "partition", "event_time", "s0"], partitioning=None)
+        codes = table["unit"].to_numpy() >> CODE_SHIFT
+        group, partition = (table[c].to_numpy(zero_copy_only=False) for c in ("group", "partition"))
+        times, score = table["event_time"].to_numpy(), table["s0"].to_numpy()
+        for code in np.unique(codes).tolist():
+            own = codes == code
+            keys = [group[own].astype(str), partition[own].astype(str), _slice(times[own], code, by)]
+            yield from _batch(_rows(code, keys, {None: score[own]}))
+
+    def values(item: BlockFile) -> Iterator[pa.RecordBatch]:
+        for batch in pq.ParquetFile(item.file).iter_batches(
+                batch_size=64, columns=["x", "event_time", "event_partition", "event_group", "n_windows"]):
+            held: list[list[npt.NDArray[Any]]] = []
+            for row in batch.to_pylist():
+                at = np.arange(row["n_windows"]) * stride + length - 1
+                held.append([decode(row[c])[at] for c in ("event_group", "event_partition", "event_time", "x")])
+            if held:
+                group, partition, times, x = (np.concatenate(c) for c in zip(*held, strict=True))
+                by_feature: dict[str | None, npt.NDArray[Any]] = {name: x[:, i] for i, name in enumerate(features)}
+                yield from _batch(_rows(item.code, [group, partition, _slice(times, item.code, by)], by_feature))
+
+    found: dict[Part, Histogram] = {}
+    for items, one in ((scored, scores), (blocks, values)):
+        for row in each_item(spark, items, one, DDL):
+            part = Part(row["split"], row["group"], row["partition"], row["slice"], row["feature"])
+            own = Histogram.from_mapping(json.loads(row["histogram"]))
+            found[part] = found[part] + own if part in found else own
+    return Shapes(found)

@@ -1,0 +1,192 @@
+"""Planted causes: small series whose only fault is known, judged by the project's own models, histograms and verdict.
+
+Series are eight mixtures of three autoregressive factors with noise, of eight entities, in units of their spread.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from foreshock.columns import CALIBRATION, TEST, TRAIN
+from foreshock.evaluation.bootstrap import Ranking, intervals
+from foreshock.models.explained import explained
+from foreshock.models.registry import Model, fit
+from foreshock.scaling.histogram import Histogram
+from foreshock.thresholds import diagnosis as d
+from foreshock.thresholds.shift import SLICES, VALIDATION, Part, Shapes, comparisons
+
+FEATURES = tuple(f"f{i}" for i in range(8))
+ENTITIES, LENGTH = 8, 10
+STEPS = {TRAIN: 1200, VALIDATION: 150, CALIBRATION: 400, TEST: 400}  # of each entity
+PARTITIONS = 10
+PLANTED = (d.OUT_OF_REACH, d.UNDER_FITTED, d.OVER_FITTED, d.DRIFTED, d.CONTAMINATED, d.OUT_OF_SUPPORT, d.NO_SIGNAL)
+
+
+@dataclass
+class Made:
+    """A split: windows (N, L, F), the time (N,) of each as a share of the split, and labels (N,) of what ends it."""
+
+    x: np.ndarray
+    at: np.ndarray
+    label: np.ndarray
+
+
+@dataclass
+class Planted:
+    causes: tuple[str, ...]
+    seed: int
+    feature: str | None = None
+    splits: dict[str, Made] = field(default_factory=dict)
+
+
+def series(rng: np.random.Generator, mixing: np.ndarray, steps: int) -> np.ndarray:
+    """(entities, steps, F): factors of autocorrelation 0.8 and 0.5 of noise."""
+    shocks = rng.standard_normal((ENTITIES, steps + 50, 3)) * 0.6
+    factors = np.zeros_like(shocks)
+    for t in range(1, steps + 50):
+        factors[:, t] = 0.8 * factors[:, t - 1] + shocks[:, t]
+    own = factors[:, 50:] @ mixing + 0.5 * rng.standard_normal((ENTITIES, steps, len(FEATURES)))
+    return own / 1.5
+
+
+def spoil(rng: np.random.Generator, x: np.ndarray, share: float) -> np.ndarray:
+    """Puts bursts of five events into about a share of the steps, as noise; returns which steps they are in, (entities, steps)."""
+    hit = np.zeros(x.shape[:2], bool)
+    for e in range(len(x)):
+        for start in rng.integers(0, x.shape[1] - 5, max(1, int(share * x.shape[1] / 5))):
+            hit[e, start : start + 5] = True
+    x[hit] += 2.5 * rng.standard_normal((int(hit.sum()), x.shape[-1]))
+    return hit
+
+
+def cut(x: np.ndarray, hit: np.ndarray) -> Made:
+    views = np.lib.stride_tricks.sliding_window_view(x, LENGTH, axis=1).transpose(0, 1, 3, 2)  # (E, w, L, F)
+    at = np.broadcast_to(np.arange(views.shape[1]) / views.shape[1], views.shape[:2])
+    near = np.lib.stride_tricks.sliding_window_view(hit, LENGTH, axis=1).any(axis=-1)
+    return Made(views.reshape(-1, LENGTH, len(FEATURES)).astype(np.float32), at.ravel(), near.ravel().astype(np.int64))
+
+
+def plant(causes: tuple[str, ...], seed: int) -> Planted:
+    rng = np.random.default_rng([seed, 5])
+    mixing = rng.standard_normal((3, len(FEATURES)))
+    mixing /= np.linalg.norm(mixing, axis=0)
+    made = Planted(causes, seed)
+    steps = STEPS | ({TRAIN: 50 + LENGTH - 1} if d.OVER_FITTED in causes else {})
+    for split, n in steps.items():
+        x = series(rng, mixing, n)
+        hit = np.zeros(x.shape[:2], bool)
+        if split == TEST or (d.CONTAMINATED in causes and split != VALIDATION):
+            hit = spoil(rng, x, 0.03)
+        if split == TEST and d.DRIFTED in causes:
+            moved = int(rng.integers(len(FEATURES)))
+            made.feature = FEATURES[moved]
+            x[:, int(0.3 * n) :, moved] += 1.2
+        made.splits[split] = cut(x, hit)
+    if d.NO_SIGNAL in causes:
+        test = made.splits[TEST]
+        test.label = np.random.default_rng([seed, 6]).permutation(test.label)
+    return made
+
+
+def network(x: np.ndarray, seed: int, **more: Any) -> Model:
+    """A small LSTM autoencoder, trained by Keras."""
+    import keras
+    from foreshock.models.lstm_autoencoder import LSTMAutoencoder, build
+
+    keras.utils.set_random_seed(seed)
+    spec = {"length": LENGTH, "features": len(FEATURES), "units": [32], "dense": 16, "activation": "tanh", "output": "linear", "dropout": 0,
+            "l1": 0, "l2": 0} | more
+    built = build(spec)
+    built.compile(keras.optimizers.Adam(0.005), "mse")
+    built.fit(x, x, batch_size=128, epochs=3, verbose=0)
+    return LSTMAutoencoder(built, spec)
+
+
+def judge(made: Planted, *, deep: bool = False) -> dict[str, Any]:
+    """The verdict on a planted run."""
+    train = made.splits[TRAIN]
+    weight = np.ones(train.x.shape[:2], np.float32)
+    output, penalties, name = "linear", {}, "pca"
+    if deep or {d.OUT_OF_REACH, d.UNDER_FITTED} & set(made.causes):
+        name, more = "lstm_autoencoder", {}
+        if d.OUT_OF_REACH in made.causes:
+            output = more["output"] = "sigmoid"
+        if d.UNDER_FITTED in made.causes:
+            penalties = {"l1": 0.2, "l2": 0.2}
+        model = network(train.x, made.seed, **more, **penalties)
+    else:
+        model = fit("pca", train.x, weight, made.seed)
+    scores = {s: model.errors(m.x).mean(axis=(1, 2)) for s, m in made.splits.items()}
+    parts = {}
+    for split, m in made.splits.items():
+        piece = (m.at * SLICES).astype(int)
+        for s in range(SLICES):
+            own = piece == s
+            where = (split, "all", f"p{s * PARTITIONS // SLICES}", s)
+            parts[Part(*where, None)] = Histogram.of(scores[split][own])
+            for i, feature in enumerate(FEATURES):
+                parts[Part(*where, feature)] = Histogram.of(m.x[own, -1, i])
+    shapes = Shapes(parts)
+    threshold = float(np.quantile(scores[CALIBRATION], 0.99, method="inverted_cdf"))
+    if d.OUT_OF_SUPPORT in made.causes:
+        threshold *= 1000
+    test = made.splits[TEST]
+    ranking = Ranking(scores[TEST], test.label)
+    blocks = (test.at * 20).astype(np.int64)
+    value = ranking.roc_auc(np.ones(len(blocks)))
+    low, high = intervals(lambda w: {"roc_auc": ranking.roc_auc(w)}, blocks, made.seed)["roc_auc"]
+    ranked = (d.Ranked(name, value, low, high),)
+    fact = explained(model, train.x, weight, FEATURES, output)
+    profiles = {s: profile(model, made.splits[s].x) for s in (TRAIN, TEST)}
+    return d.verdict(d.Facts(name, shapes, comparisons(shapes), threshold, "quantile", 0.99, CALIBRATION,
+                             fact.to_mapping() if fact else None, output, penalties, profiles, ranked))
+
+
+def profile(model: Model, x: np.ndarray) -> dict[str, float]:
+    errors = model.errors(x).mean(axis=1)
+    top = errors[np.argsort(-errors.sum(axis=1))[: max(10, len(errors) // 100)]]
+    return dict(zip(FEATURES, (top / top.sum(axis=1, keepdims=True)).mean(axis=0).tolist(), strict=True))
+
+
+PAIRS = ((d.OUT_OF_REACH, d.DRIFTED), (d.UNDER_FITTED, d.DRIFTED), (d.DRIFTED, d.OUT_OF_SUPPORT), (d.CONTAMINATED, d.DRIFTED),
+         (d.NO_SIGNAL, d.DRIFTED), (d.OUT_OF_SUPPORT, d.NO_SIGNAL))
+
+
+def planted(*, seeds: Iterable[int], healthy: Iterable[int]) -> dict[str, Any]:
+    """The share of right first verdicts by cause, of false alarms on healthy runs, of pairs named whole."""
+    seeds, healthy = list(seeds), list(healthy)
+    figures: dict[str, Any] = {"seeds": len(seeds), "healthy seeds": len(healthy)}
+    first: Counter[str] = Counter()
+    said: list[str] = []
+    named = drifts = 0
+    for cause in PLANTED:
+        for seed in seeds:
+            made = plant((cause,), seed)
+            found = judge(made)
+            first[cause] += found["causes"][0] == cause
+            if found["causes"] != [cause]:
+                said.append(f"{cause} {seed}: {', '.join(found['causes'])}")
+            if cause == d.DRIFTED:
+                drifts += 1
+                named += found["features"][:1] == [made.feature]
+        figures[f"{cause}: first verdict right"] = first[cause] / len(seeds)
+    alarms = [(seed, found["causes"]) for seed in healthy if (found := judge(plant((), seed), deep=seed % 8 == 0))["causes"] != [d.HEALTHY]]
+    figures |= {"healthy runs with a verdict": len(alarms), "drifted feature named first among eight": named / drifts}
+    both = 0
+    for pair in PAIRS:
+        for seed in seeds:
+            found = judge(plant(pair, 100 + seed))
+            both += set(pair) <= set(found["causes"])
+            if not set(pair) <= set(found["causes"]):
+                said.append(f"{' + '.join(pair)} {seed}: {', '.join(found['causes'])}")
+    figures["both of two causes named"] = both / (len(PAIRS) * len(seeds))
+    figures["not as planted"] = "; ".join(said + [f"healthy {s}: {', '.join(c)}" for s, c in alarms]) or "none"
+    assert sum(first.values()) >= 0.9 * len(PLANTED) * len(seeds), figures
+    assert min(first[c] for c in PLANTED) >= 0.8 * len(seeds), figures
+    assert len(alarms) <= max(1, len(healthy) // 20), figures
+    assert named >= 0.95 * drifts and both >= 0.7 * len(PAIRS) * len(seeds), figures
+    return figures

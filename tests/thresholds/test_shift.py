@@ -1,0 +1,123 @@
+"""Effect sizes against SciPy and hand-worked values, the null band, and what a verdict says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from foreshock.scaling.histogram import Histogram
+from foreshock.thresholds.diagnosis import Facts, Ranked, verdict
+from foreshock.thresholds.shift import SLICES, Part, Shapes, comparisons, effect, null_band, since, total
+from scipy import stats
+
+RNG = np.random.default_rng(3)
+
+
+def shapes(**splits: dict[str | None, np.ndarray]) -> Shapes:
+    """Each split's values in SLICES equal slices of time, two partitions to the split."""
+    parts = {}
+    for split, features in splits.items():
+        for feature, values in features.items():
+            for s, own in enumerate(np.array_split(values, SLICES)):
+                parts[Part(split, "all", f"{split}-{s // 6}", s, feature)] = Histogram.of(own)
+    return Shapes(parts)
+
+
+def test_wasserstein_is_scipys_to_the_histograms_bound() -> None:
+    a, b = RNG.normal(0, 1, 20_000).astype(np.float32), RNG.normal(0.7, 1.5, 9_000).astype(np.float32)
+    found = effect(Histogram.of(a), Histogram.of(b), 1.0, score=False)
+    assert found.wasserstein == pytest.approx(stats.wasserstein_distance(a, b), rel=0.01)
+    assert effect(Histogram.of(a), Histogram.of(b), 2.0, score=False).wasserstein == pytest.approx(found.wasserstein / 2)
+    low, high = np.quantile(a, [0.01, 0.99]), np.quantile(b, [0.01, 0.99])
+    assert found.quantile_ratio == pytest.approx((high[1] - high[0]) / (low[1] - low[0]), rel=0.02)
+
+
+def test_psi_of_halved_deciles() -> None:
+    reference = np.repeat(np.arange(10, dtype=np.float32), 1000)
+    other = np.repeat(np.arange(10, dtype=np.float32), [2000] + [1000] * 8 + [0])
+    found = effect(Histogram.of(reference), Histogram.of(other), 1.0, score=False)
+    shares = np.array([0.2, *[0.1] * 8, 0.5 / 10_000])
+    assert found.psi == pytest.approx(((shares - 0.1) * np.log(shares / 0.1)).sum(), rel=0.01)
+
+
+def test_a_few_anomalies_do_not_move_the_middle() -> None:
+    a = RNG.normal(0, 1, 20_000)
+    b = np.concatenate([RNG.normal(0, 1, 19_400), RNG.normal(50, 1, 600)])
+    found = effect(Histogram.of(a), Histogram.of(b), 1.35, score=False)
+    assert found.wasserstein > 1 and found.trimmed < 0.1
+
+
+def test_the_band_is_how_far_train_moves_by_itself() -> None:
+    still, waves = RNG.normal(0, 1, 12_000), RNG.normal(0, 1, 12_000) + np.repeat(np.arange(12) % 2, 1000)
+    found = shapes(train={"a": still, "b": waves})
+    quiet, loud = null_band(found, "a"), null_band(found, "b")
+    assert quiet is not None and loud is not None and quiet < 0.1 < 0.3 < loud
+    assert null_band(shapes(train={"a": RNG.normal(0, 1, 100)}), "a") is None
+
+
+def test_sheer_numbers_alarm_nobody_and_a_shift_is_named_since_its_partition() -> None:
+    normal = {f: RNG.normal(0, 1, 240_000) for f in "abc"}
+    moved = {f: RNG.normal(0, 1, 12_000) for f in "abc"}
+    moved["b"][6000:] += 1.5
+    found = shapes(train=normal, test=moved)
+    rows = {c.feature: c for c in comparisons(found) if c.to_split == "test" and c.group == "all"}
+    assert {f: rows[f].verdict for f in "abc"} == {"a": "stable", "b": "shifted", "c": "stable"}
+    assert since(found, "b", rows["b"].band) == "test-1"
+    assert since(found, "a", rows["a"].band) is None
+
+
+def test_too_few_events_are_not_judged() -> None:
+    found = shapes(train={"a": RNG.normal(0, 1, 1000)}, test={"a": RNG.normal(9, 1, 20)})
+    row = next(c for c in comparisons(found) if c.to_split == "test")
+    assert (row.verdict, row.wasserstein, row.n_to) == ("too_few", None, 20)
+
+
+def test_stored_shapes_come_back() -> None:
+    found = shapes(train={"a": RNG.normal(0, 1, 1000), None: RNG.exponential(1, 1000)}, test={"a": RNG.normal(0, 1, 500)})
+    back = Shapes.from_rows(found.to_rows(("train",)))
+    assert {p.split for p in back.parts} == {"train"} and len(back.parts) == 2 * SLICES
+    assert back.of("train", "a").n == 1000 and back.of("train", "a").maximum == found.of("train", "a").maximum
+    assert total([]).n == 0
+
+
+def facts(**changed: object) -> Facts:
+    base = {s: {None: RNG.exponential(1, 6000), "a": RNG.normal(0, 1, 6000), "b": RNG.normal(0, 1, 6000)}
+            for s in ("train", "validation", "calibration", "test")}
+    made = shapes(**base)
+    known = {"windows": 2000, "share": {"a": 0.8, "b": 0.7}, "spread": {"a": 0.9, "b": 0.9}, "outside": {"a": 0.0, "b": 0.0}}
+    return replace(Facts("lstm_autoencoder", made, comparisons(made), 4.6, "quantile", 0.99, "calibration", known), **changed)  # type: ignore[arg-type]
+
+
+def test_healthy_says_so_alone() -> None:
+    assert verdict(facts())["causes"] == ["healthy"]
+
+
+def test_the_questions_own_causes_with_their_remedies() -> None:
+    known = {"windows": 2000, "share": {"a": 0.01, "b": -0.2}, "spread": {"a": 0.001, "b": 0.0}, "outside": {"a": 0.5, "b": 0.31}}
+    found = verdict(facts(explained=known, output="sigmoid", penalties={"l1": 0.001, "l2": 0.001}))
+    assert found["causes"] == ["output_out_of_reach", "under_fitted"] and found["features"] == ["a", "b"]
+    for words in ("a (50%), b (31%)", "Set model.output: linear", "regularised flat", "model.l1: 0.001"):
+        assert words in found["text"], words
+
+
+def test_a_constant_feature_and_no_reconstruction_are_no_cause() -> None:
+    known = {"windows": 10, "share": {"a": None, "b": 0.7}, "spread": {"a": None, "b": 0.9}, "outside": {"a": 0.0, "b": 0.0}}
+    assert verdict(facts(explained=known))["causes"] == ["healthy"]
+    assert verdict(facts(explained=None))["causes"] == ["healthy"]
+
+
+@pytest.mark.parametrize(("threshold", "words"), [(1e6, "nothing can be flagged"), (0.01, "nearly everything is flagged")])
+def test_a_threshold_beyond_the_scores(threshold: float, words: str) -> None:
+    found = verdict(facts(threshold=threshold))
+    assert found["causes"] == ["threshold_out_of_support"] and words in found["text"]
+
+
+def test_no_signal_and_better_rivals() -> None:
+    low = (Ranked("lstm_autoencoder", 0.57, 0.52, 0.61, 0.51), Ranked("pca", 0.52, 0.49, 0.55, 0.5))
+    found = verdict(facts(ranked=low))
+    assert found["causes"] == ["no_signal"] and "cluster in time: within days it is 0.51" in found["text"]
+    beaten = verdict(facts(ranked=(Ranked("lstm_autoencoder", 0.8, 0.78, 0.82), Ranked("pca", 0.95, 0.94, 0.96))))
+    assert beaten["causes"] == ["healthy"] and "pca beats lstm_autoencoder" in beaten["text"]
+    one_high = (*low, Ranked("zscore", 0.64, 0.6, 0.66))
+    assert verdict(facts(ranked=one_high))["causes"] == ["healthy"]
