@@ -141,12 +141,17 @@ class Scoring(Section):
 
 
 class Rule(Section):
-    """A threshold rule: quantile (level), pot (risk) or fixed (value)."""
+    """A threshold rule: quantile (level), pot (risk), conformal (level, control) or fixed (value).
+
+    The level of conformal is the false discovery rate among flagged units of events (control: fdr), or the share of ordinary units
+    that is flagged (control: risk); 0.1 where not given.
+    """
 
     name: str = "quantile"
     level: Annotated[float, Field(gt=0, lt=1)] = 0.99
     risk: Annotated[float, Field(gt=0, lt=0.1)] = 1e-4
     value: float | None = None
+    control: Literal["fdr", "risk"] = "fdr"
     margin: Annotated[float, Field(gt=0)] = 1.0
 
     @model_validator(mode="before")
@@ -156,13 +161,13 @@ class Rule(Section):
         if not isinstance(raw, dict):
             return raw
         name = raw.get("name", "quantile")
-        if name == "conformal":
-            raise not_available(f"rule `{name}`")
         if not isinstance(name, str) or name not in RULES:
             raise ValueError(f"allowed rules: {', '.join(RULES)}; received {name!r}")
-        for key in ("level", "risk", "value", "margin"):
+        for key in ("level", "risk", "value", "control", "margin"):
             if key in raw and key not in RULES[name]:
                 raise ValueError(f"rule `{name}` takes {' and '.join(RULES[name])}; received {key}")
+        if name == "conformal":
+            return {"level": 0.1, **raw}
         if name == "fixed" and raw.get("value") is None:
             raise ValueError("rule `fixed` wants a value, for example {name: fixed, value: 0.5}; received none")
         return raw
@@ -180,11 +185,16 @@ class Rule(Section):
 
     @property
     def at(self) -> float | None:
-        """The quantile that the rule stands for; None: none."""
-        return {"quantile": self.level, "pot": 1 - self.risk}.get(self.name)
+        """The level of the rule's rows in `thresholds`; None: it has none."""
+        return {"quantile": self.level, "pot": 1 - self.risk, "conformal": self.level}.get(self.name)
+
+    @property
+    def quantile(self) -> float | None:
+        """The quantile that the rule wants, or falls back on; None: none."""
+        return 1 - self.level if self.name == "conformal" else self.at
 
 
-RULES = {"quantile": ("level", "margin"), "pot": ("risk", "margin"), "fixed": ("value",)}
+RULES = {"quantile": ("level", "margin"), "pot": ("risk", "margin"), "conformal": ("level", "control"), "fixed": ("value",)}
 
 
 class Thresholds(Section):

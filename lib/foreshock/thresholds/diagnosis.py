@@ -175,7 +175,8 @@ def share_above(histogram: Histogram, value: float) -> float:
 
 def _contaminated(facts: Facts) -> Cause | None:
     train, test = facts.shapes.of(C.TRAIN, None), facts.shapes.of(C.TEST, None)
-    if min(train.n, test.n) < LEAST_EVENTS:
+    # The errors of a model that learned nothing, or cannot reach the data, have the tails of the data itself.
+    if min(train.n, test.n) < LEAST_EVENTS or _reach(facts) or _fit(facts):
         return None
     bound = tail_bound(train)
     own, theirs = share_above(train, bound), share_above(test, bound)
@@ -197,7 +198,7 @@ def _cosine(one: dict[str, float], two: dict[str, float]) -> float:
 
 
 def _support(facts: Facts) -> Cause | None:
-    if facts.threshold is None:
+    if facts.threshold is None or facts.rule == "conformal":  # which flags nothing where nothing stands out, and says so
         return None
     there = [(s, facts.shapes.of(s, None)) for s in (C.TRAIN, C.CALIBRATION, C.TEST)]
     judged = [(s, h) for s, h in there if h.n and s != C.TRAIN]

@@ -5,17 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
+import numpy.typing as npt
 from pyspark.sql import SparkSession
 
 from foreshock import columns as C
 from foreshock.config import Rule
 from foreshock.thresholds import spark as passes
+from foreshock.thresholds.conformal import fdr_cut, risk_cut
 from foreshock.thresholds.distribution import Distributions, Key, TailEvents, Wanted, locate
 from foreshock.thresholds.interval import quantile_interval
 from foreshock.thresholds.pareto import excess_share
 from foreshock.thresholds.rules import Estimate, Threshold, fixed_row, pot_estimate, threshold_rows, wanted_keys
 
 Exact = dict[tuple[Key, float], float]
+Units = dict[Key, npt.NDArray[np.float64]]
 Begin = tuple[Key, float]  # a distribution and the level from which its tail is looked at
 
 
@@ -40,23 +44,43 @@ class Fitting:
         """The rows of all rules, in their order, and the exact quantiles: those rules want, and `more`."""
         keys = self.keys()
         enough = [k for k in keys if self.distributions.of(k).n >= self.min_count]
-        fitted = [(rule, rule.at) for rule in rules if rule.at is not None]
-        begins = list(dict.fromkeys((key, self._begin(rule, at, key)) for rule, at in fitted for key in enough))
-        levels = list(dict.fromkeys(at for _, at in fitted))
+        fitted = [(rule, rule.quantile) for rule in rules if rule.quantile is not None]
+        begins = list(dict.fromkeys((key, self._begin(rule, at, key)) for rule, at in fitted for key in enough if rule.name != "conformal"))
+        levels = list(dict.fromkeys(at for _, at in fitted))  # those of a conformal rule for its fallback
         wanted = locate(self.distributions, keys, levels)
         for key, level in begins:
             wanted += locate(self.distributions, [key], [level])
         exact = passes.exact_quantiles(self.spark, self.files, self.detectors, list(dict.fromkeys([*more, *wanted])), self.chosen)
         asked = [(key, exact[key, level]) for key, level in begins]
         tails = dict(zip(begins, passes.tails(self.spark, self.files, self.detectors, asked, self.chosen), strict=True))
+        units = self._units(keys) if any(r.name == "conformal" for r in rules) and keys else {}
         found: list[Threshold] = []
         for rule in rules:
             if rule.at is None:
                 found.append(fixed_row(self.detectors[0], rule.value or 0.0))
+            elif keys and rule.name == "conformal":
+                pooled = [k for k in keys if k.partition is None]
+                found += threshold_rows(self.distributions, pooled, partial(self._conformal, rule, exact, units), rule=rule.name,
+                                        level=rule.at, margin=1.0, min_count=self.min_count, fitted=self.split)
             elif keys:
                 found += threshold_rows(self.distributions, keys, partial(self._own, rule, rule.at, exact, tails), rule=rule.name,
                                         level=rule.at, margin=rule.margin, min_count=self.min_count, fitted=self.split)
         return found, exact
+
+    def _units(self, keys: list[Key]) -> Units:
+        wanted = [k for k in keys if k.partition is None]
+        wanted += [k._replace(split=C.TEST) for k in wanted]
+        return dict(zip(wanted, passes.unit_scores(self.spark, self.files, self.detectors, wanted, self.chosen), strict=True))
+
+    def _conformal(self, rule: Rule, exact: Exact, units: Units, key: Key) -> Estimate | str:
+        """A cut over units; all groups pooled with too few units take the plain quantile instead."""
+        calibration, test = units[key], units[key._replace(split=C.TEST)]
+        cut = fdr_cut(calibration, test, rule.level) if rule.control == "fdr" else risk_cut(calibration, rule.level)
+        if not isinstance(cut, str):
+            return Estimate(cut.threshold, instead=cut.reason)
+        if key.group != C.ALL or rule.quantile is None:
+            return f"conformal: {cut}"
+        return Estimate(exact[key, rule.quantile], instead=f"quantile: {cut}")
 
     def _begin(self, rule: Rule, at: float, key: Key) -> float:
         return 1 - excess_share(self.distributions.of(key).n, rule.risk) if rule.name == "pot" else passes.tail_level(at)

@@ -14,6 +14,7 @@ from pyspark.sql import SparkSession
 from foreshock import columns as C
 from foreshock.scaling.histogram import Histogram, refine
 from foreshock.session import each_item
+from foreshock.thresholds.conformal import unit_maxima
 from foreshock.thresholds.distribution import CHOSEN, Distributions, Key, TailEvents, Wanted, holds, resolve
 
 Part = tuple[str, str, str, pa.Table]
@@ -115,6 +116,29 @@ def tails(
         order = np.lexsort((tail_units, tail))
         found.append(TailEvents(merged, total, tail[order], tail_units[order].astype(np.int64)))
     return found
+
+
+def unit_scores(
+    spark: SparkSession, files: list[str], detectors: tuple[str, ...], asked: list[Key], chosen: str | None
+) -> list[np.ndarray]:
+    """Of each asked distribution, sorted: the highest score of every unit."""
+
+    def one(file: str) -> Iterator[pa.RecordBatch]:
+        rows = []
+        for split, partition, group, part in _parts(file, ["unit", *[f"s{i}" for i in range(len(detectors))]], chosen):
+            for number, key in enumerate(asked):
+                if holds(key, key.detector, split, partition, group):
+                    ids, highest = unit_maxima(part["unit"].to_numpy(), part[f"s{detectors.index(key.detector)}"].to_numpy())
+                    rows.append({"asked": number, "units": ids.tolist(), "highest": highest.tolist()})
+        if rows:
+            yield pa.RecordBatch.from_pylist(rows)
+
+    collected: list[list[list[np.ndarray]]] = [[] for _ in asked]
+    for row in each_item(spark, files, one, "asked int, units array<bigint>, highest array<double>") if asked else ():
+        collected[row["asked"]].append([np.asarray(row["units"], np.int64), np.asarray(row["highest"], np.float64)])
+    # A unit's events may lie in two files.
+    return [np.sort(unit_maxima(*(np.concatenate(c) for c in zip(*parts, strict=True)))[1]) if parts else np.zeros(0)
+            for parts in collected]
 
 
 def tail_level(level: float) -> float:

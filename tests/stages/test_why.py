@@ -1,0 +1,130 @@
+"""What a run says of why: attribution of each score, exact linear detectors, conformal units, drift and verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from acceptance import checks, tools
+from scipy import stats
+from sklearn.decomposition import PCA
+from sklearn.linear_model import Ridge
+
+L = 5
+Job = Callable[..., int]
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory: pytest.TempPathFactory, spark: Any) -> Path:
+    """A run of pca and ridge_forecast on 4,000 events, by window scores."""
+    import extract
+    from foreshock.stages.context import Context
+
+    assert extract and spark
+    folder = tmp_path_factory.mktemp("why")
+    made = tools.conf(scoring__score="window")
+    made["source"]["path"] = str(tools.write(tools.event_rows(4000, 5, 17), folder / "s"))
+    made |= {"model": {"name": "pca"}, "detectors": ["ridge_forecast"], "scaling": {"transform": "asinh"}}
+    made["thresholds"] = {"min_count": 100, "use": "conformal", "rules": [
+        {"name": "quantile", "level": 0.99}, {"name": "conformal", "level": 0.4}, {"name": "conformal", "level": 0.05, "control": "risk"}]}
+    import pipeline
+    import yaml
+
+    (folder / "conf.yaml").write_text(yaml.safe_dump(made))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Context, "close", lambda self: None)
+        assert pipeline.main(["--conf", str(folder / "conf.yaml"), "--run-dir", str(folder / "run")]) == 0
+    return folder / "run"
+
+
+def windows(run_dir: Path, split: str, *, fitted: bool = False) -> np.ndarray:
+    """All windows (N, L, F) of a dataset; fitted: those that models learn from."""
+    found = [np.lib.stride_tricks.sliding_window_view(b.x, L, axis=0).transpose(0, 2, 1)
+             for b in checks.read_plain(run_dir / "dataset" / split) if not (fitted and b.validation)]
+    return np.concatenate(found).astype(np.float64)
+
+
+def test_linear_detectors_are_exact_on_all_windows(run_dir: Path) -> None:
+    from foreshock.training.bundle import load
+
+    models = load(run_dir / "model").models
+    x = windows(run_dir, "train", fitted=True)
+    flat = x.reshape(len(x), -1)
+    ours: Any = models["pca"]
+    theirs = PCA(len(ours.components), svd_solver="full").fit(flat)
+    rebuilt = theirs.inverse_transform(theirs.transform(flat)).reshape(x.shape)
+    assert np.abs(ours.reconstruct(x.astype(np.float32)) - rebuilt).max() < 1e-5
+    assert ours.windows == len(x) and ours.mean == pytest.approx(theirs.mean_, rel=1e-6, abs=1e-9)
+    ridge: Any = models["ridge_forecast"]
+    inputs, target = x[:, :-1].reshape(len(x), -1), x[:, -1]
+    spread = inputs.std(axis=0)
+    wanted = Ridge(alpha=1e-3 * len(x)).fit(inputs / spread, target)
+    assert ridge.coefficients == pytest.approx(wanted.coef_.T / spread[:, None], rel=1e-6, abs=1e-9)
+
+
+def test_each_score_is_split_by_feature_in_original_units(run_dir: Path) -> None:
+    rows = tools.query("SELECT s.event_id, s.score, s.feature_errors.a, s.feature_errors.b, s.top_feature, s.top_step, s.top_value, "
+                       f"s.top_expected FROM read_parquet('{run_dir}/tables/scores/**/*.parquet') s")
+    table = tools.event_rows(4000, 5, 17)
+    value = {i: {"a": a, "b": b} for i, a, b in zip(*(table[c].to_pylist() for c in ("id", "a", "b")), strict=True)}
+    judged = [r for r in rows if r[1] is not None]
+    assert len(judged) > 1500
+    for event, _, a, b, top, step, there, expected in judged:
+        assert a + b == pytest.approx(1) and top == ("a" if a >= b else "b") and -L < step <= 0 and expected is not None
+        if step == 0:
+            assert there == pytest.approx(value[event][top], rel=1e-4, abs=1e-5)
+    assert all(r[2] is None and r[4] is None and r[7] is None for r in rows if r[1] is None)
+
+
+def test_a_corrupted_feature_is_on_top(tmp_path: Path, run_job: Job) -> None:
+    table = tools.event_rows(4000, 5, 17)
+    b, times = table["b"].to_numpy().copy(), table["time"].to_pylist()
+    late = [i for i in range(len(b)) if times[i].day >= 17]
+    hit = np.random.default_rng(1).choice(late, 30, replace=False)
+    b[hit] += 60.0
+    made = tools.conf(scoring__score="last")
+    made["source"]["path"] = str(tools.write(table.set_column(table.column_names.index("b"), "b", [b]), tmp_path / "s"))
+    made |= {"model": {"name": "ridge_forecast"}, "detectors": []}
+    assert run_job("pipeline", made, tmp_path / "run") == 0
+    ids = ", ".join(f"'id{i:07d}'" for i in hit)
+    found = tools.query(f"SELECT top_feature, top_value FROM read_parquet('{tmp_path}/run/tables/scores/**/*.parquet') "
+                        f"WHERE event_id IN ({ids}) AND score IS NOT NULL")
+    assert len(found) > 20 and sum(r[0] == "b" for r in found) >= 0.9 * len(found)
+    assert all(r[1] > 30 for r in found if r[0] == "b")
+
+
+def test_conformal_flags_the_units_that_benjamini_and_hochberg_reject(run_dir: Path) -> None:
+    from foreshock.training.bundle import load
+
+    model = load(run_dir / "model").models["pca"]
+    highest: dict[str, list[float]] = {}
+    for split in ("calibration", "test"):
+        for block in checks.read_plain(run_dir / "dataset" / split):
+            views = np.lib.stride_tricks.sliding_window_view(block.x, L, axis=0).transpose(0, 2, 1)
+            scores = model.errors(np.ascontiguousarray(views)).mean(axis=(1, 2), dtype=np.float64).astype(np.float32)
+            ends = np.arange(len(scores)) + L - 1
+            highest.setdefault(split, []).extend(float(scores[ends // L == u].max()) for u in np.unique(ends // L))
+    c, s = np.array(highest["calibration"]), np.array(highest["test"])
+    p = (1 + (c[None] >= s[:, None]).sum(axis=1)) / (len(c) + 1)
+    rejected = stats.false_discovery_control(p) <= 0.4
+    rows = tools.query(f"SELECT level, threshold, fallback FROM '{run_dir}/tables/thresholds/*.parquet' WHERE detector = 'pca' AND rule = "
+                       "'conformal' AND \"group\" = 'all' AND partition IS NULL ORDER BY level")
+    assert [r[0] for r in rows] == [0.05, 0.4]
+    assert sorted(s[s > rows[1][1]]) == pytest.approx(sorted(s[rejected]), rel=1e-6)
+    assert (rows[1][2] is None) == bool(rejected.any())
+    rank = int(np.ceil((len(c) + 1) * 0.95))
+    assert rows[0][1] == pytest.approx(np.sort(c)[rank - 1], rel=1e-6)
+
+
+def test_drift_and_verdict_are_written(run_dir: Path) -> None:
+    rows = tools.query(f"SELECT from_split, to_split, feature, wasserstein, verdict FROM '{run_dir}/tables/drift/*.parquet' "
+                       "WHERE \"group\" = 'all'")
+    assert {r[:3] for r in rows} == {(a, b, f) for a, b in (("train", "validation"), ("train", "calibration"), ("train", "test"),
+                                                            ("calibration", "test")) for f in (None, "a", "b")}
+    assert {r[4] for r in rows} == {"stable"} and all(0 <= r[3] < 0.5 for r in rows)
+    found = tools.summary(run_dir)["verdict"]
+    assert found["causes"] == ["no_signal"] and "no signal" in found["text"]
+    assert "What moved between the splits" in (run_dir / "report.html").read_text()
