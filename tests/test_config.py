@@ -88,7 +88,7 @@ BAD = [
     ("thresholds.rules=[{name: sigma}]", ["`thresholds.rules.0`", "quantile", "'sigma'"]),
     ("thresholds.rules=[{name: pot, level: 0.99}]", ["`thresholds.rules.0`", "pot", "risk", "level"]),
     ("thresholds.rules=[{name: pot, risk: 0.5}]", ["`thresholds.rules.0.risk`", "less than 0.1", "0.5"]),
-    ("thresholds.rules=[{name: [pot]}]", ["`thresholds.rules.0`", "quantile, pot, fixed"]),
+    ("thresholds.rules=[{name: [pot]}]", ["`thresholds.rules.0`", "quantile, pot, conformal, fixed"]),
     ("thresholds.rules=[{name: fixed}]", ["`thresholds.rules.0`", "fixed", "value"]),
     ("thresholds.rules=[{name: fixed, value: .nan}]", ["`thresholds.rules.0.value`", "finite", "nan"]),
     ("thresholds.use=other", ["thresholds", "use", "quantile", "'other'"]),
@@ -152,10 +152,8 @@ AVAILABLE_LATER = [
     ("source.kind=athena", "athena"), ("source.format=npy", "npy"), ("source.path=s3://bucket/events", "s3://"),
     ("split.test={path: 's3://bucket/test'}", "s3://"), ("model.from=s3://bucket/run", "s3://"),
     ("tables.location=s3://bucket/tables", "s3://"), ("tables.sink=iceberg", "iceberg"),
-    ("model.name=point_process", "point_process"), ("model.name=ensemble", "ensemble"),
+    ("model.name=point_process", "point_process"),
     ("calibration.method=out_of_fold", "out_of_fold"),
-    ("scoring.smooth=5", "smooth"),
-    ("thresholds.rules=[{name: conformal, level: 0.99}]", "conformal"),
 ]  # fmt: skip
 
 
@@ -168,13 +166,10 @@ def test_what_a_later_version_brings_is_refused_as_such(conf: Path, override: st
     assert SettingsError.exit_code == 2
 
 
-def test_detectors_and_ensemble_of_a_later_version(conf: Path) -> None:
-    detectors, ensemble = "detectors: [pca, point_process]", "ensemble: {of: [pca], combine: mean}"
-    for text, what in ((detectors, "point_process"), (ensemble, "ensemble")):
-        conf.write_text(BASE + text)
-        message = refused(conf)
-        assert LATER in message
-        assert what in message
+def test_detectors_of_a_later_version(conf: Path) -> None:
+    conf.write_text(BASE + "detectors: [pca, point_process]")
+    message = refused(conf)
+    assert LATER in message and "point_process" in message
     with pytest.raises(SettingsError, match=LATER):
         load_settings("s3://bucket/conf.yaml")
 
@@ -198,6 +193,19 @@ def test_detectors_and_ensemble_of_a_later_version(conf: Path) -> None:
         (BASE + "detectors: [last_value]\nscoring: {score: min}", ["last_value", "scoring.score: min"]),
         (BASE + "model: {name: last_value}\nwindows: {short: pad}", ["last_value", "windows.short: pad"]),
         (BASE + "detectors: [ridge_forecast]\nwindows: {length: 1}", ["ridge_forecast", "windows.length", "received 1"]),
+        (BASE + "ensemble: {of: [pca]}", ["`ensemble.of`", "at least 2"]),
+        (BASE + "ensemble: {of: [pca, pca]}", ["`ensemble.of`", "named twice"]),
+        (BASE + "ensemble: {of: [pca, ensemble]}", ["`ensemble.of`", "not made of itself"]),
+        (BASE + "ensemble: {of: [pca, oracle]}", ["`ensemble.of`", "'oracle'"]),
+        (BASE + "model: {name: ensemble}", ["section ensemble"]),
+        (BASE + "detectors: [ensemble]", ["`detectors`", "section ensemble"]),
+        (BASE + "scoring: {errors: mahalanobis}", ["errors: mahalanobis", "last, cover, mean", "received window"]),
+        (BASE + "scoring: {errors: standardised, score: max}", ["errors: standardised", "received max"]),
+        (BASE + "scoring: {errors: standardised}\nmodel: {name: isolation_forest}", ["isolation_forest", "expects"]),
+        (BASE + "scoring: {smooth: 1}", ["`scoring.smooth.mean`", "2"]),
+        (BASE + "scoring: {smooth: {mean: 3, exponential: 4}}", ["`scoring.smooth`", "{exponential: events}"]),
+        (BASE + "thresholds: {rules: [{name: conformal, control: none}]}", ["control", "'fdr'", "'risk'"]),
+        (BASE + "thresholds: {rules: [{name: quantile, control: fdr}]}", ["rule `quantile` takes level and margin", "control"]),
         (BASE + "detectors: [zebra]", ["`detectors`", "pca", "'zebra'"]),
         (BASE + "thresholds: {rules: [{level: 0.9}, {level: 0.9}]}", ["thresholds", "the same"]),
     ],

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import field_validator, model_validator
 
-from foreshock.config_data import ANOMALY_KINDS, Events, Run, Section, Source, Span, Split, TestTable, not_available
+from foreshock.config_data import ANOMALY_KINDS, Events, Run, Section, Source, Span, Split, TestTable
 from foreshock.config_work import (
     DETECTORS,
+    ENSEMBLE,
     Calibration,
+    Ensemble,
     Model,
     Quality,
     Rule,
@@ -37,7 +37,7 @@ class Settings(Section):
     windows: Windows = Windows()
     model: Model = Model()
     detectors: tuple[str, ...] = ("pca", "isolation_forest")
-    ensemble: Any = None
+    ensemble: Ensemble | None = None
     calibration: Calibration = Calibration()
     training: Training = Training()
     scoring: Scoring = Scoring()
@@ -48,17 +48,11 @@ class Settings(Section):
     @classmethod
     def _detectors(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for name in value:
-            if known_detector(name) == "lstm_autoencoder":
-                raise ValueError("lstm_autoencoder runs as model.name; detectors beside it: " + ", ".join(DETECTORS[1:]))
+            if known_detector(name) in ("lstm_autoencoder", ENSEMBLE):
+                raise ValueError(f"{name} runs as {'model.name' if name != ENSEMBLE else 'the section ensemble'}; detectors beside the "
+                                 "model: " + ", ".join(DETECTORS[1:]))
         if len(set(value)) != len(value):
             raise ValueError("a detector is named twice")
-        return value
-
-    @field_validator("ensemble")
-    @classmethod
-    def _ensemble(cls, value: Any) -> Any:
-        if value is not None:
-            raise not_available("ensemble")
         return value
 
     @model_validator(mode="after")
@@ -67,6 +61,11 @@ class Settings(Section):
             unknown = sorted(set(self.quality.nulls) - set(self.events.features) - {"default"})
             if unknown:
                 raise ValueError(f"quality.nulls names features that are not there: {', '.join(unknown)}")
+        if self.model.name == ENSEMBLE and self.ensemble is None:
+            raise ValueError("model.name: ensemble wants the section ensemble, such as {of: [pca, ridge_forecast]}")
+        if self.scoring.errors != "plain" and self.model.name in ("isolation_forest", ENSEMBLE):
+            raise ValueError(f"scoring.errors: {self.scoring.errors} wants a model that expects a value of each feature; "
+                             f"{self.model.name} does not")
         for name in {"last_value", "ridge_forecast"} & set(self.all_detectors):
             if (name == "last_value" and self.scoring.score == "min") or self.windows.short == "pad":
                 raise ValueError(f"detector {name} knows nothing before a window's first event, so neither windows.short: pad nor, for "
@@ -99,5 +98,11 @@ class Settings(Section):
 
     @property
     def all_detectors(self) -> tuple[str, ...]:
-        """The run's model first, then the detectors beside it."""
-        return (self.model.name, *(d for d in self.detectors if d != self.model.name))
+        """The run's model first (an ensemble with its members), then the detectors beside it, an ensemble beside it last."""
+        ensemble = () if self.ensemble is None else (*self.ensemble.of, ENSEMBLE)
+        return tuple(dict.fromkeys((self.model.name, *(ensemble if self.model.name == ENSEMBLE else ()), *self.detectors, *ensemble)))
+
+    @property
+    def fitted_detectors(self) -> tuple[str, ...]:
+        """Those of all_detectors that are trained."""
+        return tuple(d for d in self.all_detectors if d != ENSEMBLE)

@@ -74,13 +74,14 @@ class Model(Section):
         return known_detector(value)
 
 
-KNOWN_LATER = ("point_process", "ensemble")
+KNOWN_LATER = ("point_process",)
+ENSEMBLE = "ensemble"
 
 
 def known_detector(value: str) -> str:
     if value in KNOWN_LATER:
         raise not_available(f"`{value}`")
-    if value not in DETECTORS:
+    if value not in (*DETECTORS, ENSEMBLE):
         raise ValueError(f"allowed: {', '.join(DETECTORS)}; received {value!r}")
     return value
 
@@ -128,15 +129,54 @@ class Training(Section):
         return self
 
 
-class Scoring(Section):
-    score: Literal["window", "last", "cover", "mean", "median", "max", "min"] = "window"
-    smooth: Any = None
+class Smooth(Section):
+    """A causal average over an entity's last scores: `mean` of so many events, or `exponential` with so many events' span."""
 
-    @field_validator("smooth")
+    mean: Annotated[int | None, Field(ge=2, le=10_000)] = None
+    exponential: Annotated[int | None, Field(ge=2, le=200)] = None
+
+    @model_validator(mode="before")
     @classmethod
-    def _smooth(cls, value: Any) -> Any:
-        if value is not None:
-            raise not_available("smooth")
+    def _plain(cls, value: Any) -> Any:
+        return {"mean": value} if isinstance(value, int) and not isinstance(value, bool) else value
+
+    @model_validator(mode="after")
+    def _one(self) -> Smooth:
+        if (self.mean is None) == (self.exponential is None):
+            raise ValueError("a number of events, {mean: events} or {exponential: events} is wanted")
+        return self
+
+
+class Scoring(Section):
+    """errors: how the model's errors by feature make one: plain mean, each over its calibration scale, or their Mahalanobis distance."""
+
+    score: Literal["window", "last", "cover", "mean", "median", "max", "min"] = "window"
+    errors: Literal["plain", "standardised", "mahalanobis"] = "plain"
+    smooth: Smooth | None = None
+
+    @model_validator(mode="after")
+    def _together(self) -> Scoring:
+        fits = {"standardised": ("window", "last", "cover", "mean"), "mahalanobis": ("last", "cover", "mean")}.get(self.errors)
+        if fits is not None and self.score not in fits:
+            raise ValueError(f"errors: {self.errors} goes with score: {', '.join(fits)}; received {self.score}")
+        return self
+
+
+class Ensemble(Section):
+    """Scores of several detectors, each divided by its own calibration quantile, as one: their mean, or the mean of log(1 + x)."""
+
+    of: Annotated[tuple[str, ...], Field(min_length=2)]
+    combine: Literal["mean", "mean_log1p"] = "mean"
+    quantile: Annotated[float, Field(gt=0, lt=1)] = 0.99
+
+    @field_validator("of")
+    @classmethod
+    def _of(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if known_detector(name) == ENSEMBLE:
+                raise ValueError("an ensemble is not made of itself")
+        if len(set(value)) != len(value):
+            raise ValueError("a detector is named twice")
         return value
 
 

@@ -128,3 +128,40 @@ def test_drift_and_verdict_are_written(run_dir: Path) -> None:
     found = tools.summary(run_dir)["verdict"]
     assert found["causes"] == ["no_signal"] and "no signal" in found["text"]
     assert "What moved between the splits" in (run_dir / "report.html").read_text()
+
+
+def test_an_ensemble_of_smoothed_scores_is_scored_like_a_model(tmp_path: Path, run_job: Job) -> None:
+    made = tools.conf(scoring__score="mean")
+    made["source"]["path"] = str(tools.write(tools.event_rows(4000, 5, 17), tmp_path / "s"))
+    made["scoring"] |= {"smooth": {"mean": 3}}
+    made |= {"model": {"name": "ensemble"}, "detectors": [], "ensemble": {"of": ["pca", "zscore"], "quantile": 0.9}}
+    made["thresholds"] = {"min_count": 100}
+    assert run_job("pipeline", made, tmp_path / "run") == 0
+    rows = tools.query(f"""SELECT s.split, s.score, p.score, z.score FROM read_parquet('{tmp_path}/run/tables/scores/**/*.parquet') s
+        JOIN read_parquet('{tmp_path}/run/tables/detector_scores/**/*.parquet') p ON p.event_id = s.event_id AND p.detector = 'pca'
+        JOIN read_parquet('{tmp_path}/run/tables/detector_scores/**/*.parquet') z ON z.event_id = s.event_id AND z.detector = 'zscore'
+        WHERE s.score IS NOT NULL""")
+    calibration = np.array([r[1:] for r in rows if r[0] == "calibration"])
+    scale = np.quantile(calibration[:, 1:], 0.9, axis=0, method="inverted_cdf")
+    scores = np.array([r[1:] for r in rows])
+    assert scores[:, 0] == pytest.approx((scores[:, 1:] / scale).mean(axis=1), rel=1e-5)
+    threshold = tools.query(f"SELECT threshold FROM '{tmp_path}/run/tables/thresholds/*.parquet' WHERE detector = 'ensemble' AND partition "
+                            "IS NULL AND \"group\" = 'all'")
+    assert threshold == [(float(np.quantile(calibration[:, 0], 0.99, method="inverted_cdf")),)]
+    assert tools.reconciles(tools.summary(tmp_path / "run")["counts"])
+    assert run_job("score", made, tmp_path / "run", "--partitions", "2024-01-18") == 2
+
+
+@pytest.mark.parametrize("errors", ["standardised", "mahalanobis"])
+def test_errors_made_one_by_their_calibration(errors: str, tmp_path: Path, run_job: Job) -> None:
+    made = tools.conf(scoring__score="last")
+    made["source"]["path"] = str(tools.write(tools.event_rows(4000, 5, 17), tmp_path / "s"))
+    made["scoring"] |= {"errors": errors}
+    made |= {"model": {"name": "ridge_forecast"}, "detectors": ["zscore"]}
+    assert run_job("pipeline", made, tmp_path / "run") == 0
+    rows = tools.query(f"SELECT split, score FROM read_parquet('{tmp_path}/run/tables/scores/**/*.parquet') WHERE score IS NOT NULL")
+    assert np.mean([s for split, s in rows if split == "calibration"]) == pytest.approx(1, rel=0.05)  # 1 is ordinary, by definition
+    other = made | {"model": {"name": "ridge_forecast", "from": str(tmp_path / "run")}}
+    assert run_job("pipeline", other, tmp_path / "daily") == 0
+    again = tools.query(f"SELECT split, score FROM read_parquet('{tmp_path}/daily/tables/scores/**/*.parquet') WHERE score IS NOT NULL")
+    assert sorted(s for split, s in again if split == "test") == pytest.approx(sorted(s for split, s in rows if split == "test"), rel=1e-6)

@@ -59,6 +59,8 @@ def diagnose(context: Context, manifests: dict[str, Manifest], files: list[str],
 
 def _profile(folder: Path, manifest: Manifest, bundle: Bundle, model: str) -> dict[str, float] | None:
     """The share of each feature in the squared error of the highest hundredth of sampled windows; null where features have none apart."""
+    if model not in bundle.models:
+        return None
     x, _ = sample_windows(folder, manifest, C.FIT if manifest.split == C.TRAIN else C.BLOCK_TEST, PROFILED)
     errors = np.asarray(bundle.models[model].errors(x), np.float64).mean(axis=1) if len(x) else np.zeros((0, 1))  # (N, F)
     if errors.shape[1] != len(manifest.features) or not len(errors):

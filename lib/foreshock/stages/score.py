@@ -19,6 +19,7 @@ from foreshock.events.partitions import is_time
 from foreshock.scoring.aggregate import ENDING
 from foreshock.scoring.scorer import Plan, Task, explain_event
 from foreshock.scoring.spark import score_files
+from foreshock.stages.adjust import ADJUST, adjust
 from foreshock.stages.context import Context
 from foreshock.stages.diagnose import SHAPES, VERDICT, diagnose
 from foreshock.stages.extract import partition_counts, read_ledger
@@ -57,9 +58,11 @@ def score(context: Context, partitions: list[str] | None = None) -> None:
         bundles.check(bundle, manifest.features, manifest.length, manifest.scaler_sha256, str(context.run / "model"))
     if any(m.scaler_sha256 != scaler_sha for m in manifests.values()):
         raise DataError(f"{context.run / 'scaler.json'}: not the scaler that the dataset was scaled with. Run jobs/prepare.py --force.")
-    detectors = tuple(d for d in context.settings.all_detectors if d in bundle.models)
-    if missing := sorted(set(context.settings.all_detectors) - set(detectors)):
+    detectors = context.settings.all_detectors
+    if missing := sorted(set(context.settings.fitted_detectors) - set(bundle.models)):
         raise DataError(f"{context.run / 'model'}: holds no {', '.join(missing)}; train again, or leave it out of detectors.")
+    if partitions is not None and context.settings.scoring.smooth is not None:
+        raise SettingsError("--partitions: scoring.smooth averages over scores before them too, so a run is scored whole. Leave one out.")
     with context.attempt("score") as counts:
         work = context.run.staging("score")
         _Scoring(context, manifests, detectors, bundle, bundle_sha, work, partitions).run(fingerprint, counts)
@@ -76,7 +79,7 @@ class _Scoring:
         s = context.settings
         self.chosen = s.fitted_split if s.events.calibrate_where is not None else None
         manifest = next(iter(manifests.values()))
-        self.plan = Plan(str(context.run / "model"), bundle_sha, detectors, s.scoring.score, manifest.length, manifest.stride)
+        self.plan = Plan(str(context.run / "model"), bundle_sha, s.fitted_detectors, s.scoring.score, manifest.length, manifest.stride)
         self.known_partitions = sorted({p for _, p, c in partition_counts(read_ledger(context)) if c["kept"]})
 
     def run(self, fingerprint: str, counts: dict[str, Any]) -> None:
@@ -84,6 +87,7 @@ class _Scoring:
         tasks = self._tasks()
         context.log.event("score", "scoring", chunks=len(tasks), windows=sum(m.total("windows") for m in self.manifests.values()))
         files = score_files(context.spark, self.plan, tasks, len(self.bundle.features), work)
+        files = adjust(context, files, self.plan.detectors, self.chosen, self.partitions is not None, work)
         found = thresholds_spark.histograms(context.spark, files, self.detectors, self.chosen)
         rows, exact = self._thresholds(files, found)
         by = judging(rows, rule=self.rule.name, level=self.rule.at, per=context.settings.thresholds.per,
@@ -176,7 +180,7 @@ class _Scoring:
         for row in chosen.values():
             path = self.context.run / "dataset" / C.TEST / row["file"]
             window = explain_event(
-                self.bundle, self.detectors[0], str(path), row["block_id"], row["at"], self.plan.length, self.plan.stride)
+                self.bundle, self.plan.detectors[0], str(path), row["block_id"], row["at"], self.plan.length, self.plan.stride)
             limit = threshold_of(by, self.detectors[0], row["group"], row["partition"])
             top.append({k: row[k] for k in ("entity", "event_id", "event_time", "partition", "group")} | window | {
                 "score": row["s0"], "threshold": limit, "label": row["label"] if row["label"] >= 0 else None,
@@ -194,7 +198,7 @@ class _Scoring:
         context, new = self.context, self.work / "tables"
         if self.partitions is None:
             moves = {new / t.name: context.tables / t.name for t in new.iterdir()}
-            moves |= {self.work / name: context.run / name for name in ("score_details.json", SHAPES, VERDICT)}
+            moves |= {self.work / name: context.run / name for name in ("score_details.json", ADJUST, SHAPES, VERDICT)}
             if not (new / C.DETECTOR_SCORES).exists():
                 remove(context.tables / C.DETECTOR_SCORES)
             context.run.publish("score", fingerprint, moves)

@@ -78,7 +78,7 @@ def _train(context: Context, target: Any) -> dict[str, Any]:
     info: dict[str, Any] = {"seed": s.run.seed, "versions": versions(), "train_windows": manifest.total("windows"), "training": {}}
     x, weight = sample_windows(folder, manifest, C.FIT, SAMPLE_WINDOWS)
     moments: WindowMoments | None = None
-    for name in s.all_detectors:
+    for name in s.fitted_detectors:
         if name == "lstm_autoencoder":
             models[name], info["training"] = _network(context, manifest)
         elif name in registry.LINEAR and manifest.length * len(manifest.features) <= MOST_VALUES:
