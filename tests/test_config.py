@@ -153,7 +153,7 @@ AVAILABLE_LATER = [
     ("split.test={path: 's3://bucket/test'}", "s3://"), ("model.from=s3://bucket/run", "s3://"),
     ("tables.location=s3://bucket/tables", "s3://"), ("tables.sink=iceberg", "iceberg"),
     ("model.name=point_process", "point_process"),
-    ("calibration.method=out_of_fold", "out_of_fold"),
+
 ]  # fmt: skip
 
 

@@ -61,6 +61,9 @@ class Settings(Section):
             unknown = sorted(set(self.quality.nulls) - set(self.events.features) - {"default"})
             if unknown:
                 raise ValueError(f"quality.nulls names features that are not there: {', '.join(unknown)}")
+        if self.calibration.method == "out_of_fold" and self.model.from_ is None and "lstm_autoencoder" in self.all_detectors:
+            raise ValueError("calibration.method: out_of_fold for `lstm_autoencoder` is not available in this version; it is for every "
+                             "other model.name")
         if self.model.name == ENSEMBLE and self.ensemble is None:
             raise ValueError("model.name: ensemble wants the section ensemble, such as {of: [pca, ridge_forecast]}")
         if self.scoring.errors != "plain" and self.model.name in ("isolation_forest", ENSEMBLE):
@@ -75,7 +78,7 @@ class Settings(Section):
         if self.split.test is None:
             raise ValueError("split.test is needed: [from, to) or {path: …}")
         if self.model.from_ is None:
-            for name in dict.fromkeys(("train", self.fitted_split)):
+            for name in dict.fromkeys(("train", self.fitted_rows)):
                 if getattr(self.split, name) is None:
                     raise ValueError(f"split.{name} is needed: [from, to)")
         return self
@@ -83,7 +86,12 @@ class Settings(Section):
     @property
     def fitted_split(self) -> str:
         """The split whose scores thresholds are fitted on."""
-        return "train" if self.calibration.method == "train" else "calibration"
+        return "calibration" if self.calibration.method == "split" else self.calibration.method
+
+    @property
+    def fitted_rows(self) -> str:
+        """The split of settings that holds those events."""
+        return "calibration" if self.calibration.method == "split" else "train"
 
     @property
     def needed_splits(self) -> tuple[str, ...]:

@@ -93,10 +93,8 @@ class Calibration(Section):
     @field_validator("method")
     @classmethod
     def _method(cls, value: str) -> str:
-        if value == "out_of_fold":
-            raise not_available(f"`{value}`")
-        if value not in ("split", "train"):
-            raise ValueError(f"allowed: split, train; received {value!r}")
+        if value not in ("split", "out_of_fold", "train"):
+            raise ValueError(f"allowed: split, out_of_fold, train; received {value!r}")
         return value
 
 

@@ -11,21 +11,28 @@ import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
 from foreshock.dataset.schema import decode
+from foreshock.models.folds import touching
 from foreshock.models.moments import WindowMoments
 from foreshock.session import each_item
 
 MOST_VALUES = 2048  # of a window: its matrix has the square of that
-COLUMNS = ["x", "n_windows", "first_padding"]
+COLUMNS = ["x", "event_time", "n_windows", "first_padding"]
 
 
-def window_moments(spark: SparkSession, files: list[str], length: int, stride: int, features: int) -> WindowMoments:
-    """Of every whole window in chunk files of blocks; padded windows are left out."""
+def window_moments(
+    spark: SparkSession, files: list[str], length: int, stride: int, features: int, span: tuple[int, int] | None = None
+) -> WindowMoments:
+    """Of every whole window in chunk files of blocks; padded windows are left out. span: only windows that touch it (`folds`)."""
 
     def blocks(file: str) -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]]:
         for batch in pq.ParquetFile(file).iter_batches(batch_size=64, columns=COLUMNS):
             for row in batch.to_pylist():
-                if not row["first_padding"]:
-                    yield decode(row["x"]), np.arange(row["n_windows"]) * stride
+                starts = np.arange(row["n_windows"]) * stride
+                if span is not None:
+                    times = decode(row["event_time"])
+                    starts = starts[touching(times[starts], times[starts + length - 1], span)]
+                if not row["first_padding"] and len(starts):
+                    yield decode(row["x"]), starts
 
     def one(some: list[str]) -> Iterator[pa.RecordBatch]:
         found = WindowMoments.of_blocks((block for file in some for block in blocks(file)), length, features)

@@ -123,7 +123,7 @@ def _rewrite(spark: SparkSession, files: list[str], detectors: tuple[str, ...], 
 def smooth(spark: SparkSession, files: list[str], detectors: int, mean: int | None, exponential: int | None, target: Path) -> list[str]:
     """Files with every score averaged over the entity's last ones in its order: the mean of so many, or exponentially with so many events'
     span, as far as a weight is at least 1e-6 of the newest's."""
-    ordered = Window.partitionBy("entity").orderBy("event_time", F.shiftright("unit", CODE_SHIFT), "block_id", "at")
+    ordered = Window.partitionBy("entity", F.col("split") < 0).orderBy("event_time", F.shiftright("unit", CODE_SHIFT), "block_id", "at")
 
     def averaged(name: str) -> Column:
         if mean is not None:

@@ -18,7 +18,7 @@ from foreshock.dataset.schema import decode
 from foreshock.errors import DataError
 from foreshock.models.isolation_forest import IsolationForest
 from foreshock.models.registry import errors_and_expected
-from foreshock.scoring.aggregate import Layout, aggregate, final
+from foreshock.scoring.aggregate import ENDING, Layout, aggregate, final
 from foreshock.scoring.attribution import Attribution, attribute
 from foreshock.storage import file_sha256
 from foreshock.training import bundle as bundles
@@ -30,13 +30,17 @@ VALUES = 4_000_000  # of windows that are scored at once: a full network's last 
 
 @dataclass(frozen=True)
 class Task:
-    """A chunk file to score: its windows, its blocks' split (`code`, windowing.blocks); `partitions`: only events of these, or None."""
+    """A chunk file to score: its windows, its blocks' split (`code`, windowing.blocks); `partitions`: only events of these, or None.
+
+    held_out: (bundle, its sha256, from, to): training windows that end in [from, to), by a model that did not see them.
+    """
 
     file: str
     sha256: str
     code: int
     partitions: tuple[str, ...] | None
     windows: int = 0
+    held_out: tuple[str, str, int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class Plan:
     stride: int
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=4)
 def _bundle(folder: str, sha256: str, detectors: tuple[str, ...]) -> bundles.Bundle:
     one_thread()
     if file_sha256(Path(folder) / bundles.NAME) != sha256:
@@ -71,7 +75,8 @@ def score_chunk(plan: Plan, task: Task) -> Iterator[pa.RecordBatch]:
     """Rows (one a held event) of a chunk's blocks, in batches (columns: `schema_of`). Raises DataError for an altered file."""
     if file_sha256(Path(task.file)) != task.sha256:
         raise DataError(f"{task.file}: its sha256 is not the manifest's; the dataset was altered. Run jobs/prepare.py --force.")
-    bundle = _bundle(plan.bundle, plan.bundle_sha256, plan.detectors)
+    folder, sha256 = task.held_out[:2] if task.held_out else (plan.bundle, plan.bundle_sha256)
+    bundle = _bundle(folder, sha256, plan.detectors)
     waiting: list[_Block] = []
     enough = VALUES // (plan.length * len(bundle.features))
     for batch in pq.ParquetFile(task.file).iter_batches(batch_size=16):
@@ -98,6 +103,13 @@ def _open(plan: Plan, task: Task, row: dict[str, Any]) -> _Block:
             reach = np.concatenate([[0], np.cumsum(wanted)])
             ordinals = ordinals[reach[layout.starts + plan.length] > reach[layout.starts]]
         layout = Layout(len(x), ordinals, plan.length, plan.stride, row["first_padding"])
+    if task.held_out is not None:
+        times, (start, end) = decode(row["event_time"]), task.held_out[2:]
+        last, first = times[layout.starts + plan.length - 1], times[layout.starts]
+        inside = (last >= start) & (last < end)
+        if plan.kind not in ENDING:  # whose events lie in later windows too, of models that saw them
+            inside &= first >= start
+        layout = Layout(len(x), ordinals[inside], plan.length, plan.stride, row["first_padding"])
     return _Block(row, x, layout, partition)
 
 
@@ -132,6 +144,8 @@ def _rows(plan: Plan, task: Task, bundle: bundles.Bundle, block: _Block, errors:
     if task.partitions is not None:
         keep &= np.isin(block.partition[at], task.partitions)
     partial = layout.partial(at) if kind not in ("window", "last") else np.zeros(len(at), bool)
+    if task.held_out is not None:
+        split = np.full(len(at), C.SPLIT_CODES[C.OUT_OF_FOLD], np.int8)
     columns: dict[str, Any] = {"split": split, "partition": block.partition[at], "partial": partial, "at": at.astype(np.int32)}
     for name in ("event_id", "event_time", "label", "calibrate"):
         columns[name] = decode(block.row[name])[at]

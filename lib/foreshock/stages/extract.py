@@ -235,7 +235,7 @@ def check_splits(context: Context, ledger: Ledger) -> None:
             raise DataError(f"split.{split} {getattr(settings.split, split)} has no rows: of {total['rows_read']} rows read, "
                             f"the events kept lie from {_stamp(min(times))} to {_stamp(max(times))}"
                             f"{_refused(total)}. Correct the split or the source.")
-    train, fitted = total["kept"].get(C.TRAIN, 0), total["kept"].get(settings.fitted_split, 0)
+    train, fitted = total["kept"].get(C.TRAIN, 0), total["kept"].get(settings.fitted_rows, 0)
     for name in settings.feature_names if settings.model.from_ is None else ():
         nulls = sum(c["nulls"].get(name, 0) for _, _, c in parts)
         if nulls == train:
@@ -243,7 +243,7 @@ def check_splits(context: Context, ledger: Ledger) -> None:
                             "remove it.")
     free = all(r.name == "fixed" for r in settings.thresholds.rules)
     if settings.model.from_ is None and not free and fitted < settings.thresholds.min_count:
-        raise DataError(f"split.{settings.fitted_split} holds {fitted} events, fewer than thresholds.min_count "
+        raise DataError(f"split.{settings.fitted_rows} holds {fitted} events, fewer than thresholds.min_count "
                         f"({settings.thresholds.min_count}): too few for any threshold. Widen the split or lower min_count.")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from foreshock.dataset.manifest import Manifest, read_manifest
 from foreshock.errors import DataError, SettingsError
 from foreshock.evaluation.spark import metrics
 from foreshock.events.partitions import is_time
+from foreshock.models.folds import END
 from foreshock.scoring.aggregate import ENDING
 from foreshock.scoring.scorer import Plan, Task, explain_event
 from foreshock.scoring.spark import score_files
@@ -24,6 +26,7 @@ from foreshock.stages.context import Context
 from foreshock.stages.diagnose import SHAPES, VERDICT, diagnose
 from foreshock.stages.extract import partition_counts, read_ledger
 from foreshock.stages.prepare import other_run, read_scaler
+from foreshock.stages.train_folds import fold_name
 from foreshock.storage import digest, file_sha256, remove, write_json
 from foreshock.tables import spark as tables
 from foreshock.tables.attribution import Units
@@ -118,16 +121,33 @@ class _Scoring:
             for chunk in manifest.chunks:
                 covering = self.plan.kind not in ENDING
                 if wanted is None or covering or set(wanted) & set(chunk.partitions):
-                    tasks.append(Task(str(folder / chunk.file), chunk.sha256, chunk.code, wanted, chunk.windows))
+                    task = Task(str(folder / chunk.file), chunk.sha256, chunk.code, wanted, chunk.windows)
+                    tasks += [task, *self._held_out(task)]
         return tasks
+
+    def _held_out(self, task: Task) -> list[Task]:
+        """The tasks that score a chunk of train by the models that did not see it."""
+        folds = self.bundle.info.get("folds")
+        if self.context.settings.fitted_split != C.OUT_OF_FOLD or self.partitions is not None or not folds:
+            return []
+        if task.code == C.VALIDATION:
+            return [replace(task, held_out=(self.plan.bundle, self.plan.bundle_sha256, -END, END))]
+        if task.code != C.FIT:
+            return []
+        made = []
+        for fold, (start, end) in enumerate(folds):
+            where = self.context.run / "model" / fold_name(fold)
+            made.append(replace(task, held_out=(str(where), file_sha256(where / bundles.NAME), start, end), windows=0))
+        return made
 
     def _thresholds(self, files: list[str], found: Distributions) -> tuple[list[Threshold], dict[tuple[Key, float], float]]:
         borrowed = self.borrowed
-        described = locate(found, [k for k in sorted(found.parts) if k.split in C.SPLITS], [*QUANTILES.values()])
+        described = locate(found, [k for k in sorted(found.parts) if k.split in C.SCORED], [*QUANTILES.values()])
         if borrowed is not None:
             return borrowed, thresholds_spark.exact_quantiles(self.context.spark, files, self.detectors, described, self.chosen)
         s = self.context.settings
-        fit = Fitting(self.context.spark, files, self.detectors, found, s.fitted_split, self.chosen, s.thresholds.min_count, s.run.seed)
+        fit = Fitting(self.context.spark, files, self.detectors, found, s.fitted_split, self.chosen,
+                      s.thresholds.min_count, s.run.seed)
         if not fit.keys() and self.partitions is None and any(r.name != "fixed" for r in s.thresholds.rules):
             raise DataError(f"no event of split.{s.fitted_split} was judged, so there is no threshold. Widen it.")
         return fit.rows(s.thresholds.rules, described)

@@ -17,6 +17,7 @@ from foreshock.models.moments import WindowMoments
 from foreshock.models.moments_spark import MOST_VALUES, window_moments
 from foreshock.stages.context import Context
 from foreshock.stages.prepare import other_run
+from foreshock.stages.train_folds import fit_files, train_folds
 from foreshock.storage import digest, file_sha256, remove
 from foreshock.tables.runs import versions
 from foreshock.training import bundle as bundles
@@ -53,7 +54,7 @@ def train(context: Context) -> None:
             if context.force:
                 remove(context.run / "checkpoints")
             counts |= _train(context, target)
-        files = [context.run / "model" / f.name for f in target.iterdir()]
+        files = [context.run / "model" / f.relative_to(target) for f in target.rglob("*") if f.is_file()]
         context.run.publish("train", fingerprint, {target: context.run / "model"}, sealed=files)
         remove(work)
 
@@ -82,12 +83,15 @@ def _train(context: Context, target: Any) -> dict[str, Any]:
         if name == "lstm_autoencoder":
             models[name], info["training"] = _network(context, manifest)
         elif name in registry.LINEAR and manifest.length * len(manifest.features) <= MOST_VALUES:
-            moments = moments or _moments(context, manifest)
+            moments = moments or window_moments(context.spark, fit_files(context, manifest), manifest.length, manifest.stride,
+                                                len(manifest.features))
             models[name] = registry.fit_moments(name, moments)
             context.log.event("train", f"detector {name} fitted exactly", windows=moments.n, of=manifest.total("windows"))
         else:
             models[name] = registry.fit(name, x, weight, s.run.seed)
             context.log.event("train", f"detector {name} fitted on a sample", windows=len(x), of=manifest.total("windows"))
+    if s.fitted_split == C.OUT_OF_FOLD:
+        info["folds"] = train_folds(context, manifest, scaler_sha, models, moments, target)
     info["sample_windows"] = len(x)
     facts = {name: explained(model, x, weight, manifest.features, s.model.output if name == "lstm_autoencoder" else "linear")
              for name, model in models.items()}
@@ -96,11 +100,6 @@ def _train(context: Context, target: Any) -> dict[str, Any]:
     curve = info["training"]
     return {"detectors": list(models), "epochs": len(curve.get("epochs", [])), "best_epoch": curve.get("best_epoch"),
             "windows_per_second": curve.get("windows_per_second"), "sample_windows": len(x)}
-
-
-def _moments(context: Context, manifest: Manifest) -> WindowMoments:
-    files = [str(context.run / "dataset" / "train" / c.file) for c in manifest.chunks if c.code == C.FIT]
-    return window_moments(context.spark, files, manifest.length, manifest.stride, len(manifest.features))
 
 
 def _network(context: Context, manifest: Manifest) -> tuple[LSTMAutoencoder, dict[str, Any]]:

@@ -116,7 +116,7 @@ def distribution_rows(
 ) -> list[dict[str, Any]]:
     """Rows of `error_distribution`; unjudged: (split, partition, group) -> events without a score."""
     rows = []
-    keys = [k for k in sorted(distributions.parts) if k.split in C.SPLITS]
+    keys = [k for k in sorted(distributions.parts) if k.split in C.SCORED]
     seen = {(k.split, k.partition, k.group) for k in keys}
     detectors = sorted({k.detector for k in keys})
     for key in keys:

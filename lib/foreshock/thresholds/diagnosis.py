@@ -147,7 +147,7 @@ def _overfit(facts: Facts) -> Cause | None:
     """Errors of windows the model did not learn from against those it did, where their features are alike."""
     train = facts.shapes.of(C.TRAIN, None)
     slices = [h for h in facts.shapes.slices(C.TRAIN, None) if h.n]
-    for split in (VALIDATION, C.CALIBRATION):
+    for split in (C.OUT_OF_FOLD, VALIDATION, C.CALIBRATION):
         other = facts.shapes.of(split, None)
         moved = any(c.to_split == split and c.feature is not None and c.verdict == SHIFTED for c in facts.comparisons)
         if min(train.n, other.n) < LEAST_EVENTS or moved:
@@ -155,8 +155,10 @@ def _overfit(facts: Facts) -> Cause | None:
         ratios = [_level(other, q) / max(_level(train, q), 1e-30) for q in (0.5, 0.9)]
         ordinary = max((_level(s, 0.5) / max(_level(train, 0.5), 1e-30) for s in slices), default=1.0)
         if min(ratios) > max(OVER_RATIO, 1.1 * ordinary):
-            return Cause(OVER_FITTED, f"The model is over-fitted: on {split}, whose features are like those of train, its errors are "
-                         f"{ratios[0]:.2g} times those on the windows that it learned from (median; {ratios[1]:.2g} times at 0.9).",
+            where = ("on windows of train that it was fitted without (out of fold)" if split == C.OUT_OF_FOLD
+                     else f"on {split}, whose features are like those of train")
+            return Cause(OVER_FITTED, f"The model is over-fitted: {where}, its errors are {ratios[0]:.2g} times those on the windows that "
+                         f"it learned from (median; {ratios[1]:.2g} times at 0.9).",
                          "Train on more data or with fewer units, and never take a threshold from training errors.")
     return None
 

@@ -25,7 +25,7 @@ TRIM = 0.05
 LEAST_EVENTS, LEAST_SLICES = 50, 4
 LEAST_SHIFT, OF_BAND, UNBANDED = 0.25, 1.5, 0.6
 VALIDATION = "validation"
-PAIRS = ((C.TRAIN, VALIDATION), (C.TRAIN, C.CALIBRATION), (C.TRAIN, C.TEST), (C.CALIBRATION, C.TEST))
+PAIRS = ((C.TRAIN, C.OUT_OF_FOLD), (C.TRAIN, VALIDATION), (C.TRAIN, C.CALIBRATION), (C.TRAIN, C.TEST), (C.CALIBRATION, C.TEST))
 STABLE, SHIFTED, TOO_FEW = "stable", "shifted", "too_few"
 Floats = npt.NDArray[np.float64]
 
@@ -198,7 +198,8 @@ def comparisons(shapes: Shapes) -> list[Comparison]:
     for group in dict.fromkeys([C.ALL, *groups]):
         for feature in shapes.features():
             band = null_band(shapes, feature, group) if C.TRAIN in there else None
-            rows += [compare(shapes, pair, group, feature, band) for pair in PAIRS if there.issuperset(pair)]
+            rows += [compare(shapes, pair, group, feature, band) for pair in PAIRS
+                     if there.issuperset(pair) and (feature is None or pair[1] != C.OUT_OF_FOLD)]  # whose features are train's own
     return rows
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -44,7 +45,7 @@ def _slice(times: npt.NDArray[np.int64], code: int, by: Spans) -> npt.NDArray[np
     return np.clip((times - low) * SLICES // (high - low + 1), 0, SLICES - 1)
 
 
-def _rows(code: int, keys: list[npt.NDArray[Any]], values: dict[str | None, npt.NDArray[Any]]) -> list[dict[str, Any]]:
+def _rows(split: str, keys: list[npt.NDArray[Any]], values: dict[str | None, npt.NDArray[Any]]) -> list[dict[str, Any]]:
     """Histograms of values by (group, partition, slice); values: feature -> (n,)."""
     if not len(keys[0]):
         return []
@@ -56,7 +57,7 @@ def _rows(code: int, keys: list[npt.NDArray[Any]], values: dict[str | None, npt.
     for at in np.split(order, edges[1:]):
         group, partition, piece = (k[at[0]] for k in keys)
         for feature, v in values.items():
-            rows.append({"split": NAMES[code], "group": str(group), "partition": str(partition), "slice": int(piece), "feature": feature,
+            rows.append({"split": split, "group": str(group), "partition": str(partition), "slice": int(piece), "feature": feature,
                          "histogram": json.dumps(Histogram.of(v[at]).to_mapping())})
     return rows
 
@@ -74,14 +75,15 @@ def shapes(spark: SparkSession, scored: list[str], blocks: list[BlockFile], feat
     by = spans(spark, scored)
 
     def scores(file: str) -> Iterator[pa.RecordBatch]:
-        table = pq.read_table(file, columns=["unit", "group", "partition", "event_time", "s0"], partitioning=None)
+        table = pq.read_table(file, columns=["unit", "split", "group", "partition", "event_time", "s0"], partitioning=None)
         codes = table["unit"].to_numpy() >> CODE_SHIFT
+        held_out = table["split"].to_numpy() < 0
         group, partition = (table[c].to_numpy(zero_copy_only=False) for c in ("group", "partition"))
         times, score = table["event_time"].to_numpy(), table["s0"].to_numpy()
-        for code in np.unique(codes).tolist():
-            own = codes == code
+        for code, out in itertools.product(np.unique(codes).tolist(), (False, True)):
+            own = (codes == code) & (held_out == out)
             keys = [group[own].astype(str), partition[own].astype(str), _slice(times[own], code, by)]
-            yield from _batch(_rows(code, keys, {None: score[own]}))
+            yield from _batch(_rows(C.OUT_OF_FOLD if out else NAMES[code], keys, {None: score[own]}))
 
     def values(item: BlockFile) -> Iterator[pa.RecordBatch]:
         for batch in pq.ParquetFile(item.file).iter_batches(
@@ -93,7 +95,7 @@ def shapes(spark: SparkSession, scored: list[str], blocks: list[BlockFile], feat
             if held:
                 group, partition, times, x = (np.concatenate(c) for c in zip(*held, strict=True))
                 by_feature: dict[str | None, npt.NDArray[Any]] = {name: x[:, i] for i, name in enumerate(features)}
-                yield from _batch(_rows(item.code, [group, partition, _slice(times, item.code, by)], by_feature))
+                yield from _batch(_rows(NAMES[item.code], [group, partition, _slice(times, item.code, by)], by_feature))
 
     found: dict[Part, Histogram] = {}
     for items, one in ((scored, scores), (blocks, values)):

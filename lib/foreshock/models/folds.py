@@ -1,0 +1,35 @@
+"""Contiguous blocks of training time: windows that touch one are left out of the model that scores it. NumPy alone.
+
+Cross-validation in blocks of time, without the windows that reach into the block: de Prado, "Advances in Financial Machine Learning"
+(2018), section 7.4 (purging), for overlapping samples.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import numpy.typing as npt
+
+Ints = npt.NDArray[np.int64]
+END = np.iinfo(np.int64).max
+BINS = 4096
+
+
+def boundaries(low: int, high: int, counts: npt.ArrayLike, folds: int) -> list[int]:
+    """Times between folds of about equal counts, at most folds − 1; counts (BINS,): events in equal parts of [low, high], microseconds."""
+    cumulated = np.cumsum(np.asarray(counts, np.float64))
+    wanted = cumulated[-1] * np.arange(1, folds) / folds
+    at = np.searchsorted(cumulated, wanted) + 1
+    edges = low + at * (high - low + 1) // BINS
+    return [int(e) for e in dict.fromkeys(edges.tolist()) if low < e <= high]
+
+
+def spans(edges: list[int]) -> list[tuple[int, int]]:
+    """[from, to) of each fold; the first begins and the last ends at no time."""
+    return list(itertools.pairwise([-END, *edges, END]))
+
+
+def touching(first: Ints, last: Ints, span: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    """Which windows, by the times of their first and last events, overlap a span of time."""
+    return (last >= span[0]) & (first < span[1])

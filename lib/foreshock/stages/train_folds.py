@@ -1,0 +1,113 @@
+"""Cross-fitting: for each of K contiguous blocks of training time, models that saw no window touching it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from foreshock import columns as C
+from foreshock.dataset.manifest import Manifest
+from foreshock.dataset.schema import decode
+from foreshock.errors import DataError
+from foreshock.models import registry
+from foreshock.models.folds import BINS, boundaries, spans, touching
+from foreshock.models.moments import WindowMoments
+from foreshock.models.moments_spark import window_moments
+from foreshock.session import each_item
+from foreshock.stages.context import Context
+from foreshock.training import bundle as bundles
+
+SAMPLE_WINDOWS = 50_000
+
+
+def fold_name(fold: int) -> str:
+    """The folder of a fold's models within the bundle."""
+    return f"fold-{fold}"
+
+
+def fit_files(context: Context, manifest: Manifest) -> list[str]:
+    """The chunk files that models are fitted on."""
+    return [str(context.run / "dataset" / "train" / c.file) for c in manifest.chunks if c.code == C.FIT]
+
+
+def train_folds(context: Context, manifest: Manifest, scaler_sha: str, models: dict[str, Any], moments: WindowMoments | None,
+                target: Path) -> list[tuple[int, int]]:
+    """Write a bundle for each fold under `target`; returns the folds, [from, to) in microseconds.
+
+    The linear models' moments are those of all windows less those that touch the fold; the others are fitted again on their sample.
+    Raises DataError where a fold leaves too little.
+    """
+    s, files = context.settings, fit_files(context, manifest)
+    found = spans(boundaries(*_events(context, files), s.calibration.folds))
+    sampled = [n for n in models if n not in registry.LINEAR or moments is None]
+    sample = _sample(files, manifest) if sampled else None
+    for fold, span in enumerate(found):
+        own: dict[str, Any] = {}
+        for name in models:
+            if name not in sampled and moments is not None:
+                held = window_moments(context.spark, files, manifest.length, manifest.stride, len(manifest.features), span)
+                own[name] = registry.fit_moments(name, _less(moments, held, fold))
+            elif sample is not None:
+                keep = ~touching(sample[2], sample[3], span)
+                own[name] = registry.fit(name, sample[0][keep], sample[1][keep], s.run.seed)
+        folder = target / fold_name(fold)
+        folder.mkdir()
+        bundles.save(folder, bundles.Bundle(own, manifest.features, manifest.length, scaler_sha, {"fold": fold, "span": span}))
+        context.log.event("train", "fold fitted", fold=fold, of=len(found))
+    return found
+
+
+def _less(moments: WindowMoments, held: WindowMoments, fold: int) -> WindowMoments:
+    left = moments - held
+    if left.n < 2:
+        raise DataError(f"calibration.folds: only {left.n} training windows do not touch fold {fold}. Lower calibration.folds, or widen "
+                        "split.train.")
+    return left
+
+
+def _events(context: Context, files: list[str]) -> tuple[int, int, npt.NDArray[np.int64]]:
+    """The first and last event time, and the events by BINS equal parts between."""
+    def times(file: str) -> Iterator[npt.NDArray[np.int64]]:
+        for batch in pq.ParquetFile(file).iter_batches(batch_size=64, columns=["event_time"]):
+            for value in batch.column(0).to_pylist():
+                yield decode(value)
+
+    def ends(file: str) -> Iterator[pa.RecordBatch]:
+        both = [(t.min(), t.max()) for t in times(file)]
+        yield pa.RecordBatch.from_pydict({"low": [min(int(a) for a, _ in both)], "high": [max(int(b) for _, b in both)]})
+
+    rows = list(each_item(context.spark, files, ends, "low bigint, high bigint"))
+    low, high = min(r["low"] for r in rows), max(r["high"] for r in rows)
+
+    def counts(file: str) -> Iterator[pa.RecordBatch]:
+        total = np.zeros(BINS, np.int64)
+        for t in times(file):
+            total += np.bincount((t - low) * BINS // (high - low + 1), minlength=BINS)
+        yield pa.RecordBatch.from_pydict({"counts": pa.array([total.tolist()], pa.list_(pa.int64()))})
+
+    return low, high, np.sum([r["counts"] for r in each_item(context.spark, files, counts, "counts array<bigint>")], axis=0)
+
+
+def _sample(files: list[str], manifest: Manifest) -> tuple[Any, Any, Any, Any]:
+    """Evenly chosen windows (N, L, F), weights (N, L), and the times of each one's first and last event."""
+    step = max(1, -(-manifest.total("windows", (C.FIT,)) // SAMPLE_WINDOWS))
+    held: list[tuple[Any, ...]] = []
+    seen = 0
+    for file in files:
+        for row in pq.read_table(file, columns=["x", "event_time", "n_windows", "first_padding"], partitioning=None).to_pylist():
+            starts = (np.arange(row["n_windows"]) * manifest.stride)[-seen % step :: step]
+            seen += row["n_windows"]
+            if len(starts):
+                x, times = decode(row["x"]), decode(row["event_time"])
+                at = starts[:, None] + np.arange(manifest.length)
+                weight = np.ones(at.shape, np.float32)
+                weight[:, : row["first_padding"]] = 0
+                held.append((x[at], weight, times[at[:, 0]], times[at[:, -1]]))
+    x, weight, first, last = (np.concatenate(c) for c in zip(*held, strict=True))
+    return x, weight, first, last
