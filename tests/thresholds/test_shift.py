@@ -116,7 +116,7 @@ def test_a_threshold_beyond_the_scores(threshold: float, words: str) -> None:
 def test_no_signal_and_better_rivals() -> None:
     low = (Ranked("lstm_autoencoder", 0.57, 0.52, 0.61, 0.51), Ranked("pca", 0.52, 0.49, 0.55, 0.5))
     found = verdict(facts(ranked=low))
-    assert found["causes"] == ["no_signal"] and "cluster in time: within days it is 0.51" in found["text"]
+    assert found["causes"] == ["no_signal"] and "cluster in time: within blocks of time it is 0.51" in found["text"]
     beaten = verdict(facts(ranked=(Ranked("lstm_autoencoder", 0.8, 0.78, 0.82), Ranked("pca", 0.95, 0.94, 0.96))))
     assert beaten["causes"] == ["healthy"] and "pca beats lstm_autoencoder" in beaten["text"]
     one_high = (*low, Ranked("zscore", 0.64, 0.6, 0.66))

@@ -7,11 +7,15 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 
 from foreshock import columns as C
-from foreshock.evaluation.metrics import Scored, evaluate
+from foreshock.evaluation.bootstrap import time_blocks
+from foreshock.evaluation.metrics import Scored, baselines, evaluate, with_intervals, within_blocks
+from foreshock.evaluation.ranges import event_wise, vus
 from foreshock.scaling.histogram import key_values, order_keys
 from foreshock.session import each_item
 
@@ -21,20 +25,29 @@ Threshold = Callable[[str, str, str], float | None]
 
 
 def metrics(
-    spark: SparkSession, files: list[str], detectors: tuple[str, ...], threshold: Threshold, *, judged: int, run_id: str, seed: int
+    spark: SparkSession, files: list[str], detectors: tuple[str, ...], threshold: Threshold, *, judged: int, run_id: str, seed: int,
+    length: int
 ) -> list[dict[str, Any]]:
-    """Rows of the `metrics` table; none where no judged event has a label. `threshold(detector, group, partition)`.
+    """Rows of the `metrics` table; none where no judged event has a label. `threshold(detector, group, partition)`; length: of a window.
 
-    Above 5 million events scores are rounded to 22 bits (1/4096 of their value) for the ranking metrics.
+    Above 5 million events scores are rounded to 22 bits (1/4096 of their value) for the ranking metrics, and there are neither intervals
+    nor metrics of ranges.
     """
     coarse = judged > EXACT_EVENTS
+    spans = {} if coarse else _spans(spark, files)
 
     def one(file: str) -> Iterator[pa.RecordBatch]:
-        table = pq.read_table(file, columns=[*KEYS, *[f"s{i}" for i in range(len(detectors))]], partitioning=None)
+        table = pq.read_table(file, columns=[*KEYS, "event_time", *[f"s{i}" for i in range(len(detectors))]], partitioning=None)
         table = table.filter((pa.compute.field("label") >= 0) & (pa.compute.field("split") >= 2))
+        block = np.zeros(len(table), np.int64)
+        for split, (low, high) in spans.items():
+            own = table["split"].to_numpy() == split
+            block[own] = time_blocks(table["event_time"].to_numpy()[own], low, high)
+        table = table.append_column("block", pa.array(block))
+        keys_of = [*KEYS, "block"]
         rows = []
-        for key in table.select(KEYS).group_by(KEYS).aggregate([]).to_pylist():
-            mask = pa.compute.field("label") == key["label"]
+        for key in table.select(keys_of).group_by(keys_of).aggregate([]).to_pylist():
+            mask = (pa.compute.field("label") == key["label"]) & (pa.compute.field("block") == key["block"])
             for name in KEYS[:-1]:
                 mask &= pa.compute.field(name) == key[name]
             part = table.filter(mask)
@@ -50,8 +63,8 @@ def metrics(
         if rows:
             yield pa.RecordBatch.from_pylist(rows)
 
-    schema = ("split int, partition string, `group` string, kind string, label int, detector int, flagged boolean, known boolean, "
-              "`values` array<bigint>, counts array<bigint>")
+    schema = ("split int, partition string, `group` string, kind string, label int, block bigint, detector int, flagged boolean, "
+              "known boolean, `values` array<bigint>, counts array<bigint>")
     found = [r.asDict() for r in each_item(spark, files, one, schema)]
     rows: list[dict[str, Any]] = []
     for split in sorted({r["split"] for r in found}):
@@ -60,23 +73,71 @@ def metrics(
             groups = sorted({r["group"] for r in own})
             for group in dict.fromkeys([C.ALL, *groups]):
                 some = own if group == C.ALL else [r for r in own if r["group"] == group]
-                rows += _group_rows(some, coarse, {"run_id": run_id, "detector": detector, "split": C.SPLIT_NAMES[split], "group": group,
-                                                   "seed": seed})
+                base = {"run_id": run_id, "detector": detector, "split": C.SPLIT_NAMES[split], "group": group, "seed": seed}
+                rows += _group_rows(some, coarse, base, first=i == 0)
+    return rows if coarse else rows + _ranges(files, detectors, threshold, length, {"run_id": run_id, "seed": seed})
+
+
+def _spans(spark: SparkSession, files: list[str]) -> dict[int, tuple[int, int]]:
+    """The first and last event time of calibration and test."""
+    both = F.min("event_time").alias("low"), F.max("event_time").alias("high")
+    rows = spark.read.parquet(*files).filter("split >= 2").groupBy("split").agg(*both).collect()
+    return {r["split"]: (r["low"], r["high"]) for r in rows}
+
+
+def _ranges(files: list[str], detectors: tuple[str, ...], threshold: Threshold, length: int, base: dict[str, Any]) -> list[dict[str, Any]]:
+    """Metrics that need the order of events, of all groups together; the buffer of VUS is a window's length."""
+    names = [f"s{i}" for i in range(len(detectors))]
+    where = (pa.compute.field("label") >= 0) & (pa.compute.field("split") >= 2)
+    table = ds.dataset(files).to_table(columns=["split", "entity", "event_time", "block_id", "at", "group", "partition", "label", *names],
+                                       filter=where)
+    entity = table["entity"].combine_chunks().dictionary_encode().indices.to_numpy() if len(table) else np.zeros(0)
+    splits = table["split"].to_numpy()
+    order = np.lexsort([table["at"].to_numpy(), table["block_id"].to_numpy(), table["event_time"].to_numpy(), entity])
+    rows = []
+    for split in np.unique(splits).tolist():
+        at = order[splits[order] == split]
+        label, times, of = table["label"].to_numpy()[at], table["event_time"].to_numpy()[at], entity[at]
+        where_of = list(zip(table["group"].take(at).to_pylist(), table["partition"].take(at).to_pylist(), strict=True))
+        for i, detector in enumerate(detectors):
+            score = table[names[i]].to_numpy()[at]
+            known = {key: threshold(detector, *key) for key in set(where_of)}
+            limits = np.array([np.nan if (v := known[key]) is None else v for key in where_of])
+            events: dict[str, float | None] = dict.fromkeys(("event_precision", "event_recall", "detection_delay"))
+            if not np.isnan(limits).any():
+                events = event_wise(label, score > limits, of, times)
+            roc, pr = vus(label, score, of, length)
+            found = {"vus_roc": roc, "vus_pr": pr, **events}
+            rows += [{**base, "detector": detector, "split": C.SPLIT_NAMES[split], "group": C.ALL, "kind": None, "metric": name,
+                      "value": value, "ci_low": None, "ci_high": None, "n": len(at)} for name, value in found.items()]
     return rows
 
 
-def _group_rows(found: list[dict[str, Any]], coarse: bool, base: dict[str, Any]) -> list[dict[str, Any]]:
+def _group_rows(found: list[dict[str, Any]], coarse: bool, base: dict[str, Any], *, first: bool) -> list[dict[str, Any]]:
     lengths = [len(r["values"]) for r in found]
     keys = np.concatenate([np.asarray(r["values"], np.int64) for r in found])
     known = all(r["known"] for r in found)
     scored = Scored(
         key_values(keys << (10 if coarse else 0)).astype(np.float64), np.repeat([r["label"] for r in found], lengths),
-        np.repeat([r["flagged"] for r in found], lengths) if known else None, np.concatenate([np.asarray(r["counts"]) for r in found]))
+        np.repeat([r["flagged"] for r in found], lengths) if known else None, np.concatenate([np.asarray(r["counts"]) for r in found]),
+        None if coarse else np.repeat([r["block"] for r in found], lengths))
     kinds = np.repeat([r["kind"] or "" for r in found], lengths)
     rows = []
     for kind in [None, *sorted({k for k in kinds[scored.label == 1].tolist() if k})]:
         part = scored if kind is None else scored.take((scored.label == 0) | (kinds == kind))
-        n = int(part.count.sum())
-        rows += [{**base, "kind": kind, "metric": name, "value": value, "ci_low": None, "ci_high": None, "n": n}
-                 for name, value in evaluate(part).items()]
+        whole = base["group"] == C.ALL and kind is None
+        between = with_intervals(part, base["seed"]) if whole or (first and base["group"] == C.ALL) else {}
+        values = evaluate(part) | ({"roc_auc_within_blocks": within_blocks(part)} if whole else {})
+        rows += _metric_rows(base | {"kind": kind}, part, values, between)
+        for name, judged in baselines(part, base["seed"]).items() if whole and first else ():
+            rows += _metric_rows(base | {"kind": None, "detector": name}, judged, evaluate(judged), {})
     return rows
+
+
+def _metric_rows(base: dict[str, Any], part: Scored, values: dict[str, float | None], between: dict[str, Any]) -> list[dict[str, Any]]:
+    n = int(part.count.sum())
+    made = []
+    for name, value in values.items():
+        low, high = between.get(name, (None, None))
+        made.append({**base, "metric": name, "value": value, "ci_low": low, "ci_high": high, "n": n})
+    return made

@@ -52,7 +52,7 @@ def diagnose(context: Context, manifests: dict[str, Manifest], files: list[str],
         bundle.info.get("explained", {}).get(model), s.model.output if network else "linear",
         {"l1": s.model.l1, "l2": s.model.l2} if network else {},
         {split: p for split, m in manifests.items() if split != C.CALIBRATION and (p := _profile(data / split, m, bundle, model))},
-        _ranked(metrics), is_time(found.partitions(C.TEST))))
+        _ranked(metrics, s.all_detectors), is_time(found.partitions(C.TEST))))
     write_json(work / VERDICT, made)
     return made
 
@@ -70,8 +70,8 @@ def _profile(folder: Path, manifest: Manifest, bundle: Bundle, model: str) -> di
     return dict(zip(manifest.features, shares.tolist(), strict=True))
 
 
-def _ranked(metrics: list[dict[str, Any]]) -> tuple[Ranked, ...]:
-    rows = [m for m in metrics if m["split"] == C.TEST and m["group"] == C.ALL and m["kind"] is None]
-    within = {m["detector"]: m["value"] for m in rows if m["metric"] == "roc_auc_within_days"}
+def _ranked(metrics: list[dict[str, Any]], detectors: tuple[str, ...]) -> tuple[Ranked, ...]:
+    rows = [m for m in metrics if m["split"] == C.TEST and m["group"] == C.ALL and m["kind"] is None and m["detector"] in detectors]
+    within = {m["detector"]: m["value"] for m in rows if m["metric"] == "roc_auc_within_blocks"}
     return tuple(Ranked(m["detector"], m["value"], m["ci_low"], m["ci_high"], within.get(m["detector"]))
                  for m in rows if m["metric"] == "roc_auc")

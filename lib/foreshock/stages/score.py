@@ -99,7 +99,7 @@ class _Scoring:
         self._write(files, rows, found, exact, by)
         judged = sum(h.n for k, h in found.parts.items() if k.detector == self.detectors[0] and k.split in (C.CALIBRATION, C.TEST))
         measured = metrics(context.spark, files, self.detectors, lambda d, g, p: threshold_of(by, d, g, p), judged=judged,
-                           run_id=context.run_id, seed=context.settings.run.seed)
+                           run_id=context.run_id, seed=context.settings.run.seed, length=self.plan.length)
         tables.write_rows(measured, tables.METRICS, work / "tables" / C.METRICS)
         write_json(work / "score_details.json", self._details(files, by))
         counts |= {"judged": judged, "thresholds": len(rows), "metrics": len(measured)}

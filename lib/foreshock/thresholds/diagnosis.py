@@ -30,7 +30,8 @@ SIGNAL = 0.65
 
 @dataclass(frozen=True)
 class Ranked:
-    """A detector's ROC AUC on labelled test events with its interval; within: the AUC within days alone, where it is known."""
+    """A detector's ROC AUC on labelled test events with its interval; within: the AUC of
+    pairs in the same block of time alone, where it is known."""
 
     detector: str
     value: float | None
@@ -229,7 +230,7 @@ def _signal(facts: Facts) -> Cause | None:
     upper = "" if best.high is None else f", 95 % interval up to {best.high:.2f}"
     why = ""
     if best.within is not None and (best.value or 0) > 0.52 and best.within < (best.value or 0) - 0.02:
-        why = f" What lifts it above 0.5 is that the labelled events cluster in time: within days it is {best.within:.2f}."
+        why = f" What lifts it above 0.5 is that the labelled events cluster in time: within blocks of time it is {best.within:.2f}."
     return Cause(NO_SIGNAL, f"There is no signal: the labelled events are hardly separated by any detector (best ROC AUC "
                  f"{best.value:.2f} by {best.detector}{upper}).{why}",
                  "Other features or another entity are needed; no threshold can help.")
