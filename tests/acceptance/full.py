@@ -19,7 +19,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from acceptance import checks, processes, rules, tools, training
+from acceptance import checks, diagnosis, processes, question, rules, scarce, tools, training
 
 FULL: dict[str, tuple[str, Callable[[Path], dict[str, Any]]]] = {}
 
@@ -52,6 +52,21 @@ FULL["worker_stalled"] = ("one of two workers stopped (SIGSTOP): exit 4 naming i
                           lambda w: training.worker_killed(w, how=signal.SIGSTOP))
 FULL["worker_slowed"] = ("one of two workers slowed tenfold: training ends, same weights", training.worker_slowed)
 FULL["pot"] = ("peaks over threshold at 1e-4: error, coverage, SciPy's likelihood", lambda _: rules.pot(seeds=500, compared=50))
+FULL["question"] = ("the question's settings fail and the verdict says why; mended, sensitivity >= 0.6 at specificity >= 0.95",
+                    lambda w: question.question(w, started, seeds=(7, 8, 9)))
+FULL["question_ethereum"] = ("the question on labelled Ethereum transactions, and mended: no signal",
+                             lambda w: question.ethereum(w, started))
+FULL["diagnosis"] = ("planted causes: the first verdict right, healthy runs without one, two causes both named",
+                     lambda _: diagnosis.planted(seeds=range(5), healthy=range(40)))
+FULL["out_of_fold"] = ("400 training rows: thresholds out of fold flag <= 3 % of fresh ones, in-sample twice that",
+                       lambda w: scarce.out_of_fold(w, started, seeds=20))
+FULL["conformal"] = ("false discovery rate in units over 200 simulations; 1,000 p-values uniform",
+                     lambda _: rules.conformal(simulations=200))
+
+
+def started(made: dict[str, Any], target: Path) -> None:
+    """A pipeline in this process."""
+    checks.run(made, target, spark())
 
 
 def one(name: str, out: str) -> None:

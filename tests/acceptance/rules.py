@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from foreshock.thresholds.conformal import p_values
 from foreshock.thresholds.pareto import LEAST_EXCESSES, excess_share, fit_tail, interval
 from scipy import stats
+from thresholds.conformal_simulation import ALL, Setting, simulate
 
 RISK, EVENTS = 1e-4, 100_000
 LAWS = {"Student t(3)": stats.t(3), "exponential": stats.expon(), "Beta(1, 4)": stats.beta(1, 4)}
@@ -44,4 +46,19 @@ def pot(*, seeds: int, compared: int) -> dict[str, Any]:
         assert np.median(errors) <= 0.15, (name, np.median(errors))
         assert (0.88 if seeds >= 200 else 0.75) <= covered / seeds <= (0.99 if seeds >= 200 else 1.0), (name, covered / seeds)
         assert worst <= 1e-3 and apart <= 0.01, (name, worst, apart)
+    return figures
+
+
+def conformal(*, simulations: int, level: float = 0.1) -> dict[str, Any]:
+    """False discovery rate in units <= the level + 3 standard errors; p-values of fresh calibration sets are uniform."""
+    found = simulate(simulations, level, ALL, Setting(), 1).figures()
+    rng = np.random.default_rng(2)
+    p = []
+    for seed in range(1000):
+        x = np.round(rng.normal(size=51), 1)  # ties
+        p.append(float(p_values(x[:50], x[50:], seed)[0]))
+    figures: dict[str, Any] = {"level": level, "simulations": simulations, **found, "Kolmogorov-Smirnov p of 1,000 p-values":
+                               float(stats.kstest(p, "uniform").pvalue)}
+    assert found["FDR"] <= level + 3 * found["its standard error"], figures
+    assert figures["Kolmogorov-Smirnov p of 1,000 p-values"] > 0.01, figures
     return figures

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from foreshock.thresholds import diagnosis as d
 
-from acceptance import checks, processes, rules, tools
+from acceptance import checks, diagnosis, processes, question, rules, tools
 
 needs_shared = pytest.mark.skipif(not tools.SHARED.exists(), reason="the shared real data is not here")
 
@@ -75,3 +76,25 @@ def test_a_cluster_gives_the_same_tables(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_memory_stays_bounded(tmp_path: Path) -> None:
     processes.memory(tmp_path, events=400_000, windows_per_epoch=20_000)
+
+
+@pytest.mark.slow
+def test_the_question_fails_and_its_twin_does_not(tmp_path: Path, spark: Any) -> None:
+    smaller = {"source": {"events": 60_000, "entities": 40}, "training": {"epochs": 2}}
+    question.question(tmp_path, lambda made, target: checks.run(made, target, spark), seeds=(7,), **smaller)
+
+
+def test_planted_causes_are_named() -> None:
+    shallow = [c for c in diagnosis.PLANTED if c not in (d.OUT_OF_REACH, d.UNDER_FITTED)]
+    assert [diagnosis.judge(diagnosis.plant((c,), 11))["causes"][0] for c in shallow] == shallow
+    assert diagnosis.judge(diagnosis.plant((), 11))["causes"] == [d.HEALTHY]
+
+
+@pytest.mark.slow
+def test_planted_causes_of_networks_are_named() -> None:
+    for cause in (d.OUT_OF_REACH, d.UNDER_FITTED):
+        assert diagnosis.judge(diagnosis.plant((cause,), 11))["causes"][0] == cause
+
+
+def test_conformal_holds_its_rate() -> None:
+    rules.conformal(simulations=60)

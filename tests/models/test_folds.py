@@ -1,0 +1,27 @@
+"""Folds of training time."""
+
+from __future__ import annotations
+
+import numpy as np
+from foreshock.models.folds import BINS, END, boundaries, spans, touching
+
+
+def test_folds_hold_about_equally_many_events() -> None:
+    times = np.sort(np.random.default_rng(1).exponential(1e6, 20_000)).astype(np.int64)
+    low, high = int(times[0]), int(times[-1])
+    counts = np.bincount((times - low) * BINS // (high - low + 1), minlength=BINS)
+    edges = boundaries(low, high, counts, 5)
+    sizes = [int(((times >= a) & (times < b)).sum()) for a, b in spans(edges)]
+    assert len(sizes) == 5 and sum(sizes) == 20_000 and max(sizes) < 1.2 * min(sizes)
+
+
+def test_one_moment_makes_one_fold() -> None:
+    counts = np.zeros(BINS, int)
+    counts[0] = 9
+    assert spans(boundaries(7, 7, counts, 4)) == [(-END, END)]
+
+
+def test_a_window_touches_every_fold_that_it_overlaps() -> None:
+    first, last = np.array([0, 5, 8, 10]), np.array([4, 9, 12, 14])
+    assert touching(first, last, (8, 10)).tolist() == [False, True, True, False]
+    assert touching(first, last, (-END, 5)).tolist() == [True, False, False, False]
