@@ -22,7 +22,7 @@ from foreshock.config_work import (
     known_detector,
 )
 
-__all__ = ["ANOMALY_KINDS", "DETECTORS", "Rule", "Settings", "Span", "TestTable"]
+__all__ = ["ANOMALY_KINDS", "DETECTORS", "ENSEMBLE", "Rule", "Settings", "Span", "TestTable"]
 
 
 class Settings(Section):

@@ -29,6 +29,8 @@ def test_blocks_of_time() -> None:
     short = np.arange(100) * 1_000_000
     assert np.bincount(time_blocks(short, 0, 99_000_000)).tolist() == [5] * 20
     assert block_length(7, 7) == 1
+    noon = np.arange(60) * DAY // 2 + DAY // 2  # a split that starts at noon is cut at midnight all the same
+    assert time_blocks(noon, int(noon[0]), int(noon[-1])).tolist() == (noon // DAY).tolist()
 
 
 def test_an_interval_holds_the_truth_about_as_often_as_it_says() -> None:
@@ -46,6 +48,18 @@ def test_an_interval_holds_the_truth_about_as_often_as_it_says() -> None:
 def test_few_blocks_and_undefined_metrics_have_no_interval() -> None:
     assert intervals(lambda w: {"a": 1.0}, np.arange(9), 1) == {"a": (None, None)}
     assert intervals(lambda w: {"a": None, "b": 2.0}, np.arange(20), 1) == {"a": (None, None), "b": (2.0, 2.0)}
+
+
+def test_bounds_are_percentiles_of_the_replicates() -> None:
+    seen: list[float] = []
+
+    def total(weight: np.ndarray) -> dict[str, float | None]:
+        seen.append(float(weight @ np.arange(10)))
+        return {"total": seen[-1], "half": seen[-1] if len(seen) % 2 else None, "most": seen[-1] if len(seen) % 4 else None}
+
+    found = intervals(total, np.arange(10), 1)
+    assert len(seen) == 200 and found["total"] == tuple(np.quantile(seen, [0.025, 0.975]).tolist())
+    assert found["half"] == (None, None) and found["most"] != (None, None)
 
 
 def scored(n: int, blocks: int) -> Scored:

@@ -51,6 +51,43 @@ def test_a_buffer_stops_at_the_end_of_a_sequence() -> None:
     assert apart[1] is not None and together[1] is not None and apart[1] < together[1]  # 0.8 is near the anomaly only where it follows
 
 
+def plain(label: np.ndarray, score: np.ndarray, of: np.ndarray, buffer: int) -> tuple[float, float]:
+    """VUS of several sequences by loops over events, windows and thresholds."""
+    n, first, last = len(score), *runs(label == 1, of)
+    limits = np.sort(score)[::-1][np.linspace(0, n - 1, 250).astype(int)]
+    volumes = np.zeros(2)
+    for window in range(buffer + 1):
+        soft, areas = np.zeros(n), []
+        for a, e in zip(first.tolist(), last.tolist(), strict=True):
+            reach = [p for p in range(max(a - window // 2, 0), min(e + window // 2, n - 1) + 1) if of[p] == of[a]]
+            for p in reach:
+                distance = max(a - p, p - e, 0)
+                soft[p] += np.sqrt(1 - distance / window) if distance else 0
+            joined = areas and of[areas[-1][-1]] == of[a] and set(areas[-1]) & set(reach)
+            areas = [*areas[:-1], areas[-1] + reach] if joined else [*areas, reach]
+        soft = np.where(label == 1, 0, np.minimum(soft, 1))
+        tpr, fpr, precision = [0.0], [0.0], []
+        for limit in limits:
+            said = score >= limit
+            hit, near = label[said].sum(), soft[said].sum()
+            size = label.sum() + near / 2
+            tpr.append(min((hit + near) / size, 1) * np.mean([said[area].any() for area in areas]))
+            fpr.append((said.sum() - hit - near) / (n - size))
+            precision.append((hit + near) / said.sum())
+        high = np.array([*tpr, 1.0])
+        volumes += np.diff([*fpr, 1.0]) @ (high[1:] + high[:-1]) / 2, np.diff(tpr) @ precision
+    return tuple((volumes / (buffer + 1)).tolist())
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_several_sequences_equal_a_plain_loop(seed: int) -> None:
+    rng = np.random.default_rng([5, seed])
+    of = np.sort(rng.integers(0, 8, 40))  # so short that buffers would reach into the next one
+    label = (rng.random(40) < 0.25).astype(int)
+    score = np.round(rng.normal(size=40) + label, 1)
+    assert vus(label, score, of, 12) == pytest.approx(plain(label, score, of, 12), abs=1e-12)
+
+
 def test_undefined_is_null() -> None:
     for label in ([], [0, 0], [1, 1]):
         assert vus(label, [0.5] * len(label), [0] * len(label), 3) == (None, None)
@@ -71,3 +108,9 @@ def test_events_by_hand() -> None:
     assert found["detection_delay"] == 15.0  # 20 s and 10 s
     first, last = runs(np.array(label) == 1, np.array(of))
     assert list(zip(first.tolist(), last.tolist(), strict=True)) == [(1, 3), (6, 7), (8, 8)]
+
+
+def test_a_delay_is_the_median_of_found_anomalies() -> None:
+    label, said = [1, 1, 0, 1, 1, 0, 1, 1], [True, True, False, False, True, False, False, True]
+    times = [s * 1_000_000 for s in (0, 1, 2, 3, 4, 5, 6, 96)]
+    assert event_wise(label, said, [0] * 8, times)["detection_delay"] == 1.0  # 0 s, 1 s and 90 s

@@ -127,3 +127,13 @@ def test_kmeans_gives_the_distance_to_the_nearest_centroid() -> None:
     assert abs(float(model.errors(between).mean()) - 16) < 4
     alike = registry.fit("kmeans", np.ones((50, L, 1), np.float32), np.ones((50, L), np.float32), 1)
     assert float(alike.errors(np.ones((1, L, 1), np.float32)).max()) == 0.0
+
+
+def test_ridge_forecast_expects_the_mean_where_it_has_no_past() -> None:
+    x = np.random.default_rng(3).normal(2, 1, (400, 12, 2)).astype(np.float32)
+    model = registry.fit("ridge_forecast", x, np.ones((400, 12), np.float32), 0)
+    expected = model.reconstruct(x)
+    assert expected is not None
+    assert expected[:, :8] == pytest.approx(np.broadcast_to(x[:, -1].mean(axis=0), (400, 8, 2)), rel=1e-4)
+    share = 1 - np.square(x - expected).sum() / np.square(x - x.mean(axis=(0, 1))).sum()
+    assert abs(share) < 0.05  # noise that nothing can forecast

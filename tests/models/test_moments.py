@@ -171,7 +171,7 @@ def test_the_forecast_is_a_ridge_on_inputs_of_unit_variance(length: int) -> None
     for model in (RidgeForecast.of_moments(WindowMoments.of(x, np.arange(780), length)), RidgeForecast.fit(padded, weight)):
         assert model.windows == 780
         assert np.allclose(model.reconstruct(whole)[:, order:], wanted, rtol=1e-5, atol=1e-6)
-        assert np.array_equal(model.reconstruct(whole)[:, :order], whole[:, :order])
+        assert np.allclose(model.reconstruct(whole)[:, :order], targets.mean(axis=0), rtol=1e-4)
         found = model.errors(whole)
         assert found.dtype == np.float32
         assert np.allclose(found[:, order:], errors, rtol=1e-4, atol=1e-6)

@@ -121,3 +121,8 @@ def test_no_signal_and_better_rivals() -> None:
     assert beaten["causes"] == ["healthy"] and "pca beats lstm_autoencoder" in beaten["text"]
     one_high = (*low, Ranked("zscore", 0.64, 0.6, 0.66))
     assert verdict(facts(ranked=one_high))["causes"] == ["healthy"]
+
+
+def test_a_rare_risk_that_nothing_reaches_is_no_fault() -> None:
+    assert verdict(facts(threshold=1e6, rule="pot", level=0.9999))["causes"] == ["healthy"]  # 1.2 of 12,000 events were to be expected
+    assert verdict(facts(threshold=1e6, rule="fixed", level=None))["causes"] == ["threshold_out_of_support"]

@@ -171,10 +171,17 @@ class WindowData:
 
 
 def sample_windows(
-    folder: Path, manifest: Manifest, code: int, most: int
+    folder: Path, manifest: Manifest, code: int, most: int, chunks: int | None = None
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Windows (N, L, F) and weights (N, L) evenly chosen over a dataset's blocks of one code: the same for the same dataset."""
+    """Windows (N, L, F) and weights (N, L) evenly chosen over a dataset's blocks of one code: the same for the same dataset.
+
+    chunks: look into so many of its files at most, evenly chosen.
+    """
     wanted = blocks_of(manifest, code)
+    there = np.unique(wanted.chunk)
+    if chunks is not None and len(there) > chunks:
+        own = np.isin(wanted.chunk, there[:: -(-len(there) // chunks)])
+        wanted = Blocks(wanted.chunk[own], wanted.block_id[own], wanted.windows[own])
     step = max(1, -(-int(wanted.windows.sum()) // most))
     xs, weights, seen = [], [], 0
     for block in read_blocks(folder, manifest, wanted):

@@ -1,8 +1,9 @@
 """Metrics of anomalies as ranges of time: volume under the surface, and events found, hit or late. Undefined is null, never 0.
 
 VUS: Paparrizos, Boniol, Palpanas, Tsay, Elmore and Franklin, "Volume Under the Surface: A New Accuracy Evaluation Measure for Time-Series
-Anomaly Detection", PVLDB 15 (2022), section 4, in the form that the authors' package computes: 250 thresholds at evenly spaced ranks, a
-buffer of half a window on each side of an anomaly whose labels fall as sqrt(1 - distance / window), averaged over windows 0 to `buffer`.
+Anomaly Detection", PVLDB 15 (2022), in the form that the authors' package computes (vus 0.0.6, version `opt`; other versions give other
+values): 250 thresholds at evenly spaced ranks, a buffer of half a window on each side of an anomaly whose labels fall as
+sqrt(1 - distance / window), averaged over windows 0 to `buffer`.
 Point-adjusted F1 is not offered: it counts a whole anomaly as found by one of its events, so that random scores reach high values (Kim et
 al., "Towards a Rigorous Evaluation of Time-Series Anomaly Detection", AAAI 36 (2022)).
 """
@@ -84,7 +85,7 @@ def event_wise(label: npt.ArrayLike, flagged: npt.ArrayLike, sequence: npt.Array
     """event_recall: the share of anomalies (maximal runs of label 1) with a flagged event; event_precision: that of runs of flagged events
     that hold an anomalous one; detection_delay: the median time in seconds from the start of a found anomaly to its first flagged event.
 
-    As in Hundman et al., "Detecting Spacecraft Anomalies Using LSTMs and Nonparametric Dynamic Thresholding", KDD (2018), section 4.2, with
+    As in Hundman et al., "Detecting Spacecraft Anomalies Using LSTMs and Nonparametric Dynamic Thresholding", KDD (2018), with
     precision counted in runs. times: microseconds.
     """
     truth, said, of = np.asarray(label) == 1, np.asarray(flagged, np.bool_), np.asarray(sequence)

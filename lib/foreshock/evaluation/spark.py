@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
-from pyspark.sql import functions as F
 
 from foreshock import columns as C
 from foreshock.evaluation.bootstrap import time_blocks
@@ -26,15 +25,16 @@ Threshold = Callable[[str, str, str], float | None]
 
 def metrics(
     spark: SparkSession, files: list[str], detectors: tuple[str, ...], threshold: Threshold, *, judged: int, run_id: str, seed: int,
-    length: int
+    length: int, spans: dict[int, tuple[int, int]]
 ) -> list[dict[str, Any]]:
-    """Rows of the `metrics` table; none where no judged event has a label. `threshold(detector, group, partition)`; length: of a window.
+    """Rows of the `metrics` table; none where no judged event has a label. `threshold(detector, group, partition)`; length: of a window;
+    spans: the first and last event time of each split.
 
     Above 5 million events scores are rounded to 22 bits (1/4096 of their value) for the ranking metrics, and there are neither intervals
     nor metrics of ranges.
     """
     coarse = judged > EXACT_EVENTS
-    spans = {} if coarse else _spans(spark, files)
+    spans = {} if coarse else spans
 
     def one(file: str) -> Iterator[pa.RecordBatch]:
         table = pq.read_table(file, columns=[*KEYS, "event_time", *[f"s{i}" for i in range(len(detectors))]], partitioning=None)
@@ -78,13 +78,6 @@ def metrics(
     return rows if coarse else rows + _ranges(files, detectors, threshold, length, {"run_id": run_id, "seed": seed})
 
 
-def _spans(spark: SparkSession, files: list[str]) -> dict[int, tuple[int, int]]:
-    """The first and last event time of calibration and test."""
-    both = F.min("event_time").alias("low"), F.max("event_time").alias("high")
-    rows = spark.read.parquet(*files).filter("split >= 2").groupBy("split").agg(*both).collect()
-    return {r["split"]: (r["low"], r["high"]) for r in rows}
-
-
 def _ranges(files: list[str], detectors: tuple[str, ...], threshold: Threshold, length: int, base: dict[str, Any]) -> list[dict[str, Any]]:
     """Metrics that need the order of events, of all groups together; the buffer of VUS is a window's length."""
     names = [f"s{i}" for i in range(len(detectors))]
@@ -98,11 +91,14 @@ def _ranges(files: list[str], detectors: tuple[str, ...], threshold: Threshold, 
     for split in np.unique(splits).tolist():
         at = order[splits[order] == split]
         label, times, of = table["label"].to_numpy()[at], table["event_time"].to_numpy()[at], entity[at]
-        where_of = list(zip(table["group"].take(at).to_pylist(), table["partition"].take(at).to_pylist(), strict=True))
+        coded = [table[c].combine_chunks().dictionary_encode() for c in ("group", "partition")]
+        pair = coded[0].indices.to_numpy()[at].astype(np.int64) * len(coded[1].dictionary) + coded[1].indices.to_numpy()[at]
+        pairs, home = np.unique(pair, return_inverse=True)
+        names_of = [(coded[0].dictionary[p // len(coded[1].dictionary)].as_py(), coded[1].dictionary[p % len(coded[1].dictionary)].as_py())
+                    for p in pairs.tolist()]
         for i, detector in enumerate(detectors):
             score = table[names[i]].to_numpy()[at]
-            known = {key: threshold(detector, *key) for key in set(where_of)}
-            limits = np.array([np.nan if (v := known[key]) is None else v for key in where_of])
+            limits = np.array([np.nan if (v := threshold(detector, *key)) is None else v for key in names_of])[home]
             events: dict[str, float | None] = dict.fromkeys(("event_precision", "event_recall", "detection_delay"))
             if not np.isnan(limits).any():
                 events = event_wise(label, score > limits, of, times)
@@ -129,7 +125,7 @@ def _group_rows(found: list[dict[str, Any]], coarse: bool, base: dict[str, Any],
         between = with_intervals(part, base["seed"]) if whole or (first and base["group"] == C.ALL) else {}
         values = evaluate(part) | ({"roc_auc_within_blocks": within_blocks(part)} if whole else {})
         rows += _metric_rows(base | {"kind": kind}, part, values, between)
-        for name, judged in baselines(part, base["seed"]).items() if whole and first else ():
+        for name, judged in baselines(part, base["seed"]).items() if whole and first and not coarse else ():
             rows += _metric_rows(base | {"kind": None, "detector": name}, judged, evaluate(judged), {})
     return rows
 

@@ -16,21 +16,22 @@ from foreshock.models.moments import WindowMoments
 from foreshock.session import each_item
 
 MOST_VALUES = 2048  # of a window: its matrix has the square of that
+AT_ONCE = 256_000_000  # bytes of matrices that come to the driver together
 COLUMNS = ["x", "event_time", "n_windows", "first_padding"]
 
 
 def window_moments(
-    spark: SparkSession, files: list[str], length: int, stride: int, features: int, span: tuple[int, int] | None = None
+    spark: SparkSession, files: list[str], length: int, stride: int, features: int, without: tuple[int, int] | None = None
 ) -> WindowMoments:
-    """Of every whole window in chunk files of blocks; padded windows are left out. span: only windows that touch it (`folds`)."""
+    """Of every whole window in chunk files of blocks; padded windows are left out, and those that touch a span of time (`folds`)."""
 
     def blocks(file: str) -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]]:
         for batch in pq.ParquetFile(file).iter_batches(batch_size=64, columns=COLUMNS):
             for row in batch.to_pylist():
                 starts = np.arange(row["n_windows"]) * stride
-                if span is not None:
+                if without is not None:
                     times = decode(row["event_time"])
-                    starts = starts[touching(times[starts], times[starts + length - 1], span)]
+                    starts = starts[~touching(times[starts], times[starts + length - 1], without)]
                 if not row["first_padding"] and len(starts):
                     yield decode(row["x"]), starts
 
@@ -38,7 +39,8 @@ def window_moments(
         found = WindowMoments.of_blocks((block for file in some for block in blocks(file)), length, features)
         yield pa.RecordBatch.from_pydict({"moments": pa.array([found.to_bytes()], pa.binary())})
 
-    each = -(-len(files) // max(1, 4 * spark.sparkContext.defaultParallelism))
+    tasks = min(4 * spark.sparkContext.defaultParallelism, max(2, AT_ONCE // (8 * (length * features) ** 2)))
+    each = -(-len(files) // tasks)
     total = WindowMoments.empty(length, features)
     for row in each_item(spark, [files[at : at + each] for at in range(0, len(files), max(each, 1))], one, "moments binary"):
         total = total + WindowMoments.from_bytes(bytes(row["moments"]))

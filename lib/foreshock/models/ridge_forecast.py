@@ -60,8 +60,8 @@ class RidgeForecast:
     ordinary forecast; it is 1 too where every training forecast was right.
     """
 
-    def __init__(self, coefficients: Doubles, intercept: Doubles, square: Doubles, windows: int) -> None:
-        self.coefficients, self.intercept, self.square, self.windows = coefficients, intercept, square, windows
+    def __init__(self, coefficients: Doubles, intercept: Doubles, square: Doubles, mean: Doubles, windows: int) -> None:
+        self.coefficients, self.intercept, self.square, self.mean, self.windows = coefficients, intercept, square, mean, windows
         self.order = len(coefficients) // len(intercept)
 
     @classmethod
@@ -79,7 +79,7 @@ class RidgeForecast:
         residual = np.concatenate([-coefficients, np.eye(moments.features)])
         square = np.einsum("if,ij,jf->f", residual, scatter, residual, optimize=True) / moments.n
         right = square > TINY * np.diag(moments.products)[-moments.features:] / moments.n
-        return cls(coefficients, intercept, np.where(right, square, 1.0), moments.n)
+        return cls(coefficients, intercept, np.where(right, square, 1.0), moments.mean[-moments.features :], moments.n)
 
     def _forecasts(self, x: Floats) -> Doubles:
         """Forecasts (N, L - order, F) of the steps from `order` on."""
@@ -91,8 +91,9 @@ class RidgeForecast:
         return out
 
     def reconstruct(self, x: Floats) -> Floats:
-        """The forecasts; the first `order` events of a window, for which it has none, are their own."""
-        out = np.array(x, np.float32)
+        """The forecasts; for the first `order` events of a window, for which it has none, the training mean."""
+        out = np.empty(x.shape, np.float32)
+        out[:, : self.order] = self.mean
         step = max(1, CHUNK // x.shape[1])
         for at in range(0, len(x), step):
             out[at:at + step, self.order:] = self._forecasts(x[at:at + step])
@@ -100,7 +101,7 @@ class RidgeForecast:
 
     def errors_of(self, x: Floats, expected: Floats) -> Floats:
         """Squared errors over `square`; the first `order` events take their feature's mean over the others, the window's mean."""
-        out = (np.square(x - expected) / self.square).astype(np.float32)
+        out = (np.square(x.astype(np.float64) - expected) / self.square).astype(np.float32)
         out[:, : self.order] = out[:, self.order :].mean(axis=1, keepdims=True)
         return out
 
@@ -108,11 +109,11 @@ class RidgeForecast:
         return self.errors_of(x, self.reconstruct(x))
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        return {"coefficients": self.coefficients, "intercept": self.intercept, "square": self.square}
+        return {"coefficients": self.coefficients, "intercept": self.intercept, "square": self.square, "mean": self.mean}
 
     def spec(self) -> dict[str, Any]:
         return {"windows": self.windows}
 
     @classmethod
     def load(cls, spec: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> RidgeForecast:
-        return cls(arrays["coefficients"], arrays["intercept"], arrays["square"], spec["windows"])
+        return cls(arrays["coefficients"], arrays["intercept"], arrays["square"], arrays["mean"], spec["windows"])

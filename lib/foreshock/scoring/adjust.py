@@ -33,7 +33,7 @@ class Residuals:
         return self.products / max(self.n, 1) - np.outer(self.mean, self.mean)
 
     def precision(self) -> Doubles:
-        """The inverse (F, F) of the shrunk covariance; features that never vary keep the least spread that the others have."""
+        """The inverse (F, F) of the shrunk covariance; directions with next to no spread at all are left out."""
         s, features = self.covariance, len(self.total)
         middle = np.trace(s) / features
         away = float(np.square(s - middle * np.eye(features)).sum())

@@ -14,11 +14,11 @@ from pyspark.sql import Column, SparkSession, Window
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 
+from foreshock.errors import DataError
 from foreshock.scoring.adjust import Doubles, Residuals, combined, mahalanobis, standardised
-from foreshock.scoring.scorer import schema_of
+from foreshock.scoring.scorer import CODE_SHIFT, schema_of
 from foreshock.session import each_item, map_items
 
-CODE_SHIFT = 58  # of a unit's id, above its block's
 LEAST_WEIGHT = 1e-6  # of an exponential average's newest score: older ones are left out
 FITTED = ["split", "calibrate"]
 
@@ -49,6 +49,8 @@ def _sums(spark: SparkSession, files: list[str], one: Any) -> list[Doubles]:
     for row in each_item(spark, files, batch, "parts array<array<double>>"):
         parts = [np.asarray(p) for p in row["parts"]]
         total = parts if not total else [a + b for a, b in zip(total, parts, strict=True)]
+    if not total:
+        raise DataError("no event of the split that thresholds are fitted on was judged, so scoring.errors has no scale. Widen the split.")
     return total
 
 

@@ -35,7 +35,7 @@ def attribute(kind: str, errors: Floats, windows: Floats, expected: Floats, layo
     means = body.mean(axis=1)  # (w, F)
     every = np.arange(len(errors))
     if kind in ENDING:
-        step = body[every, :, means.argmax(axis=-1)].argmax(axis=-1) + layout.padding
+        step = layout.length - 1 - body[every, ::-1, means.argmax(axis=-1)].argmax(axis=-1)  # of equal ones the last
         return Attribution(means, (step - layout.length + 1).astype(np.int32), windows[every, step], expected[every, step])
     at, starts = layout.held(kind), layout.starts
     own, value, hoped = (np.zeros((layout.n, errors.shape[-1]), np.float32) for _ in range(3))

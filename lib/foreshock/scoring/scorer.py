@@ -25,6 +25,7 @@ from foreshock.training import bundle as bundles
 from foreshock.training.strategy import one_thread
 
 Floats = npt.NDArray[np.float32]
+CODE_SHIFT = 58  # of a unit's id, above its block's
 VALUES = 4_000_000  # of windows that are scored at once: a full network's last batch is padded, so many windows waste little
 
 
@@ -45,7 +46,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Plan:
-    """What every task of a scoring job shares."""
+    """What every task of a scoring job shares. attributes: whether the first detector's errors explain the score."""
 
     bundle: str
     bundle_sha256: str
@@ -53,6 +54,7 @@ class Plan:
     kind: str
     length: int
     stride: int
+    attributes: bool = True
 
 
 @functools.lru_cache(maxsize=4)
@@ -126,7 +128,7 @@ def _score(plan: Plan, task: Task, bundle: bundles.Bundle, blocks: list[_Block])
         elif name == plan.detectors[0]:
             found, expected = errors_and_expected(model, x)
             errors[name] = np.split(found.mean(axis=-1), bounds)
-            if expected is not None:
+            if expected is not None and plan.attributes:
                 apart = list(zip(*(np.split(a, bounds) for a in (found, x, expected)), strict=True))
         else:
             errors[name] = np.split(model.errors(x).mean(axis=-1), bounds)
@@ -152,7 +154,7 @@ def _rows(plan: Plan, task: Task, bundle: bundles.Bundle, block: _Block, errors:
     columns["group"], columns["kind"] = decode(block.row["event_group"])[at], decode(block.row["kind"])[at]
     columns["entity"] = np.full(len(at), block.row["entity"])
     columns["block_id"] = np.full(len(at), block.row["block_id"], np.int64)
-    columns["unit"] = (task.code << 58) + (block.row["block_id"] << 20) + at // plan.length
+    columns["unit"] = (task.code << CODE_SHIFT) + (block.row["block_id"] << 20) + at // plan.length
     columns["file"] = np.full(len(at), Path(task.file).name)
     count = None
     for i, name in enumerate(plan.detectors):

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.parquet as pq
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 
 from foreshock.scoring.aggregate import ENDING
-from foreshock.scoring.scorer import KEYS, Plan, Task, schema_of, score_chunk
-from foreshock.session import map_items
+from foreshock.scoring.scorer import CODE_SHIFT, KEYS, Plan, Task, schema_of, score_chunk
+from foreshock.session import each_item, map_items
 
 
 def score_files(spark: SparkSession, plan: Plan, tasks: list[Task], features: int, work: Path) -> list[str]:
@@ -32,6 +35,29 @@ def score_files(spark: SparkSession, plan: Plan, tasks: list[Task], features: in
     everything.filter(~F.col("partial")).write.parquet(str(work / "whole"))
     _merge(everything.filter("partial"), plan, features).write.parquet(str(work / "merged"))
     return _files(work / "whole") + _files(work / "merged")
+
+
+def codes_of(table: pa.Table) -> npt.NDArray[np.int64]:
+    """The code of each event (columns.FIT …), of columns `unit` and `split`: of calibration and test its own split's, for a block of test
+    may hold events of calibration."""
+    split = table["split"].to_numpy().astype(np.int64)
+    return np.where(split >= 2, split + 1, table["unit"].to_numpy() >> CODE_SHIFT)
+
+
+def event_spans(spark: SparkSession, files: list[str]) -> dict[int, tuple[int, int]]:
+    """The first and last event time, microseconds, of scored events by code (`codes_of`)."""
+    def one(file: str) -> Iterator[pa.RecordBatch]:
+        table = pq.read_table(file, columns=["unit", "split", "event_time"], partitioning=None)
+        codes, times = codes_of(table), table["event_time"].to_numpy()
+        rows = [{"code": c, "low": int(times[codes == c].min()), "high": int(times[codes == c].max())} for c in np.unique(codes).tolist()]
+        if rows:
+            yield pa.RecordBatch.from_pylist(rows)
+
+    found: dict[int, tuple[int, int]] = {}
+    for row in each_item(spark, files, one, "code int, low bigint, high bigint"):
+        low, high = found.get(row["code"], (row["low"], row["high"]))
+        found[row["code"]] = (min(low, row["low"]), max(high, row["high"]))
+    return found
 
 
 def _files(folder: Path) -> list[str]:

@@ -23,16 +23,17 @@ from foreshock.thresholds.shift_spark import BlockFile, shapes
 from foreshock.training.bundle import Bundle
 
 SHAPES, VERDICT = "shapes.json", "verdict.json"
+PROFILED_CHUNKS = 16
 PROFILED, PROFILE_SHARE, LEAST_PROFILE = 5000, 0.01, 10
 
 
 def diagnose(context: Context, manifests: dict[str, Manifest], files: list[str], bundle: Bundle, rows: list[Threshold],
-             metrics: list[dict[str, Any]], work: Path) -> dict[str, Any]:
+             metrics: list[dict[str, Any]], spans: dict[int, tuple[int, int]], work: Path) -> dict[str, Any]:
     """Write `drift`, the shapes of train and the verdict under `work`; returns the verdict."""
     data = context.run / "dataset"
     blocks = [BlockFile(str(data / s / c.file), c.code) for s, m in manifests.items() for c in m.chunks]
     first = next(iter(manifests.values()))
-    found = shapes(context.spark, files, blocks, first.features, first.length, first.stride)
+    found = shapes(context.spark, files, blocks, spans, first.features, first.length, first.stride)
     other = other_run(context)
     if other is not None and (other / SHAPES).exists():
         borrowed = Shapes.from_rows(read_json(other / SHAPES)["parts"])
@@ -59,9 +60,9 @@ def diagnose(context: Context, manifests: dict[str, Manifest], files: list[str],
 
 def _profile(folder: Path, manifest: Manifest, bundle: Bundle, model: str) -> dict[str, float] | None:
     """The share of each feature in the squared error of the highest hundredth of sampled windows; null where features have none apart."""
-    if model not in bundle.models:
+    if model not in bundle.models or model == "isolation_forest" or len(manifest.features) < 2:
         return None
-    x, _ = sample_windows(folder, manifest, C.FIT if manifest.split == C.TRAIN else C.BLOCK_TEST, PROFILED)
+    x, _ = sample_windows(folder, manifest, C.FIT if manifest.split == C.TRAIN else C.BLOCK_TEST, PROFILED, chunks=PROFILED_CHUNKS)
     errors = np.asarray(bundle.models[model].errors(x), np.float64).mean(axis=1) if len(x) else np.zeros((0, 1))  # (N, F)
     if errors.shape[1] != len(manifest.features) or not len(errors):
         return None

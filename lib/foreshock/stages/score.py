@@ -12,7 +12,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from foreshock import columns as C
-from foreshock.config import Rule
+from foreshock.config import ENSEMBLE, Rule
 from foreshock.dataset.manifest import Manifest, read_manifest
 from foreshock.errors import DataError, SettingsError
 from foreshock.evaluation.spark import metrics
@@ -20,7 +20,7 @@ from foreshock.events.partitions import is_time
 from foreshock.models.folds import END
 from foreshock.scoring.aggregate import ENDING
 from foreshock.scoring.scorer import Plan, Task, explain_event
-from foreshock.scoring.spark import score_files
+from foreshock.scoring.spark import event_spans, score_files
 from foreshock.stages.adjust import ADJUST, adjust
 from foreshock.stages.context import Context
 from foreshock.stages.diagnose import SHAPES, VERDICT, diagnose
@@ -82,7 +82,8 @@ class _Scoring:
         s = context.settings
         self.chosen = s.fitted_split if s.events.calibrate_where is not None else None
         manifest = next(iter(manifests.values()))
-        self.plan = Plan(str(context.run / "model"), bundle_sha, s.fitted_detectors, s.scoring.score, manifest.length, manifest.stride)
+        self.plan = Plan(str(context.run / "model"), bundle_sha, s.fitted_detectors, s.scoring.score, manifest.length, manifest.stride,
+                         s.model.name != ENSEMBLE)
         self.known_partitions = sorted({p for _, p, c in partition_counts(read_ledger(context)) if c["kept"]})
 
     def run(self, fingerprint: str, counts: dict[str, Any]) -> None:
@@ -98,13 +99,15 @@ class _Scoring:
         context.log.event("score", "writing tables", threshold=by.get((self.detectors[0], None, None)))
         self._write(files, rows, found, exact, by)
         judged = sum(h.n for k, h in found.parts.items() if k.detector == self.detectors[0] and k.split in (C.CALIBRATION, C.TEST))
+        spans = event_spans(context.spark, files)
+        by_split = {C.SPLIT_CODES[name]: spans[code] for code, name in C.BLOCK_SPLITS.items() if code in spans}
         measured = metrics(context.spark, files, self.detectors, lambda d, g, p: threshold_of(by, d, g, p), judged=judged,
-                           run_id=context.run_id, seed=context.settings.run.seed, length=self.plan.length)
+                           run_id=context.run_id, seed=context.settings.run.seed, length=self.plan.length, spans=by_split)
         tables.write_rows(measured, tables.METRICS, work / "tables" / C.METRICS)
         write_json(work / "score_details.json", self._details(files, by))
         counts |= {"judged": judged, "thresholds": len(rows), "metrics": len(measured)}
         if self.partitions is None:
-            counts["verdict"] = diagnose(context, self.manifests, files, self.bundle, rows, measured, work)["causes"]
+            counts["verdict"] = diagnose(context, self.manifests, files, self.bundle, rows, measured, spans, work)["causes"]
         self._publish(fingerprint)
 
     @property
@@ -256,6 +259,9 @@ def _borrowed(context: Context, partitions: list[str] | None) -> list[Threshold]
     s = context.settings
     rows = [r for r in read_thresholds(other / "tables" / C.THRESHOLDS if other else own) if r.rule != "fixed"]
     rows += [fixed_row(s.all_detectors[0], r.value or 0.0) for r in s.thresholds.rules if r.name == "fixed"]
+    if other is not None and s.thresholds.chosen.name == "conformal" and s.thresholds.chosen.control == "fdr":
+        raise SettingsError("thresholds: conformal with control: fdr judges the test units that it was computed from, not those of another "
+                            "run; with model.from use control: risk, or another rule.")
     check_borrowed(rows, s.thresholds.chosen.name, s.thresholds.chosen.at, str(other or context.run.path))
     return rows
 

@@ -40,7 +40,7 @@ def train_folds(context: Context, manifest: Manifest, scaler_sha: str, models: d
                 target: Path) -> list[tuple[int, int]]:
     """Write a bundle for each fold under `target`; returns the folds, [from, to) in microseconds.
 
-    The linear models' moments are those of all windows less those that touch the fold; the others are fitted again on their sample.
+    The linear models' moments are those of all windows but those that touch the fold; the others are fitted again on their sample.
     Raises DataError where a fold leaves too little.
     """
     s, files = context.settings, fit_files(context, manifest)
@@ -49,10 +49,10 @@ def train_folds(context: Context, manifest: Manifest, scaler_sha: str, models: d
     sample = _sample(files, manifest) if sampled else None
     for fold, span in enumerate(found):
         own: dict[str, Any] = {}
+        left = None if moments is None else _left(context, files, manifest, span, fold)
         for name in models:
-            if name not in sampled and moments is not None:
-                held = window_moments(context.spark, files, manifest.length, manifest.stride, len(manifest.features), span)
-                own[name] = registry.fit_moments(name, _less(moments, held, fold))
+            if name not in sampled and left is not None:
+                own[name] = registry.fit_moments(name, left)
             elif sample is not None:
                 keep = ~touching(sample[2], sample[3], span)
                 own[name] = registry.fit(name, sample[0][keep], sample[1][keep], s.run.seed)
@@ -63,8 +63,9 @@ def train_folds(context: Context, manifest: Manifest, scaler_sha: str, models: d
     return found
 
 
-def _less(moments: WindowMoments, held: WindowMoments, fold: int) -> WindowMoments:
-    left = moments - held
+def _left(context: Context, files: list[str], manifest: Manifest, span: tuple[int, int], fold: int) -> WindowMoments:
+    """The moments of the windows that do not touch a fold: summed, for taking away would cost digits where the fold holds huge values."""
+    left = window_moments(context.spark, files, manifest.length, manifest.stride, len(manifest.features), without=span)
     if left.n < 2:
         raise DataError(f"calibration.folds: only {left.n} training windows do not touch fold {fold}. Lower calibration.folds, or widen "
                         "split.train.")
@@ -74,9 +75,9 @@ def _less(moments: WindowMoments, held: WindowMoments, fold: int) -> WindowMomen
 def _events(context: Context, files: list[str]) -> tuple[int, int, npt.NDArray[np.int64]]:
     """The first and last event time, and the events by BINS equal parts between."""
     def times(file: str) -> Iterator[npt.NDArray[np.int64]]:
-        for batch in pq.ParquetFile(file).iter_batches(batch_size=64, columns=["event_time"]):
-            for value in batch.column(0).to_pylist():
-                yield decode(value)
+        for batch in pq.ParquetFile(file).iter_batches(batch_size=64, columns=["event_time", "first_padding"]):
+            for value, padding in zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True):
+                yield decode(value)[padding:]
 
     def ends(file: str) -> Iterator[pa.RecordBatch]:
         both = [(t.min(), t.max()) for t in times(file)]
@@ -108,6 +109,6 @@ def _sample(files: list[str], manifest: Manifest) -> tuple[Any, Any, Any, Any]:
                 at = starts[:, None] + np.arange(manifest.length)
                 weight = np.ones(at.shape, np.float32)
                 weight[:, : row["first_padding"]] = 0
-                held.append((x[at], weight, times[at[:, 0]], times[at[:, -1]]))
+                held.append((x[at], weight, times[np.maximum(at[:, 0], row["first_padding"])], times[at[:, -1]]))
     x, weight, first, last = (np.concatenate(c) for c in zip(*held, strict=True))
     return x, weight, first, last

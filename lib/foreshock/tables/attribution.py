@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
+MOST = 700.0  # of what exp is taken
 COLUMNS = ("feature_errors", "top_feature", "top_step", "top_value", "top_expected")
 
 
@@ -23,8 +24,8 @@ class Units:
         """The value of feature `at` (counted from 0) of a scaled array, in original units."""
         y = F.get(values, at) * F.get(_array(self.scale), at) + F.get(_array(self.center), at)
         if self.transform == "asinh":
-            return F.sinh(y)
-        return F.signum(y) * F.expm1(F.abs(y)) if self.transform == "log1p" else y
+            return F.sinh(F.greatest(F.lit(-MOST), F.least(F.lit(MOST), y)))
+        return F.signum(y) * F.expm1(F.least(F.lit(MOST), F.abs(y))) if self.transform == "log1p" else y
 
 
 def _array(values: tuple[float, ...]) -> Column:

@@ -25,6 +25,7 @@ OVER_RATIO = 1.2
 TAIL_STRETCH = 6.0  # how many times the upper quartile's distance from the median, in logarithms, an ordinary score may reach
 LEAST_TAIL, ALIKE = 0.002, 0.8
 MOST_FLAGGED = 0.5
+LEAST_EXPECTED = 5  # events above a threshold, by its level, from which on none at all is no chance
 SIGNAL = 0.65
 
 
@@ -208,7 +209,8 @@ def _support(facts: Facts) -> Cause | None:
     highest = max((h.maximum for _, h in judged if h.maximum is not None), default=None)
     if highest is None:
         return None
-    if highest <= facts.threshold:
+    expected = np.inf if facts.level is None else (1 - facts.level) * sum(h.n for _, h in judged)
+    if highest <= facts.threshold and expected >= LEAST_EXPECTED:
         return Cause(OUT_OF_SUPPORT, f"The threshold lies out of the tail's support: {facts.threshold:.4g} by {facts.rule} on "
                      f"{facts.fitted_on}, above the highest score of {' and '.join(s for s, _ in judged)} ({highest:.4g}), so nothing can "
                      "be flagged.",

@@ -23,6 +23,7 @@ from foreshock.scaling.histogram import Histogram, key_values
 SLICES = 12
 TRIM = 0.05
 LEAST_EVENTS, LEAST_SLICES = 50, 4
+MOST_GROUPS = 200
 LEAST_SHIFT, OF_BAND, UNBANDED = 0.25, 1.5, 0.6
 VALIDATION = "validation"
 PAIRS = ((C.TRAIN, C.OUT_OF_FOLD), (C.TRAIN, VALIDATION), (C.TRAIN, C.CALIBRATION), (C.TRAIN, C.TEST), (C.CALIBRATION, C.TEST))
@@ -77,25 +78,30 @@ class Shapes:
     """Histograms by part, and sums of them."""
 
     parts: dict[Part, Histogram] = field(default_factory=dict)
+    _sums: dict[tuple[str, str | None, str], Histogram] = field(default_factory=dict, repr=False)
 
     @cached_property
-    def _by(self) -> dict[tuple[str, str | None], dict[Part, Histogram]]:
-        found: dict[tuple[str, str | None], dict[Part, Histogram]] = defaultdict(dict)
+    def _by(self) -> dict[tuple[str, str | None, str], dict[Part, Histogram]]:
+        found: dict[tuple[str, str | None, str], dict[Part, Histogram]] = defaultdict(dict)
         for part, histogram in self.parts.items():
-            found[part.split, part.feature][part] = histogram
+            for group in {part.group, C.ALL}:
+                found[part.split, part.feature, group][part] = histogram
         return found
 
-    def of(self, split: str, feature: str | None, group: str = C.ALL, **only: Any) -> Histogram:
-        """All of a split and feature; group `all` is all groups together. only: `slice` or `partition`."""
-        return total(h for p, h in self._by.get((split, feature), {}).items()
-                     if group in (C.ALL, p.group) and all(getattr(p, k) == v for k, v in only.items()))
+    def of(self, split: str, feature: str | None, group: str = C.ALL, partition: str | None = None) -> Histogram:
+        """All of a split and feature, or one partition's; group `all` is all groups together."""
+        key = (split, feature, group)
+        if partition is not None:
+            return total(h for p, h in self._by.get(key, {}).items() if p.partition == partition)
+        if key not in self._sums:
+            self._sums[key] = total(self._by.get(key, {}).values())
+        return self._sums[key]
 
     def slices(self, split: str, feature: str | None, group: str = C.ALL) -> list[Histogram]:
         """A split's slices of time that hold enough events, in order."""
         found: dict[int, list[Histogram]] = defaultdict(list)
-        for p, h in self._by.get((split, feature), {}).items():
-            if group in (C.ALL, p.group):
-                found[p.slice].append(h)
+        for p, h in self._by.get((split, feature, group), {}).items():
+            found[p.slice].append(h)
         whole = [total(found[s]) for s in sorted(found)]
         return [h for h in whole if h.n >= LEAST_EVENTS]
 
@@ -179,9 +185,10 @@ def limit_of(band: float | None) -> float:
     return UNBANDED if band is None else max(LEAST_SHIFT, OF_BAND * band)
 
 
-def compare(shapes: Shapes, pair: tuple[str, str], group: str, feature: str | None, band: float | None, **only: Any) -> Comparison:
-    """One pair of splits. only: one `slice` or `partition` of the second."""
-    a, b = shapes.of(pair[0], feature, group), shapes.of(pair[1], feature, group, **only)
+def compare(shapes: Shapes, pair: tuple[str, str], group: str, feature: str | None, band: float | None,
+            partition: str | None = None) -> Comparison:
+    """One pair of splits, or of the second one partition."""
+    a, b = shapes.of(pair[0], feature, group), shapes.of(pair[1], feature, group, partition)
     if min(a.n, b.n) < LEAST_EVENTS:
         return Comparison(*pair, group, feature, None, None, None, None, band, a.n, b.n, TOO_FEW)
     train = shapes.of(C.TRAIN, feature, group)
@@ -191,11 +198,14 @@ def compare(shapes: Shapes, pair: tuple[str, str], group: str, feature: str | No
 
 
 def comparisons(shapes: Shapes) -> list[Comparison]:
-    """The rows of `drift`: all groups together first, each feature after the score; pairs of splits that are there."""
+    """The rows of `drift`: all groups together first, each feature after the score; pairs of splits that are there.
+
+    With more than MOST_GROUPS groups only all together.
+    """
     there = {p.split for p in shapes.parts}
     groups = shapes.groups()
     rows = []
-    for group in dict.fromkeys([C.ALL, *groups]):
+    for group in dict.fromkeys([C.ALL, *(groups if len(groups) <= MOST_GROUPS else [])]):
         for feature in shapes.features():
             band = null_band(shapes, feature, group) if C.TRAIN in there else None
             rows += [compare(shapes, pair, group, feature, band) for pair in PAIRS

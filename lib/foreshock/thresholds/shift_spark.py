@@ -12,7 +12,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
-from pyspark.sql import functions as F
 
 from foreshock import columns as C
 from foreshock.dataset.schema import decode
@@ -31,13 +30,6 @@ class BlockFile(NamedTuple):
 
     file: str
     code: int
-
-
-def spans(spark: SparkSession, files: list[str]) -> Spans:
-    """The first and the last event time of each code's events."""
-    rows = (spark.read.parquet(*files).groupBy(F.shiftright("unit", CODE_SHIFT).alias("code"))
-            .agg(F.min("event_time").alias("low"), F.max("event_time").alias("high")).collect())
-    return {int(r["code"]): (r["low"], r["high"]) for r in rows}
 
 
 def _slice(times: npt.NDArray[np.int64], code: int, by: Spans) -> npt.NDArray[np.int64]:
@@ -70,14 +62,18 @@ def _batch(rows: list[dict[str, Any]]) -> Iterator[pa.RecordBatch]:
         yield pa.RecordBatch.from_pylist(rows, schema=schema)
 
 
-def shapes(spark: SparkSession, scored: list[str], blocks: list[BlockFile], features: tuple[str, ...], length: int, stride: int) -> Shapes:
-    """The model's scores of scored files (column s0) and the features of blocks, at the events that end a window."""
-    by = spans(spark, scored)
+def shapes(spark: SparkSession, scored: list[str], blocks: list[BlockFile], by: Spans, features: tuple[str, ...], length: int,
+           stride: int) -> Shapes:
+    """The model's scores of scored files (column s0) and the features of blocks, at the events that end a window.
+
+    by: the first and last event time of each code.
+    """
 
     def scores(file: str) -> Iterator[pa.RecordBatch]:
         table = pq.read_table(file, columns=["unit", "split", "group", "partition", "event_time", "s0"], partitioning=None)
-        codes = table["unit"].to_numpy() >> CODE_SHIFT
-        held_out = table["split"].to_numpy() < 0
+        split = table["split"].to_numpy().astype(np.int64)
+        codes = np.where(split >= 2, split + 1, table["unit"].to_numpy() >> CODE_SHIFT)  # a block of test may hold calibration's events
+        held_out = split < 0
         group, partition = (table[c].to_numpy(zero_copy_only=False) for c in ("group", "partition"))
         times, score = table["event_time"].to_numpy(), table["s0"].to_numpy()
         for code, out in itertools.product(np.unique(codes).tolist(), (False, True)):
@@ -86,16 +82,16 @@ def shapes(spark: SparkSession, scored: list[str], blocks: list[BlockFile], feat
             yield from _batch(_rows(C.OUT_OF_FOLD if out else NAMES[code], keys, {None: score[own]}))
 
     def values(item: BlockFile) -> Iterator[pa.RecordBatch]:
+        held: list[list[npt.NDArray[Any]]] = []
         for batch in pq.ParquetFile(item.file).iter_batches(
                 batch_size=64, columns=["x", "event_time", "event_partition", "event_group", "n_windows"]):
-            held: list[list[npt.NDArray[Any]]] = []
             for row in batch.to_pylist():
                 at = np.arange(row["n_windows"]) * stride + length - 1
                 held.append([decode(row[c])[at] for c in ("event_group", "event_partition", "event_time", "x")])
-            if held:
-                group, partition, times, x = (np.concatenate(c) for c in zip(*held, strict=True))
-                by_feature: dict[str | None, npt.NDArray[Any]] = {name: x[:, i] for i, name in enumerate(features)}
-                yield from _batch(_rows(NAMES[item.code], [group, partition, _slice(times, item.code, by)], by_feature))
+        if held:
+            group, partition, times, x = (np.concatenate(c) for c in zip(*held, strict=True))
+            by_feature: dict[str | None, npt.NDArray[Any]] = {name: x[:, i] for i, name in enumerate(features)}
+            yield from _batch(_rows(NAMES[item.code], [group, partition, _slice(times, item.code, by)], by_feature))
 
     found: dict[Part, Histogram] = {}
     for items, one in ((scored, scores), (blocks, values)):
