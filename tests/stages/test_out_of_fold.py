@@ -21,6 +21,7 @@ def test_scarce_training_rows(tmp_path: Path, run_job: Job) -> None:
     scarce.out_of_fold(tmp_path, run, seeds=2)
 
 
+@pytest.mark.slow
 def test_each_fold_is_scored_by_models_that_saw_none_of_it(tmp_path: Path, run_job: Job) -> None:
     made = tools.conf(scoring__score="last")
     made["source"]["path"] = str(tools.write(tools.event_rows(4000, 5, 17), tmp_path / "s"))
