@@ -74,7 +74,7 @@ def back(files: list[str]) -> pd.DataFrame:
     return pd.concat([pd.read_parquet(f) for f in files]).sort_values("event_id").reset_index(drop=True)
 
 
-@pytest.mark.parametrize("files", [1, 4])
+@pytest.mark.parametrize("files", [pytest.param(1, marks=pytest.mark.slow), 4])
 def test_smoothing_equals_pandas(files: int, spark: Any, tmp_path: Path) -> None:
     made = rows(400, 6)
     made["event_id"] = [f"{i:05d}" for i in range(len(made))]
@@ -86,7 +86,7 @@ def test_smoothing_equals_pandas(files: int, spark: Any, tmp_path: Path) -> None
             assert found[name].to_numpy() == pytest.approx(made.groupby("entity")[name].transform(wanted).to_numpy(), rel=1e-5)
 
 
-@pytest.mark.parametrize("files", [1, 3])
+@pytest.mark.parametrize("files", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_errors_by_feature_at_any_partitioning(files: int, spark: Any, tmp_path: Path) -> None:
     made = rows(300, 3)
     made["event_id"], made["n"], made["calibrate"] = [f"{i:05d}" for i in range(300)], RNG.integers(1, 5, 300), RNG.integers(0, 2, 300)

@@ -13,6 +13,7 @@ from scipy import stats
 from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
 
+pytestmark = pytest.mark.slow
 L = 5
 Job = Callable[..., int]
 
@@ -79,7 +80,6 @@ def test_each_score_is_split_by_feature_in_original_units(run_dir: Path) -> None
     assert all(r[2] is None and r[4] is None and r[7] is None for r in rows if r[1] is None)
 
 
-@pytest.mark.slow
 def test_a_corrupted_feature_is_on_top(tmp_path: Path, run_job: Job) -> None:
     table = tools.event_rows(4000, 5, 17)
     b, times = table["b"].to_numpy().copy(), table["time"].to_pylist()
@@ -131,7 +131,6 @@ def test_drift_and_verdict_are_written(run_dir: Path) -> None:
     assert "What moved between the splits" in (run_dir / "report.html").read_text()
 
 
-@pytest.mark.slow
 def test_an_ensemble_of_smoothed_scores_is_scored_like_a_model(tmp_path: Path, run_job: Job) -> None:
     made = tools.conf(scoring__score="mean")
     made["source"]["path"] = str(tools.write(tools.event_rows(4000, 5, 17), tmp_path / "s"))
@@ -154,7 +153,6 @@ def test_an_ensemble_of_smoothed_scores_is_scored_like_a_model(tmp_path: Path, r
     assert run_job("score", made, tmp_path / "run", "--partitions", "2024-01-18") == 2
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("errors", ["standardised", "mahalanobis"])
 def test_errors_made_one_by_their_calibration(errors: str, tmp_path: Path, run_job: Job) -> None:
     made = tools.conf(scoring__score="last")
