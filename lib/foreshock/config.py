@@ -61,9 +61,6 @@ class Settings(Section):
             unknown = sorted(set(self.quality.nulls) - set(self.events.features) - {"default"})
             if unknown:
                 raise ValueError(f"quality.nulls names features that are not there: {', '.join(unknown)}")
-        if self.calibration.method == "out_of_fold" and self.model.from_ is None and "lstm_autoencoder" in self.all_detectors:
-            raise ValueError("calibration.method: out_of_fold for `lstm_autoencoder` is not available in this version; it is for every "
-                             "other model.name")
         if self.model.name == ENSEMBLE and self.ensemble is None:
             raise ValueError("model.name: ensemble wants the section ensemble, such as {of: [pca, ridge_forecast]}")
         if self.scoring.errors != "plain" and self.model.name in ("isolation_forest", ENSEMBLE):

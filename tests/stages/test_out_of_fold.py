@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from acceptance import checks, scarce, tools
+from pyspark.sql import SparkSession
 
 Job = Callable[..., int]
 
@@ -57,4 +58,47 @@ def test_each_fold_is_scored_by_models_that_saw_none_of_it(tmp_path: Path, run_j
                             "partition IS NULL AND \"group\" = 'all'")[0]
     assert on == "out_of_fold" and value == pytest.approx(np.quantile(np.concatenate(scores), 0.99), rel=0.15)
     assert tools.reconciles(tools.summary(tmp_path / "run")["counts"])
-    assert run_job("pipeline", made, tmp_path / "run", "--set", "model.name=lstm_autoencoder") == 2
+
+
+@pytest.mark.slow
+def test_the_network_of_a_fold_is_trained_without_it(tmp_path: Path, run_job: Job, spark: SparkSession) -> None:
+    made = tools.conf(scoring__score="last")
+    made["source"]["path"] = str(tools.write(tools.event_rows(3000, 5, 17), tmp_path / "s"))
+    made |= {"model": {"name": "lstm_autoencoder", "units": [4], "dense": 2}, "calibration": {"method": "out_of_fold", "folds": 2},
+             "training": {"epochs": 2, "batch": 64}}
+    del made["split"]["calibration"]
+    run = tmp_path / "run"
+    assert run_job("pipeline", made, run) == 0
+    from foreshock.dataset.held_out_spark import write_without
+    from foreshock.dataset.manifest import read_manifest
+    from foreshock.training.bundle import load
+    from foreshock.training.checkpoint import read
+
+    whole = load(run / "model")
+    networks: list[Any] = [whole.models["lstm_autoencoder"]]
+    for fold, span in enumerate(whole.info["folds"]):
+        folder = tmp_path / f"without-{fold}"
+        write_without(spark, run / "dataset" / "train", read_manifest(run / "dataset" / "train"), span, folder)
+        wanted, found = [], []
+        for source, into in ((run / "dataset" / "train", wanted), (folder, found)):
+            for block in checks.read_plain(source):
+                for at in range(block.n_windows):
+                    times = block.event_time[at : at + 5]
+                    if block.validation or not ((times >= span[0]) & (times < span[1])).any() or source == folder:
+                        into.append((block.entity, block.validation, times.tolist(), block.x[at : at + 5].tolist()))
+        assert sorted(found) == sorted(wanted) and len(found) > 500
+        manifest = read_manifest(folder)
+        assert [r.block_id for r in checks.read_plain(folder)] == list(range(manifest.total("blocks")))
+        newest = read(max((run / "checkpoints" / f"fold-{fold}").glob("checkpoint-*.npz")))
+        assert [e["windows"] for e in newest.position.epochs] == [sum(not w[1] for w in wanted)] * 2
+        networks.append(load(run / "model" / f"fold-{fold}").models["lstm_autoencoder"])
+    x = np.random.default_rng(1).normal(size=(8, 5, 2)).astype(np.float32)
+    outputs = [n.reconstruct(x) for n in networks]
+    assert all(np.abs(a - b).max() > 1e-5 for a, b in ((outputs[0], outputs[1]), (outputs[1], outputs[2]), (outputs[0], outputs[2])))
+    kinds = {r[0] for r in tools.query(f"SELECT split FROM '{run}/tables/error_distribution/*.parquet'")}
+    assert kinds == {"train", "out_of_fold", "test"}
+    assert tools.reconciles(tools.summary(run)["counts"]) and not (run / ".staging").exists()
+    weights = (run / "model" / "fold-1" / "lstm_autoencoder.npz").read_bytes()
+    (run / ".stages" / "train.json").unlink()  # as if killed just before it was published
+    assert run_job("train", made, run) == 0
+    assert (run / "model" / "fold-1" / "lstm_autoencoder.npz").read_bytes() == weights

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
+from foreshock.dataset.folds import touching
 from foreshock.dataset.schema import decode
-from foreshock.models.folds import touching
 from foreshock.models.moments import WindowMoments
 from foreshock.session import each_item
 

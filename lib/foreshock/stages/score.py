@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 
 from foreshock import columns as C
 from foreshock.config import ENSEMBLE, Rule
+from foreshock.dataset.folds import END
 from foreshock.dataset.manifest import Manifest, read_manifest
 from foreshock.errors import DataError, SettingsError
 from foreshock.evaluation.spark import metrics
 from foreshock.events.partitions import is_time
-from foreshock.models.folds import END
 from foreshock.scoring.aggregate import ENDING
 from foreshock.scoring.scorer import Plan, Task, explain_event
 from foreshock.scoring.spark import event_spans, score_files

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict
 from typing import Any
 
 from foreshock import columns as C
-from foreshock.dataset.manifest import Manifest, read_manifest
+from foreshock.dataset.manifest import read_manifest
 from foreshock.dataset.reader import sample_windows
-from foreshock.errors import ForeshockError, ServiceError, SettingsError
+from foreshock.errors import SettingsError
 from foreshock.models import registry
 from foreshock.models.explained import explained
-from foreshock.models.lstm_autoencoder import LSTMAutoencoder
 from foreshock.models.moments import WindowMoments
 from foreshock.models.moments_spark import MOST_VALUES, window_moments
 from foreshock.stages.context import Context
 from foreshock.stages.prepare import other_run
 from foreshock.stages.train_folds import fit_files, train_folds
+from foreshock.stages.train_network import train_network
 from foreshock.storage import digest, file_sha256, remove
 from foreshock.tables.runs import versions
 from foreshock.training import bundle as bundles
-from foreshock.training.fit import Fit, finished, fit, network_of
-from foreshock.training.launcher import check_slots, launch
-from foreshock.training.loop import Options
+from foreshock.training.launcher import check_slots
 from foreshock.training.strategy import check_replicas
 
 SAMPLE_WINDOWS = 50_000
@@ -81,7 +78,7 @@ def _train(context: Context, target: Any) -> dict[str, Any]:
     moments: WindowMoments | None = None
     for name in s.fitted_detectors:
         if name == "lstm_autoencoder":
-            models[name], info["training"] = _network(context, manifest)
+            models[name], info["training"] = train_network(context, manifest)
         elif name in registry.LINEAR and manifest.length * len(manifest.features) <= MOST_VALUES:
             moments = moments or window_moments(context.spark, fit_files(context, manifest), manifest.length, manifest.stride,
                                                 len(manifest.features))
@@ -100,35 +97,3 @@ def _train(context: Context, target: Any) -> dict[str, Any]:
     curve = info["training"]
     return {"detectors": list(models), "epochs": len(curve.get("epochs", [])), "best_epoch": curve.get("best_epoch"),
             "windows_per_second": curve.get("windows_per_second"), "sample_windows": len(x)}
-
-
-def _network(context: Context, manifest: Manifest) -> tuple[LSTMAutoencoder, dict[str, Any]]:
-    s, t = context.settings, context.settings.training
-    if t.batch > manifest.total("windows", (C.FIT,)):
-        raise SettingsError(f"training.batch is {t.batch}, larger than the training dataset ({manifest.total('windows', (C.FIT,))} "
-                            "windows to fit on). Lower it, or widen split.train.")
-    network = {"length": manifest.length, "features": len(manifest.features), "units": list(s.model.units), "dense": s.model.dense,
-               "activation": s.model.activation, "output": s.model.output, "dropout": s.model.dropout, "l1": s.model.l1, "l2": s.model.l2}
-    options = Options(t.epochs, t.batch, t.learning_rate, t.patience, t.schedule, t.warmup_steps, t.clip_norm, t.jit_compile,
-                      t.checkpoint_steps)
-    spec = Fit(str(context.run / "dataset" / "train"), str(context.run / "checkpoints"), str(context.run / "tensorboard"), network,
-               options, s.run.seed, t.replicas, t.workers, t.windows_per_epoch, t.precision)
-
-    def say(message: str, **fields: Any) -> None:
-        context.log.event("train", message, **fields)
-
-    workers: list[dict[str, Any]] = []
-    fitted = finished(spec, say)
-    if fitted is None and t.workers > 1:
-        workers = launch(context.spark, asdict(spec), t.attempts, say)
-        fitted = finished(spec, say)
-        if fitted is None:
-            raise ServiceError(f"the workers ended, but {spec.checkpoints} holds no finished training: the workers do not see the same "
-                               "folder as the driver. Use a run directory that all share.")
-        if fitted.weights_sha256 != workers[0]["weights_sha256"]:
-            raise ForeshockError("the checkpoint's weights are not those that the workers ended with.")
-    elif fitted is None:
-        fitted = fit(spec, say)
-    info = fitted.history.to_mapping() | {"replicas": max([fitted.replicas, *(w["replicas"] for w in workers)]),
-                                           "weights_sha256": fitted.weights_sha256, "workers": workers}
-    return network_of(spec, fitted.weights), info

@@ -12,17 +12,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from foreshock import columns as C
+from foreshock.dataset.folds import BINS, boundaries, spans, touching
+from foreshock.dataset.held_out_spark import write_without
 from foreshock.dataset.manifest import Manifest
 from foreshock.dataset.schema import decode
 from foreshock.errors import DataError
 from foreshock.models import registry
-from foreshock.models.folds import BINS, boundaries, spans, touching
+from foreshock.models.lstm_autoencoder import LSTMAutoencoder
 from foreshock.models.moments import WindowMoments
 from foreshock.models.moments_spark import window_moments
 from foreshock.session import each_item
 from foreshock.stages.context import Context
+from foreshock.stages.train_network import train_network
+from foreshock.storage import remove
 from foreshock.training import bundle as bundles
 
+NETWORK = "lstm_autoencoder"
 SAMPLE_WINDOWS = 50_000
 
 
@@ -40,18 +45,21 @@ def train_folds(context: Context, manifest: Manifest, scaler_sha: str, models: d
                 target: Path) -> list[tuple[int, int]]:
     """Write a bundle for each fold under `target`; returns the folds, [from, to) in microseconds.
 
-    The linear models' moments are those of all windows but those that touch the fold; the others are fitted again on their sample.
+    The linear models' moments are those of all windows but those that touch the fold; the others are fitted again on their sample, the
+    network on a dataset written without those windows.
     Raises DataError where a fold leaves too little.
     """
     s, files = context.settings, fit_files(context, manifest)
     found = spans(boundaries(*_events(context, files), s.calibration.folds))
-    sampled = [n for n in models if n not in registry.LINEAR or moments is None]
+    sampled = [n for n in models if n != NETWORK and (n not in registry.LINEAR or moments is None)]
     sample = _sample(files, manifest) if sampled else None
     for fold, span in enumerate(found):
         own: dict[str, Any] = {}
         left = None if moments is None else _left(context, files, manifest, span, fold)
         for name in models:
-            if name not in sampled and left is not None:
+            if name == NETWORK:
+                own[name] = _network(context, manifest, span, fold, target)
+            elif name not in sampled and left is not None:
                 own[name] = registry.fit_moments(name, left)
             elif sample is not None:
                 keep = ~touching(sample[2], sample[3], span)
@@ -63,12 +71,26 @@ def train_folds(context: Context, manifest: Manifest, scaler_sha: str, models: d
     return found
 
 
+def _network(context: Context, manifest: Manifest, span: tuple[int, int], fold: int, target: Path) -> LSTMAutoencoder:
+    folder = target.parent / fold_name(fold)
+    without = write_without(context.spark, context.run / "dataset" / "train", manifest, span, folder)
+    if not without.total("windows", (C.FIT,)):
+        raise _too_little(0, fold)
+    network, _ = train_network(context, without, (fold_name(fold), folder))
+    remove(folder)
+    return network
+
+
+def _too_little(windows: int, fold: int) -> DataError:
+    return DataError(f"calibration.folds: only {windows} training windows do not touch fold {fold}. Lower calibration.folds, or widen "
+                     "split.train.")
+
+
 def _left(context: Context, files: list[str], manifest: Manifest, span: tuple[int, int], fold: int) -> WindowMoments:
     """The moments of the windows that do not touch a fold: summed, for taking away would cost digits where the fold holds huge values."""
     left = window_moments(context.spark, files, manifest.length, manifest.stride, len(manifest.features), without=span)
     if left.n < 2:
-        raise DataError(f"calibration.folds: only {left.n} training windows do not touch fold {fold}. Lower calibration.folds, or widen "
-                        "split.train.")
+        raise _too_little(left.n, fold)
     return left
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from foreshock.models.folds import BINS, END, boundaries, spans, touching
+from foreshock.dataset.folds import BINS, END, apart, boundaries, spans, touching
 
 
 def test_folds_hold_about_equally_many_events() -> None:
@@ -25,3 +25,10 @@ def test_a_window_touches_every_fold_that_it_overlaps() -> None:
     first, last = np.array([0, 5, 8, 10]), np.array([4, 9, 12, 14])
     assert touching(first, last, (8, 10)).tolist() == [False, True, True, False]
     assert touching(first, last, (-END, 5)).tolist() == [True, False, False, False]
+
+
+def test_runs_of_windows_apart_from_a_span() -> None:
+    first, last = np.array([0, 3, 5, 8, 10, 12]), np.array([4, 7, 9, 12, 14, 15])
+    assert apart(first, last, (8, 10)) == [(0, 2), (4, 6)]
+    assert apart(first, last, (-END, 5)) == [(2, 6)] and apart(first, last, (13, END)) == [(0, 4)]
+    assert apart(first, last, (-END, END)) == [] and apart(first, last, (100, END)) == [(0, 6)]

@@ -33,3 +33,9 @@ def spans(edges: list[int]) -> list[tuple[int, int]]:
 def touching(first: Ints, last: Ints, span: tuple[int, int]) -> npt.NDArray[np.bool_]:
     """Which windows, by the times of their first and last events, overlap a span of time."""
     return (last >= span[0]) & (first < span[1])
+
+
+def apart(first: Ints, last: Ints, span: tuple[int, int]) -> list[tuple[int, int]]:
+    """Runs [a, b) of a sequence's windows that touch no event of a span, at most two: before it and after it."""
+    before, after = int(np.searchsorted(last, span[0])), int(np.searchsorted(first, span[1]))
+    return [(a, b) for a, b in ((0, before), (max(before, after), len(first))) if a < b]
