@@ -19,7 +19,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from acceptance import checks, diagnosis, processes, question, rules, scarce, tools, training
+from acceptance import checks, diagnosis, planted_runs, processes, question, rules, scarce, scores, tools, training
 
 FULL: dict[str, tuple[str, Callable[[Path], dict[str, Any]]]] = {}
 
@@ -58,6 +58,10 @@ FULL["question_ethereum"] = ("the question on labelled Ethereum transactions, an
                              lambda w: question.ethereum(w, started))
 FULL["diagnosis"] = ("planted causes: the first verdict right, healthy runs without one, two causes both named",
                      lambda _: diagnosis.planted(seeds=range(5), healthy=range(40)))
+FULL["planted_runs"] = ("planted causes through the whole job: the first verdict right",
+                        lambda w: planted_runs.planted_runs(w, started, seeds=(1, 2)))
+FULL["scores"] = ("plain, standardised and Mahalanobis errors, smoothed or not: PR AUC",
+                  lambda w: scores.scores(w, started, seeds=(7, 8, 9)))
 FULL["out_of_fold"] = ("400 training rows: thresholds out of fold flag <= 3 % of fresh ones, in-sample twice that",
                        lambda w: scarce.out_of_fold(w, started, seeds=20))
 FULL["conformal"] = ("false discovery rate in units over 200 simulations; 1,000 p-values uniform",

@@ -10,7 +10,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from foreshock.columns import FIT
+from foreshock.dataset.manifest import read_manifest
 from foreshock.dataset.schema import encode
+from foreshock.models.moments_spark import window_moments
+from foreshock.models.registry import fit_moments
 from foreshock.scaling.robust import Scaler
 from foreshock.scaling.spark import fit_summary
 from foreshock.stages.prepare import read_scaler
@@ -139,6 +143,14 @@ def scaler_increment(work: Path, spark: Any, *, quick: bool) -> Iterator[Figure]
                  {"min": min(read), "median": float(np.median(read)), "max": max(read)}, times, 50, sizes)
 
 
+def _pca(spark: Any, run_dir: Path) -> float:
+    """Windows, and so events, a second of PCA fitted exactly on all training windows."""
+    folder = run_dir / "dataset" / "train"
+    manifest = read_manifest(folder)
+    files = [str(folder / c.file) for c in manifest.chunks if c.code == FIT]
+    return manifest.total("windows", (FIT,)) / timed(lambda: fit_moments("pca", window_moments(spark, files, L, 1, F)))
+
+
 def _mllib(spark: Any, items: dict[str, list[str]], values: int) -> float:
     from pyspark.ml.feature import RobustScaler, VectorAssembler
 
@@ -164,6 +176,14 @@ def figures(work: Path, spark: Any, names: set[str], *, quick: bool) -> Iterator
         if "windowing_vs_sort" in names:
             yield alternate("windowing_vs_sort", ours, lambda: _sort(spark, run_dir, work / "sort", rows), unit="events/s", wanted=0.5,
                             repetitions=times, peer_name="Spark's repartitionByRange, sortWithinPartitions, write", sizes=size)
+    if "pca_vs_windowing" in names:
+        count = 10_000 if quick else 4_000_000
+        run_dir = prepared(work / "pca", spark, count, ENTITIES)
+        scaler = read_scaler(run_dir / "scaler.json")
+        yield alternate("pca_vs_windowing", lambda: _pca(spark, run_dir),
+                        lambda: _windowing(spark, run_dir, work / "cut", scaler, count), unit="events/s", wanted=1,
+                        repetitions=min(times, 3), peer_name="preparing the windows: sort, plan, count, write",
+                        sizes=f"{count} events, F {F}, L {L}, {ENTITIES} entities (Zipf)")
     if "scaler_vs_mllib" in names:
         count = (40_000 if quick else 4_000_000) * F
         items = _values(work / "values", count // F)

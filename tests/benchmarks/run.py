@@ -20,7 +20,7 @@ from acceptance import tools
 from foreshock.session import build_session
 
 NAMES = ("loader_vs_rows", "loader_vs_question", "loader_vs_memory", "write_vs_rows", "windowing_vs_pandas", "windowing_vs_sort",
-         "scaler_vs_mllib", "scaler_increment", "training_vs_fit", "scoring_vs_predict")
+         "pca_vs_windowing", "scaler_vs_mllib", "scaler_increment", "training_vs_fit", "scoring_vs_predict")
 ONCE = ("growth_prepare", "growth_score")
 
 

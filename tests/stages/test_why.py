@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from acceptance import checks, tools
+from acceptance import checks, planted_runs, tools
 from scipy import stats
 from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
@@ -166,3 +166,10 @@ def test_errors_made_one_by_their_calibration(errors: str, tmp_path: Path, run_j
     assert run_job("pipeline", other, tmp_path / "daily") == 0
     again = tools.query(f"SELECT split, score FROM read_parquet('{tmp_path}/daily/tables/scores/**/*.parquet') WHERE score IS NOT NULL")
     assert sorted(s for split, s in again if split == "test") == pytest.approx(sorted(s for split, s in rows if split == "test"), rel=1e-6)
+
+
+def test_a_planted_cause_is_named_by_the_whole_job(tmp_path: Path, run_job: Job) -> None:
+    def run(made: dict[str, Any], target: Path) -> None:
+        assert run_job("pipeline", made, target) == 0
+
+    planted_runs.planted_runs(tmp_path, run, seeds=(1,), causes=("healthy", "drifted", "contaminated_training"))
