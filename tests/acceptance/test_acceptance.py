@@ -80,10 +80,10 @@ def test_memory_stays_bounded(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_question_fails_and_its_twin_does_not(tmp_path: Path, spark: Any) -> None:
-    smaller = {"source": {"events": 45_000, "entities": 30}, "training": {"epochs": 3, "learning_rate": 0.005}}
-    # So few steps neither flatten the one network nor train the other well.
+    smaller = {"source": {"events": 45_000, "entities": 30}, "training": {"epochs": 6, "learning_rate": 0.005, "schedule": "constant"}}
+    # So few steps neither flatten the one network nor train the other as well.
     question.question(tmp_path, lambda made, target: checks.run(made, target, spark), seeds=(7,),
-                      named=frozenset({"output_out_of_reach"}), wanted=0.15, **smaller)
+                      named=frozenset({"output_out_of_reach"}), wanted=0.4, **smaller)
 
 
 def test_planted_causes_are_named() -> None:
