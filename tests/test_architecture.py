@@ -41,6 +41,7 @@ ALLOWED = {
     ("tables/spark.py", "thresholds.rules"): "writes the rows of thresholds and judges scores by them",
     ("training/*", "models.*"): "trains and stores what the registry names",
     ("models/moments_spark.py", "dataset.schema"): "decodes the blocks whose moments it sums",
+    ("models/moments_spark.py", "dataset.folds"): "leaves out the windows that touch a fold",
     ("scoring/*", "models.*"): "scores with any model of the registry",
     ("scoring/*", "training.bundle"): "loads the bundle once per Python worker",
     ("scoring/scorer.py", "training.strategy"): "a scoring worker uses one thread, as training sets it",
