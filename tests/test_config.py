@@ -149,9 +149,9 @@ def test_a_bad_setting_is_named_with_what_is_allowed_and_received(conf: Path, ov
 
 
 AVAILABLE_LATER = [
-    ("source.kind=athena", "athena"), ("source.format=npy", "npy"), ("source.path=s3://bucket/events", "s3://"),
-    ("split.test={path: 's3://bucket/test'}", "s3://"), ("model.from=s3://bucket/run", "s3://"),
-    ("tables.location=s3://bucket/tables", "s3://"), ("tables.sink=iceberg", "iceberg"),
+    ("source.kind=athena", "athena"), ("source.format=npy", "npy"), ("source.path=gs://bucket/events", "gs://"),
+    ("split.test={path: 'gs://bucket/test'}", "gs://"), ("model.from=gs://bucket/run", "gs://"),
+    ("tables.location=gs://bucket/tables", "gs://"), ("tables.sink=iceberg", "iceberg"),
     ("model.name=point_process", "point_process"),
 
 ]  # fmt: skip
@@ -171,7 +171,7 @@ def test_detectors_of_a_later_version(conf: Path) -> None:
     message = refused(conf)
     assert LATER in message and "point_process" in message
     with pytest.raises(SettingsError, match=LATER):
-        load_settings("s3://bucket/conf.yaml")
+        load_settings("gs://bucket/conf.yaml")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from foreshock import storage
+from foreshock import paths
 from foreshock.errors import DataError, ServiceError, SettingsError
 from foreshock.storage import STAGES, RunDirectory, digest, file_sha256, machine_error, read_json, write_json, write_text
 
@@ -323,8 +323,8 @@ def test_no_write_permission_is_a_wrong_setting(tmp_path: Path) -> None:
 
 
 def test_urls_are_for_a_later_version() -> None:
-    with pytest.raises(SettingsError, match="s3:// is not available in this version"):
-        RunDirectory("s3://bucket/run")
+    with pytest.raises(SettingsError, match="gs:// is not available in this version"):
+        RunDirectory("gs://bucket/run")
     assert RunDirectory("file:///tmp/x").path == RunDirectory("/tmp/x").path == Path("/tmp/x").resolve()
 
 
@@ -347,10 +347,10 @@ def test_removing_a_link_leaves_what_it_points_to(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "real" / "a").write_text("x")
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    storage.remove(tmp_path / "link")
-    storage.remove(tmp_path / "absent")
+    paths.remove(tmp_path / "link")
+    paths.remove(tmp_path / "absent")
     assert [p.name for p in tmp_path.iterdir()] == ["real"]
-    storage.remove(tmp_path / "real")
+    paths.remove(tmp_path / "real")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -8,6 +8,7 @@ from foreshock.config_data import ANOMALY_KINDS, Events, Run, Section, Source, S
 from foreshock.config_work import (
     DETECTORS,
     ENSEMBLE,
+    Aws,
     Calibration,
     Ensemble,
     Model,
@@ -43,6 +44,7 @@ class Settings(Section):
     scoring: Scoring = Scoring()
     thresholds: Thresholds = Thresholds()
     tables: Tables = Tables()
+    aws: Aws = Aws()
 
     @field_validator("detectors")
     @classmethod

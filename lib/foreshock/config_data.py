@@ -44,7 +44,11 @@ class Run(Section):
 
 
 class Source(Section):
-    """Where events come from. `events` … `anomalies_from` shape the synthetic table only."""
+    """Where events come from. `events` … `anomalies_from` shape the synthetic table only, `database` … `query_timeout` ask Athena.
+
+    partitions: first and last, both included. output: where UNLOAD writes; max_bytes_scanned: of all queries of a run together;
+    queries: so many at once; query_timeout: seconds for each.
+    """
 
     kind: str = "files"
     path: str | None = None
@@ -58,14 +62,21 @@ class Source(Section):
     prevalence: Annotated[float, Field(ge=0, le=0.5)] = 0.02
     kinds: tuple[str, ...] = ANOMALY_KINDS
     anomalies_from: date | None = None
+    database: Annotated[str | None, Field(min_length=1)] = None
+    table: Annotated[str | None, Field(min_length=1)] = None
+    query: Annotated[str | None, Field(min_length=1)] = None
+    partitions: tuple[str, str] | None = None
+    workgroup: Annotated[str | None, Field(min_length=1)] = None
+    output: Annotated[str | None, Field(pattern=r"^s3://[^/]+")] = None
+    max_bytes_scanned: Positive | None = None
+    queries: Annotated[int, Field(ge=1, le=100)] = 4
+    query_timeout: Annotated[float, Field(gt=0)] = 3600
 
     @field_validator("kind")
     @classmethod
     def _kind(cls, value: str) -> str:
-        if value == "athena":
-            raise not_available("`athena`")
-        if value not in ("files", "synthetic"):
-            raise ValueError("allowed: files, synthetic")
+        if value not in ("files", "synthetic", "athena"):
+            raise ValueError("allowed: files, synthetic, athena")
         return value
 
     @field_validator("format")
@@ -86,15 +97,31 @@ class Source(Section):
 
     @model_validator(mode="after")
     def _whole(self) -> Source:
-        shape = {"events", "entities", "start", "days", "seed", "prevalence", "kinds", "anomalies_from"}
-        if self.kind == "files":
-            if not self.path:
-                raise ValueError("`path` is needed for kind: files")
-            if extra := sorted(shape & self.model_fields_set):
-                raise ValueError(f"only kind: synthetic takes {', '.join(extra)}")
-        elif extra := sorted({"path", "format", "schema_"} & self.model_fields_set):
-            raise ValueError(f"kind: synthetic takes no {', '.join(e.rstrip('_') for e in extra)}")
+        for kind, own in OWN_KEYS.items():
+            if kind != self.kind and (extra := sorted(own & self.model_fields_set)):
+                raise ValueError(f"only kind: {kind} takes {', '.join(e.rstrip('_') for e in extra)}")
+        if self.kind == "files" and not self.path:
+            raise ValueError("`path` is needed for kind: files")
+        if self.kind == "athena":
+            if (self.table is None) == (self.query is None):
+                raise ValueError("kind: athena wants either `table` or `query`")
+            if self.database is None:
+                raise ValueError("`database` is needed for kind: athena")
+            if self.partitions is not None and self.partitions[0] > self.partitions[1]:
+                raise ValueError(f"partitions: the first comes before the last; received {list(self.partitions)}")
         return self
+
+    @field_validator("partitions", mode="before")
+    @classmethod
+    def _texts(cls, value: Any) -> Any:
+        return [str(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+OWN_KEYS = {
+    "files": {"path", "format", "schema_"},
+    "synthetic": {"events", "entities", "start", "days", "seed", "prevalence", "kinds", "anomalies_from"},
+    "athena": {"database", "table", "query", "partitions", "workgroup", "output", "max_bytes_scanned", "queries", "query_timeout"},
+}
 
 
 class Events(Section):

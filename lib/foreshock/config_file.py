@@ -12,10 +12,15 @@ import yaml
 from pydantic import ValidationError
 
 from foreshock.config import Settings
+from foreshock.config_data import OWN_KEYS
 from foreshock.errors import SettingsError
+from foreshock.paths import absolute, check_bucket, is_remote
 
 UNION_TAG = re.compile(r"^(Span|TestTable|str|int|constrained-.*)$|[\[(]")  # pydantic's names of a union's members
 PATHS = (("source", "path"), ("split", "test", "path"), ("model", "from"), ("tables", "location"))
+
+
+HOW = ("workgroup", "output", "max_bytes_scanned", "queries", "query_timeout")  # of the source: how it is asked, not for what
 
 
 class _Loader(yaml.SafeLoader):
@@ -44,14 +49,15 @@ def load_settings(path: str, overrides: list[str] | None = None) -> Settings:
 
     Raises SettingsError naming the setting, what is allowed and what was received.
     """
-    if "://" in path:
-        raise SettingsError(f"--conf {path}: a URL is not available in this version; give a local file.")
-    file = Path(path)
+    file = absolute(path)
+    check_bucket(file, "--conf")
     try:
         raw = parse_yaml(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise SettingsError(f"--conf {path}: there is no such file.") from None
     except (OSError, UnicodeDecodeError) as error:
+        if is_remote(file) and isinstance(error, OSError):
+            raise
         raise SettingsError(f"--conf {path}: cannot be read: {error}.") from None
     except (yaml.YAMLError, ValueError) as error:
         raise SettingsError(f"--conf {path}: not valid YAML: {' '.join(str(error).split())}.") from None
@@ -59,7 +65,7 @@ def load_settings(path: str, overrides: list[str] | None = None) -> Settings:
         raise SettingsError(f"--conf {path}: sections such as `source:` are wanted, received {type(raw).__name__}.")
     for override in overrides or []:
         _override(raw, override)
-    _resolve_paths(raw, file.resolve().parent)
+    _resolve_paths(raw, file.parent)
     return build_settings(raw, where=path)
 
 
@@ -75,6 +81,9 @@ def build_settings(raw: dict[str, Any], where: str = "settings") -> Settings:
 def _explain(error: Any) -> str:
     key = ".".join(str(p).rstrip("_") for p in error["loc"] if not UNION_TAG.search(str(p)))
     received = error.get("input")
+    if error["type"] == "extra_forbidden" and key.startswith("aws."):
+        return (f"`{key}`: unknown key; allowed: endpoint, region, profile, kms_key, requester_pays. Credentials are never settings: they "
+                "come from the environment, a profile or the machine's role")
     if error["type"] == "extra_forbidden":
         return f"`{key}`: unknown key; see the settings in the README for those that are allowed"
     if error["type"] == "missing":
@@ -108,25 +117,21 @@ def _resolve_paths(raw: dict[str, Any], base: Path) -> None:
         for section in sections:
             node = node.get(section) if isinstance(node, dict) else None
         if isinstance(node, dict) and isinstance(value := node.get(key), str) and value:
-            if "://" in value:
-                if not value.startswith("file://"):
-                    name = ".".join((*sections, key))
-                    raise SettingsError(f"`{name}`: {value.split('://')[0]}:// is not available in this version.")
-                value = value.removeprefix("file://")
-            path = Path(value).expanduser()
-            node[key] = str(path if path.is_absolute() else (base / path).resolve())
+            try:
+                node[key] = str(absolute(value, base))
+            except SettingsError as error:
+                raise SettingsError(f"`{'.'.join((*sections, key))}`: {error}") from None
 
 
 def as_mapping(settings: Settings) -> dict[str, Any]:
-    """The settings as plain data, times as text; `build_settings` reads it back."""
-    raw = settings.model_dump(mode="json", by_alias=True, exclude_unset=False)
+    """The settings as plain data, times as text; `build_settings` reads it back. Without `aws`: it says where, not what."""
+    raw = settings.model_dump(mode="json", by_alias=True, exclude_unset=False, exclude={"aws"})
     for name, span in raw["split"].items():
         if span and "start" in span:
             raw["split"][name] = [span["start"], span["end"]]
-    unused = ("path", "format", "schema") if settings.source.kind == "synthetic" else (
-        "events", "entities", "start", "days", "seed", "prevalence", "kinds", "anomalies_from")
-    for key in unused:
-        raw["source"].pop(key)
+    for kind, own in OWN_KEYS.items():
+        for key in own if kind != settings.source.kind else HOW:
+            raw["source"].pop(key.rstrip("_"), None)
     return raw
 
 

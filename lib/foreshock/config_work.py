@@ -267,3 +267,13 @@ class Tables(Section):
         if value != "parquet":
             raise ValueError(f"allowed: parquet; received {value!r}")
         return value
+
+
+class Aws(Section):
+    """AWS where its own configuration (environment, profile) is not to decide. Credentials are never settings."""
+
+    endpoint: Annotated[str | None, Field(pattern=r"^https?://[^\s/@]+/?$")] = None
+    region: Annotated[str | None, Field(pattern=r"^[a-z0-9-]+$")] = None
+    profile: Annotated[str | None, Field(min_length=1)] = None
+    kms_key: Annotated[str | None, Field(min_length=1)] = None
+    requester_pays: Literal["requester"] | None = None

@@ -19,6 +19,9 @@ CORRUPT = ("is not a Parquet file", "Could not read footer", "ParquetDecodingExc
 ROW = ("SparkRuntimeException", "SparkArithmeticException", "SparkDateTimeException", "SparkNumberFormatException",
        "SparkArrayIndexOutOfBoundsException", "java.lang.ArithmeticException", "java.time.DateTimeException",
        "PatternSyntaxException")
+AWS = ("AmazonS3Exception", "AmazonClientException", "SdkClientException", "AWSBadRequestException", "AWSServiceIOException",
+       "AWSServiceThrottledException", "NoAuthWithAWSException", "AmazonServiceException", "botocore.exceptions", "AWSClientIOException",
+       "AWSRedirectException")
 DEAD = ("Python worker exited unexpectedly", "OutOfMemoryError", "Lost executor", "ExecutorLostFailure",
         "Total size of serialized results")
 
@@ -34,6 +37,9 @@ def explain(error: BaseException, doing: str) -> errors.ForeshockError | None:
         name, message = own[-1]
         return getattr(errors, name, errors.ForeshockError)(message.replace("\\n", " ").strip())
     head = _cause(text)
+    if service := _service(error, text):
+        return errors.ServiceError(f"{doing}: AWS refused or failed: {service}. Check credentials, permissions and the service, then run "
+                                   "the same command.")
     if any(mark in text for mark in DISK):
         return errors.ServiceError(f"{doing}: the disk is full ({head}). Free or add space, then run the same command.")
     if any(mark in text for mark in PERMISSION):
@@ -52,6 +58,19 @@ def explain(error: BaseException, doing: str) -> errors.ForeshockError | None:
     if any(mark in text for mark in DEAD):
         return errors.ServiceError(f"{doing}: a worker failed ({head}). Give executors more memory or try again.")
     return None
+
+
+def _service(error: BaseException, text: str) -> str | None:
+    """What AWS itself said, where a failure is its: from s3fs and boto3, or from Hadoop's S3A within Spark."""
+    seen: BaseException | None = error
+    for _ in range(8):
+        if seen is None:
+            break
+        if type(seen).__module__.startswith(("botocore.", "aiobotocore.", "boto3.", "aiohttp.")):
+            return " ".join(str(seen).split())[:400].rstrip(".")
+        seen = seen.__cause__ or seen.__context__
+    found = [line.strip() for line in text.splitlines() if any(mark in line for mark in AWS)]
+    return " ".join(found[-1].split())[:400].rstrip(".") if found else None
 
 
 def failed_on_a_row(error: BaseException) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import logging
 import os
 import shutil
 import socket
@@ -20,6 +21,7 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import StructType, _parse_datatype_string
 
+from foreshock import aws
 from foreshock.errors import SettingsError
 
 RUNTIME = {
@@ -50,9 +52,10 @@ def java_home() -> str | None:
     return str(JAVA_HOME)
 
 
-def build_session(name: str, *, debug: bool = False) -> SparkSession:
+def build_session(name: str, *, debug: bool = False, s3: bool = False) -> SparkSession:
     """The session of this process: the one spark-submit configures, or local[*] when nothing does.
 
+    s3: data lies on S3; a session of its own then fetches Hadoop's S3A when first started, while a cluster's brings its connector.
     Raises SettingsError where no Java can be started.
     """
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
@@ -65,8 +68,8 @@ def build_session(name: str, *, debug: bool = False) -> SparkSession:
             os.environ["JAVA_HOME"] = from_wheel
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
         cores = os.environ.get("FORESHOCK_CORES", "*")
-        logging = _log_configuration()
-        options = "-XX:+UseParallelGC -XX:-UsePerfData" + ("" if debug else f" -Dlog4j2.configurationFile={logging}")
+        file = _log_configuration()
+        options = "-XX:+UseParallelGC -XX:-UsePerfData" + ("" if debug else f" -Dlog4j2.configurationFile={file}")
         builder = (
             builder.master(f"local[{cores}]")
             .config("spark.driver.memory", os.environ.get("FORESHOCK_DRIVER_MEMORY", "1g"))
@@ -77,6 +80,10 @@ def build_session(name: str, *, debug: bool = False) -> SparkSession:
             .config("spark.sql.catalogImplementation", "in-memory")
             .config("spark.sql.warehouse.dir", str(Path(tempfile.gettempdir()) / "foreshock-warehouse"))
         )
+    if s3:
+        found = {"spark.jars.packages": aws.HADOOP_AWS} | aws.S3_SCHEME if not submitted else {}
+        for key, value in (found | aws.hadoop_options() | aws.executor_environment()).items():
+            builder = builder.config(key, value)
     try:
         spark = builder.getOrCreate()
     except Exception as error:
@@ -86,7 +93,8 @@ def build_session(name: str, *, debug: bool = False) -> SparkSession:
         ) from error
     if not debug:
         spark.sparkContext.setLogLevel("OFF")
-    for key, value in RUNTIME.items():
+        logging.getLogger("py4j").setLevel(logging.CRITICAL)  # what it says of a broken connection, our own error says better
+    for key, value in (RUNTIME | (aws.COMMIT if s3 else {})).items():
         spark.conf.set(key, value)
     return spark
 

@@ -1,23 +1,23 @@
-"""Run directories: lock, conf, stage records, atomic publish. Local files in this version."""
+"""Run directories, here or on S3: lock, conf, stage records, publishing."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import json
 import os
-import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from foreshock.errors import DataError, ServiceError, SettingsError
+from foreshock.locks import locked
+from foreshock.paths import absolute, below, check_bucket, is_remote, move, remove
 
 STAGES = ("extract", "prepare", "train", "score", "report")
-OUTPUTS = ("source", "events", "events_test", "quarantine", "quarantine_test", "scaler.json", "scaler", "dataset", "rest",
+OUTPUTS = ("source", "events", "events_test", "quarantine", "quarantine_test", "scaler.json", "scaler", "dataset", "rest", "tails",
            "model", "checkpoints", "tensorboard", "tables", "score_details.json", "report.html", "summary.json", "events.log", ".stages",
            ".staging", "conf.yaml")
 
@@ -35,10 +35,18 @@ def file_sha256(path: Path) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes | memoryview) -> None:
+    """Write a file whole or not at all; on S3 any object is."""
+    if is_remote(path):
+        path.write_bytes(data)
+        return
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        with temporary.open("w", encoding="utf-8") as handle:
-            handle.write(text)
+        with temporary.open("wb") as handle:
+            handle.write(data)
             handle.flush()
             os.fsync(handle.fileno())
         temporary.replace(path)
@@ -76,27 +84,28 @@ class RunDirectory:
     """
 
     def __init__(self, path: str) -> None:
-        if "://" in path and not path.startswith("file://"):
-            raise SettingsError(f"--run-dir {path}: {path.split('://')[0]}:// is not available in this version.")
-        self.path = Path(path.removeprefix("file://")).expanduser().resolve()
+        self.path = absolute(path)
+        self._held: Callable[[], None] = lambda: None  # raises once the lock is lost
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the directory; created if missing. The lock dies with the process, however it ends."""
+        """Hold the directory; created if missing. Raises SettingsError where another run does."""
+        check_bucket(self.path, "--run-dir")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            handle = (self.path / ".lock").open("w")
+            lock = locked(self.path)
+            self._held = lock.__enter__()
         except OSError as error:
+            if is_remote(self.path):
+                raise
             raise machine_error(error, f"--run-dir {self.path}: cannot be written") from None
-        with handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise SettingsError(f"--run-dir {self.path}: another run is at work in it. Wait for it.") from None
+        try:
             yield
+        finally:
+            lock.__exit__(None, None, None)
 
     @property
     def started(self) -> bool:
@@ -114,8 +123,11 @@ class RunDirectory:
         """A fresh folder for a stage's unfinished work; leftovers of that stage are removed."""
         base = self.path / ".staging"
         base.mkdir(exist_ok=True)
-        for leftover in (*base.glob(f"{stage}-*"), *self.path.rglob(".removed-*"), *(self.path / ".stages").glob(".*.json.*")):
-            remove(leftover)
+        if is_remote(self.path):
+            remove(base)
+        else:
+            for leftover in (*base.glob(f"{stage}-*"), *self.path.rglob(".removed-*"), *(self.path / ".stages").glob(".*.json.*")):
+                remove(leftover)
         fresh = base / f"{stage}-{uuid.uuid4().hex[:12]}"
         fresh.mkdir()
         return fresh
@@ -169,26 +181,22 @@ class RunDirectory:
         info: Mapping[str, Any] | None = None,
     ) -> None:
         """Move finished paths to their places (replacing what lies there), then write the stage's record."""
+        self._held()
         self.begin(stage)
-        for source, target in moves.items():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if target.exists():
+        try:
+            for source, target in moves.items():
                 remove(target)
-            source.rename(target)
+                move(source, target)
+        except BaseException:
+            for source, target in moves.items():  # half of a stage is worse than none; what is still in staging goes with it
+                if not source.exists() or is_remote(target):
+                    with contextlib.suppress(Exception):
+                        remove(target)
+            raise
         self._record_path(stage).parent.mkdir(exist_ok=True)
         write_json(self._record_path(stage), {
             "fingerprint": fingerprint,
-            "outputs": sorted(str(t.relative_to(self.path)) for t in moves.values() if t.is_relative_to(self.path)),
-            "sealed": {str(p.relative_to(self.path)): file_sha256(p) for p in sealed or []},
+            "outputs": sorted(own for t in moves.values() if (own := below(t, self.path))),
+            "sealed": {own: file_sha256(p) for p in sealed or [] if (own := below(p, self.path))},
             **(info or {}),
         })
-
-
-def remove(path: Path) -> None:
-    """Remove a file or folder, if there; a folder is moved away first so that no reader sees half of it."""
-    if path.is_dir() and not path.is_symlink():
-        doomed = path.with_name(f".removed-{uuid.uuid4().hex}")
-        path.rename(doomed)
-        shutil.rmtree(doomed, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)

@@ -61,7 +61,7 @@ FULL["diagnosis"] = ("planted causes: the first verdict right, healthy runs with
 FULL["planted_runs"] = ("planted causes through the whole job: the first verdict right",
                         lambda w: planted_runs.planted_runs(w, started, seeds=(1, 2)))
 FULL["scores"] = ("plain, standardised and Mahalanobis errors, smoothed or not: PR AUC",
-                  lambda w: scores.scores(w, started, seeds=(7, 8, 9)))
+                  lambda w: scores.scores(w, started, seeds=(7, 8, 9), models={"pca": 3, "lstm_autoencoder": 1}))
 FULL["out_of_fold"] = ("400 training rows: thresholds out of fold flag <= 3 % of fresh ones, in-sample twice that",
                        lambda w: scarce.out_of_fold(w, started, seeds=20))
 FULL["conformal"] = ("false discovery rate in units over 200 simulations; 1,000 p-values uniform",

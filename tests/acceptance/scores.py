@@ -1,4 +1,5 @@
-"""Which errors make the better score: plain, standardised, Mahalanobis, each as it is and smoothed, on tables with known anomalies."""
+"""Which errors make the better score: plain, standardised, Mahalanobis, smoothed or not, by model and kind of score, on tables with
+known anomalies."""
 
 from __future__ import annotations
 
@@ -10,48 +11,54 @@ import numpy as np
 
 from acceptance import checks, planted_runs, tools
 
-ERRORS = ("plain", "standardised", "mahalanobis")
-SMOOTH: tuple[dict[str, Any] | None, ...] = (None, {"mean": 5})
+# (score, errors, smooth): Mahalanobis is of one step's residuals, so it does not go with `window`, the default score.
+WINDOW = (("window", "plain", None), ("window", "standardised", None))
+COVER = tuple(("cover", errors, smooth) for errors in ("plain", "standardised", "mahalanobis") for smooth in (None, {"mean": 5}))
 Run = Callable[[dict[str, Any], Path], Any]
 
 
-def tables(work: Path, seed: int) -> dict[str, dict[str, Any]]:
+def tables(work: Path, seed: int, model: str) -> dict[str, dict[str, Any]]:
     """Confs by table: the demo's anomalies of many kinds, single bursts of noise in eight correlated features."""
-    demo = checks.demo_conf(seed, model__name="pca", scoring__score="cover")
+    demo = checks.demo_conf(seed, scoring__score="cover")
     demo["source"]["events"] = 60_000
-    path = tools.write(planted_runs.table("healthy", seed)[0], work / f"bursts-{seed}")
+    demo |= {"model": demo.get("model", {}) | {"name": model}, "detectors": []}
+    path = tools.write(planted_runs.table("healthy", seed)[0], work / f"bursts-{model}-{seed}")
     bursts = planted_runs.conf(path, "healthy", seed)
-    bursts["scoring"] = {"score": "cover"}
-    made = {"demo": demo, "bursts": bursts}
-    for one in made.values():
-        one["detectors"] = []
-        one["model"] = {"name": "pca"}
-    return made
+    bursts["model"] = bursts.get("model", {}) | {"name": model}
+    return {"demo": demo, "bursts": bursts}
 
 
-def scores(work: Path, run: Run, *, seeds: Iterable[int]) -> dict[str, Any]:
-    """PR AUC on test (its prevalence is the trivial score's), median over seeds; the default is near the best in the mean over tables."""
+def scores(work: Path, run: Run, *, seeds: Iterable[int], models: dict[str, int]) -> dict[str, Any]:
+    """PR AUC on test (its prevalence is the trivial score's), median over seeds; models: with how many of the seeds.
+
+    What is the default where nothing is chosen (plain, of windows) is near the best that goes with that score, in the mean over models
+    and tables; and the best of all is at least as good with the README's advice (Mahalanobis, unsmoothed, of `cover`).
+    """
     found: dict[tuple[str, str], list[float]] = {}
     prevalence: dict[str, list[float]] = {}
-    for seed in seeds:
-        for table, made in tables(work, seed).items():
-            for errors in ERRORS:
-                for smooth in SMOOTH:
-                    made["scoring"] |= {"errors": errors, "smooth": smooth}
-                    name = errors + (", smoothed" if smooth else "")
-                    target = work / f"{table}-{seed}-{name.replace(', ', '-')}"
+    for model, number in models.items():
+        for seed in list(seeds)[:number]:
+            for table, made in tables(work, seed, model).items():
+                for score, errors, smooth in (*WINDOW, *(c for c in COVER if model == "pca" or c[2] is None)):
+                    made["scoring"] = {"score": score, "errors": errors, "smooth": smooth}
+                    name = f"{score}, {errors}" + (", smoothed" if smooth else "")
+                    target = work / f"{table}-{model}-{seed}-{name.replace(', ', '-')}"
                     run(made, target)
                     rows = {m["metric"]: m["value"] for m in tools.summary(target)["metrics"] if m["split"] == "test"
-                            and m["group"] == "all" and m["kind"] is None and m["detector"] == "pca"}
-                    found.setdefault((table, name), []).append(rows["pr_auc"])
+                            and m["group"] == "all" and m["kind"] is None and m["detector"] == model}
+                    found.setdefault((f"{table}, {model}", name), []).append(rows["pr_auc"])
                     prevalence.setdefault(table, []).append(rows["prevalence"])
     median = {key: float(np.median(v)) for key, v in found.items()}
     figures: dict[str, Any] = {f"{t}: PR AUC, {n} (min to max)": f"{median[t, n]:.3f} ({min(v):.3f} to {max(v):.3f})"
                                for (t, n), v in found.items()}
     figures |= {f"{t}: prevalence": float(np.median(v)) for t, v in prevalence.items()}
-    names = dict.fromkeys(n for _, n in found)
-    mean = {n: float(np.mean([median[t, n] for t in prevalence])) for n in names}
-    figures["best in the mean"] = max(mean, key=lambda n: mean[n])
-    figures["default, behind the best in the mean"] = max(mean.values()) - mean["plain"]
-    assert mean["plain"] >= max(mean.values()) - 0.1, figures
+    cases = dict.fromkeys(t for t, _ in found)
+    names = [n for n in dict.fromkeys(n for _, n in found) if all((t, n) in median for t in cases)]
+    mean = {n: float(np.mean([median[t, n] for t in cases])) for n in names}
+    figures["in the mean"] = {n: round(v, 3) for n, v in sorted(mean.items(), key=lambda item: -item[1])}
+    of_windows = {n: v for n, v in mean.items() if n.startswith("window")}
+    figures["default, behind the best of windows"] = max(of_windows.values()) - mean["window, plain"]
+    figures["advice, behind the best of all"] = max(mean.values()) - mean["cover, mahalanobis"]
+    assert figures["default, behind the best of windows"] <= 0.05, figures
+    assert figures["advice, behind the best of all"] <= 0.05, figures
     return figures

@@ -21,6 +21,7 @@ from foreshock.windowing.blocks import (
     plan_parts,
     sequence_starts,
     summarize,
+    tail_rows,
 )
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -220,6 +221,47 @@ def test_blocks_hold_numpys_windows_however_events_are_partitioned(events: Event
     if len(events) <= 60:
         partitionings.append(list(range(len(events))))  # a part a row
     check(events, cut, partitionings)
+
+
+def tails_in_parts(events: Events, edges: list[int], cut: Cut) -> np.ndarray:
+    """The rows kept for later windows, each part seeing only its own rows and its halo; each row at most once."""
+    bounds = [0, *sorted(edges), len(events)]
+    changed = np.ones(len(events), bool)
+    changed[1:] = events.entity[1:] != events.entity[:-1]
+    summaries = []
+    for a, b in pairwise(bounds):
+        keys = changed[a:b].copy()
+        keys[:1] = True
+        ends = [str(events.entity[i]) for i in (a, b - 1)] if b > a else ["", ""]
+        summaries.append(summarize(*ends, sequence_starts(keys, events.time[a:b], cut.max_gap), events.time[a:b]))
+    kept: list[int] = []
+    for (a, b), plan in zip(pairwise(bounds), plan_parts(summaries, cut), strict=True):
+        rows = slice(a - plan.halo, b)
+        keys = changed[rows].copy()
+        keys[:1] = True
+        starts = sequence_starts(keys, events.time[rows], cut.max_gap)
+        starts[:1] = plan.first_index == plan.halo
+        kept += (rows.start + np.flatnonzero(tail_rows(starts, keys, plan, cut))).tolist()
+    assert len(kept) == len(set(kept))
+    return np.array(sorted(kept), int)
+
+
+@settings(max_examples=600, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(events=tables(), cut=cuts, data=st.data())
+def test_the_tails_of_yesterday_and_todays_events_hold_todays_windows(events: Events, cut: Cut, data: st.DataObject) -> None:
+    midnight = data.draw(st.integers(0, int(events.time.max(initial=0)) + 1), label="midnight")
+    events.split = np.where(events.time >= midnight, TST, NONE).astype(np.int8)
+    wanted, _ = brute_force(events, cut)
+    before = np.flatnonzero(events.time < midnight)
+    yesterday = Events(events.entity[before], events.time[before], events.split[before], events.train_ok[before])
+    edges = data.draw(st.lists(st.integers(0, len(before)), max_size=6), label="edges")
+    tails = before[tails_in_parts(yesterday, edges, cut)]
+    for entity in np.unique(events.entity[tails]):  # a gap at the border of two parts hides from the first that its entity goes on
+        assert (events.entity[tails] == entity).sum() <= (cut.length + cut.stride - 2) * (len(edges) + 1)
+    rows = np.sort(np.concatenate([tails, np.flatnonzero(events.time >= midnight)]))
+    today = Events(events.entity[rows], events.time[rows], events.split[rows], events.train_ok[rows])
+    found = cut_in_parts(today, [], cut).windows
+    assert {(c, tuple(rows[list(w)].tolist()), p): n for (c, w, p), n in found.items()} == wanted
 
 
 @pytest.mark.parametrize("pad", [False, True])

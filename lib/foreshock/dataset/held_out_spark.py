@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
 from foreshock.columns import FIT
@@ -17,6 +16,8 @@ from foreshock.dataset.folds import apart
 from foreshock.dataset.manifest import METADATA, Chunk, Manifest, runs
 from foreshock.dataset.schema import ARROW, INTS8, TEXTS, decode, encode
 from foreshock.dataset.writer import write_file, write_metadata
+from foreshock.parquet import parquet_file, read_table
+from foreshock.paths import size
 from foreshock.session import each_item
 from foreshock.storage import file_sha256
 
@@ -33,23 +34,23 @@ def write_without(spark: SparkSession, folder: Path, manifest: Manifest, span: t
 
     def count(chunk: Chunk) -> Iterator[pa.RecordBatch]:
         kept = 0
-        for batch in pq.ParquetFile(folder / chunk.file).iter_batches(columns=["event_time", "n_windows", "first_padding"]):
+        for batch in parquet_file(folder / chunk.file).iter_batches(columns=["event_time", "n_windows", "first_padding"]):
             kept += sum(len(_kept(row, span, length, stride)) for row in batch.to_pylist())
         yield pa.RecordBatch.from_pydict({"blocks": pa.array([kept], pa.int64())})
 
     def write(item: tuple[Chunk, int]) -> Iterator[pa.RecordBatch]:
         chunk, first = item
-        rows = pq.read_table(folder / chunk.file, schema=ARROW, partitioning=None).to_pylist()
+        rows = read_table(folder / chunk.file, schema=ARROW).to_pylist()
         if chunk.code == FIT:
             rows = [cut for row in rows for cut in _cut(row, _kept(row, span, length, stride), length, stride)]
         for number, row in enumerate(rows):
             row["block_id"] = first + number
-        write_file(target / chunk.file, pa.Table.from_pylist(rows, schema=ARROW))
         file = target / chunk.file
+        write_file(file, pa.Table.from_pylist(rows, schema=ARROW))
         yield pa.RecordBatch.from_pylist([{
             "file": chunk.file, "code": chunk.code, "blocks": len(rows), "windows": sum(r["n_windows"] for r in rows),
             "events": sum(len(decode(r["event_time"])) for r in rows), "x_bytes": sum(len(r["x"]) for r in rows),
-            "bytes": file.stat().st_size, "sha256": file_sha256(file), "block_windows": runs([r["n_windows"] for r in rows])}])
+            "bytes": size(file), "sha256": file_sha256(file), "block_windows": runs([r["n_windows"] for r in rows])}])
 
     fitted = [c for c in manifest.chunks if c.code == FIT]
     counts = {c.file: int(row["blocks"]) for c, row in zip(fitted, each_item(spark, fitted, count, "blocks bigint"), strict=True)}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from foreshock.errors import DataError
+from foreshock.paths import stamps
 from foreshock.storage import file_sha256, read_json, write_json
 
 NAME = "_manifest.json"
@@ -73,15 +74,15 @@ def read_manifest(folder: Path) -> Manifest:
         manifest = Manifest(**{**raw, "features": tuple(raw["features"]), "chunks": chunks})
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path}: not a manifest of this version ({error}). Run jobs/prepare.py --force.") from None
-    there = {f.name for f in folder.iterdir() if not f.name.startswith((".", "_"))}
-    if extra := sorted(there - {c.file for c in chunks}):
+    there = {f.relative_to(folder).as_posix(): size for f, size, _ in stamps(folder) if not f.name.startswith((".", "_"))}
+    if extra := sorted(set(there) - {c.file for c in chunks}):
         raise DataError(f"{folder / extra[0]}: not in the manifest; the dataset was altered. Run jobs/prepare.py --force.")
     for chunk in chunks:
         file = folder / chunk.file
-        if not file.exists():
+        if chunk.file not in there:
             raise DataError(f"{file}: in the manifest but missing; the dataset was altered. Run jobs/prepare.py --force.")
-        if file.stat().st_size != chunk.bytes:
-            raise DataError(f"{file}: {file.stat().st_size} bytes where the manifest has {chunk.bytes}; the dataset was altered. "
+        if (found := there[chunk.file]) != chunk.bytes:
+            raise DataError(f"{file}: {found} bytes where the manifest has {chunk.bytes}; the dataset was altered. "
                             "Run jobs/prepare.py --force.")
     metadata = folder / METADATA
     if not metadata.exists() or file_sha256(metadata) != manifest.metadata_sha256:

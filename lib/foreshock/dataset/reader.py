@@ -19,9 +19,11 @@ from foreshock.dataset.chunks import Floats, Pool, TrainingBlock, block_windows,
 from foreshock.dataset.manifest import Manifest
 from foreshock.dataset.plan import Blocks, Plan, Share, blocks_of
 from foreshock.errors import DataError
+from foreshock.paths import filesystem, is_remote
 from foreshock.quiet import held_stderr
 
 warnings.filterwarnings("ignore", category=FutureWarning, module=r"petastorm\..*")  # dozens a read, on pyarrow's old reader
+warnings.filterwarnings("ignore", category=FutureWarning, message=r"(?s).*pyarrow\.filesystem")  # and one where we meet it
 
 with held_stderr():
     import tensorflow as tf
@@ -29,9 +31,40 @@ with held_stderr():
     from petastorm.py_dict_reader_worker import PyDictReaderWorker
     from petastorm.reader import Reader
     from petastorm.workers_pool.dummy_pool import DummyPool
+    from pyarrow.filesystem import DaskFileSystem
 
 VALUES = 4_000_000  # of batches that are gathered at once: a step costs less where many share it
 FIELDS = ["block_id", "x", "n_windows", "first_padding"]
+
+
+class _S3(DaskFileSystem):  # type: ignore[misc]
+    """S3 as Petastorm's old PyArrow interface wants it, over s3fs."""
+
+    def isdir(self, path: str) -> bool:
+        return bool(self.fs.isdir(path))
+
+    def isfile(self, path: str) -> bool:
+        return bool(self.fs.isfile(path))
+
+    def exists(self, path: str) -> bool:
+        return bool(self.fs.exists(path))
+
+    def ls(self, path: str, detail: bool = False) -> Any:
+        return self.fs.ls(path, detail=detail)
+
+    def walk(self, path: str) -> Any:
+        return self.fs.walk(path)
+
+    def open(self, path: str, mode: str = "rb") -> Any:
+        return self.fs.open(path, mode)
+
+
+def _opened(folder: Path) -> tuple[Any, str]:
+    if is_remote(folder):
+        path, fs = filesystem(folder)
+        return _S3(fs), path
+    found: tuple[Any, str] = get_filesystem_and_path_or_paths(folder.resolve().as_uri())
+    return found
 
 
 class _OrderedReader(Reader):  # type: ignore[misc]
@@ -43,7 +76,7 @@ class _OrderedReader(Reader):  # type: ignore[misc]
 
     def __init__(self, folder: Path, files: list[str]) -> None:
         self._order = files
-        filesystem, path = get_filesystem_and_path_or_paths(folder.resolve().as_uri())
+        filesystem, path = _opened(folder)
         super().__init__(filesystem, path, schema_fields=FIELDS, worker_class=PyDictReaderWorker, reader_pool=DummyPool(),
                          shuffle_row_groups=False, num_epochs=1)
 
@@ -84,6 +117,8 @@ def read_blocks(folder: Path, manifest: Manifest, wanted: Blocks) -> Iterator[Tr
     except StopIteration:
         pass
     except (OSError, pa.ArrowException) as error:
+        if is_remote(folder) and not isinstance(error, FileNotFoundError | pa.ArrowException):
+            raise  # the service, not the dataset
         raise DataError(f"{folder}: a file of the dataset cannot be read ({' '.join(str(error).split())[:300]}); it was altered or "
                         "removed. Run jobs/prepare.py --force.") from None
     finally:

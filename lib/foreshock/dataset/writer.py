@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from petastorm.etl.dataset_metadata import ROW_GROUPS_PER_FILE_KEY, UNISCHEMA_KEY
 
 from foreshock.dataset.manifest import METADATA
 from foreshock.dataset.schema import ARROW, block_schema
+from foreshock.parquet import read_table, write_table
+from foreshock.parquet import write_metadata as write_schema
+from foreshock.paths import at, move, size
 from foreshock.storage import file_sha256
 
 CHUNK_EVENTS = 1 << 16
@@ -26,21 +28,19 @@ CHUNK_EVENTS = 1 << 16
 
 def write_file(path: Path, rows: pa.Table) -> None:
     """Write blocks as one row group, whole or not at all; a repeated task replaces its own file."""
-    temporary = path.with_name(f".{path.name}.{id(rows):x}")
     rows = rows.combine_chunks()  # so that the same blocks give the same bytes, however many pieces they came in
-    pq.write_table(rows, temporary, row_group_size=max(1, len(rows)), compression="zstd", compression_level=1,
+    write_table(rows, path, row_group_size=max(1, len(rows)), compression="zstd", compression_level=1,
                    use_dictionary=["entity", "group", "partition"], write_statistics=["block_id"])
-    temporary.replace(path)
 
 
 def join_pieces(pieces: list[str], target: str) -> Iterator[pa.RecordBatch]:
     """Join pieces, in order, into the chunk's file; yields its (target, file, bytes, sha256)."""
-    path = Path(target)
+    path = at(target)
     if len(pieces) == 1:
-        Path(pieces[0]).replace(path)
+        move(at(pieces[0]), path)
     else:
-        write_file(path, pa.concat_tables([pq.read_table(p, schema=ARROW) for p in pieces]))
-    row = {"target": target, "file": path.name, "bytes": path.stat().st_size, "sha256": file_sha256(path)}
+        write_file(path, pa.concat_tables([read_table(p, schema=ARROW) for p in pieces]))
+    row = {"target": target, "file": path.name, "bytes": size(path), "sha256": file_sha256(path)}
     yield pa.RecordBatch.from_pylist([row])
 
 
@@ -50,4 +50,4 @@ def write_metadata(folder: Path, features: int, files: list[str]) -> None:
         UNISCHEMA_KEY: pickle.dumps(block_schema(features), protocol=2),
         ROW_GROUPS_PER_FILE_KEY: json.dumps(dict.fromkeys(files, 1)).encode(),
     }
-    pq.write_metadata(ARROW.with_metadata(metadata), folder / METADATA)
+    write_schema(ARROW.with_metadata(metadata), folder / METADATA)

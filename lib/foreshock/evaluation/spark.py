@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.dataset as ds
-import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
 from foreshock import columns as C
 from foreshock.evaluation.bootstrap import time_blocks
 from foreshock.evaluation.metrics import Scored, baselines, evaluate, with_intervals, within_blocks
 from foreshock.evaluation.ranges import event_wise, vus
+from foreshock.parquet import dataset, read_table
 from foreshock.scaling.histogram import key_values, order_keys
 from foreshock.session import each_item
 
@@ -37,7 +36,7 @@ def metrics(
     spans = {} if coarse else spans
 
     def one(file: str) -> Iterator[pa.RecordBatch]:
-        table = pq.read_table(file, columns=[*KEYS, "event_time", *[f"s{i}" for i in range(len(detectors))]], partitioning=None)
+        table = read_table(file, columns=[*KEYS, "event_time", *[f"s{i}" for i in range(len(detectors))]])
         table = table.filter((pa.compute.field("label") >= 0) & (pa.compute.field("split") >= 2))
         block = np.zeros(len(table), np.int64)
         for split, (low, high) in spans.items():
@@ -82,7 +81,7 @@ def _ranges(files: list[str], detectors: tuple[str, ...], threshold: Threshold, 
     """Metrics that need the order of events, of all groups together; the buffer of VUS is a window's length."""
     names = [f"s{i}" for i in range(len(detectors))]
     where = (pa.compute.field("label") >= 0) & (pa.compute.field("split") >= 2)
-    table = ds.dataset(files).to_table(columns=["split", "entity", "event_time", "block_id", "at", "group", "partition", "label", *names],
+    table = dataset(files).to_table(columns=["split", "entity", "event_time", "block_id", "at", "group", "partition", "label", *names],
                                        filter=where)
     entity = table["entity"].combine_chunks().dictionary_encode().indices.to_numpy() if len(table) else np.zeros(0)
     splits = table["split"].to_numpy()

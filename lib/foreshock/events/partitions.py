@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from foreshock.errors import DataError, SettingsError
+from foreshock.paths import at, below, check_bucket, filesystem, is_remote, stamp, stamps
 from foreshock.storage import digest
 
 WHOLE = "*"
@@ -39,14 +40,20 @@ class SourceFiles:
         return [f for unit in units for f in self.units[unit]]
 
 
+def identifier(expression: str | None) -> str | None:
+    """The column that an expression names, if it is nothing but a column's name."""
+    match = IDENTIFIER.match(expression.strip()) if expression else None
+    return match.group(1) if match else None
+
+
 def is_time(partitions: list[str]) -> bool:
     """Whether the partition key is time: every value is a day (2019-12-30) or a month (2019-12)."""
     return bool(partitions) and all(re.match(DAY, p) or re.match(MONTH, p) for p in partitions)
 
 
-def hive_values(relative: Path) -> dict[str, str]:
+def hive_values(relative: str) -> dict[str, str]:
     """The `key=value` folders of a path."""
-    return {k: unquote(v) for k, _, v in (part.partition("=") for part in relative.parts[:-1]) if _ and k}
+    return {k: unquote(v) for k, _, v in (part.partition("=") for part in relative.split("/")[:-1]) if _ and k}
 
 
 def list_source(path: str, partition: str | None, setting: str = "source.path") -> SourceFiles:
@@ -57,44 +64,66 @@ def list_source(path: str, partition: str | None, setting: str = "source.path") 
     base, files = _find(path, setting)
     if not files:
         raise DataError(f"{setting} {path}: there is no file in it; the source is empty.")
-    match = IDENTIFIER.match(partition.strip()) if partition else None
-    key = match.group(1) if match else None
-    values = [hive_values(f.relative_to(base)) for f in files]
+    key = identifier(partition)
+    values = [hive_values(relative) for relative in files]
     aligned = key is not None and all(key in v for v in values)
     units: dict[str, list[str]] = {}
-    stamps: dict[str, list[tuple[str, int, int]]] = {}
-    for file, value in zip(files, values, strict=True):
+    marks: dict[str, list[tuple[str, int, str]]] = {}
+    for (relative, (file, size, mark)), value in zip(files.items(), values, strict=True):
         unit = (value[key] or NULL) if aligned and key else WHOLE
-        stat = file.stat()
         units.setdefault(unit, []).append(str(file))
-        stamps.setdefault(unit, []).append((str(file.relative_to(base)), stat.st_size, stat.st_mtime_ns))
+        marks.setdefault(unit, []).append((relative, size, mark))
     return SourceFiles(
         setting, path, str(base), {u: tuple(f) for u, f in sorted(units.items())},
-        {u: digest(s) for u, s in sorted(stamps.items())}, tuple(sorted({k for v in values for k in v})),
+        {u: digest(s) for u, s in sorted(marks.items())}, tuple(sorted({k for v in values for k in v})),
         key if aligned else None,
     )
 
 
-def _find(path: str, setting: str) -> tuple[Path, list[Path]]:
-    root = Path(path)
+Found = dict[str, tuple[Path, int, str]]  # path below the base -> file, bytes, stamp
+
+
+def _find(path: str, setting: str) -> tuple[Path, Found]:
+    root = at(path)
+    check_bucket(root, setting)
     try:
         if root.is_file():
-            return root.parent, [root]
+            return root.parent, {root.name: (root, *stamp(root))}
         if root.is_dir():
-            return root, sorted(f for f in root.rglob("*") if f.is_file() and not _hidden(f.relative_to(root)))
+            return root, _below(root, root)
         if any(c in path for c in "*?["):
-            fixed = Path(*[p for p in root.parts[: next(i for i, p in enumerate(root.parts) if any(c in p for c in "*?["))]])
-            found: set[Path] = set()
-            for match in map(Path, glob.glob(path, recursive=True)):  # noqa: PTH207 — absolute patterns
-                inner = [match] if match.is_file() else [f for f in match.rglob("*") if f.is_file()]
-                found.update(f for f in inner if not _hidden(f.relative_to(fixed)))
+            fixed, matches = _matches(root, path)
+            found: Found = {}
+            for match in matches:
+                found |= {str(below(match, fixed)): (match, *stamp(match))} if match.is_file() else _below(match, fixed)
+            found = {r: f for r, f in sorted(found.items()) if not _hidden(r)}
             if found:
-                return fixed, sorted(found)
+                return fixed, found
             raise SettingsError(f"{setting}: nothing matches {path!r}. Give a file, a folder or a glob that is there.")
     except PermissionError as error:
+        if is_remote(root):
+            raise
         raise SettingsError(f"{setting}: {path!r} cannot be read ({error}). Change its permissions.") from None
+    if is_remote(root):
+        return root, {}
     raise SettingsError(f"{setting}: there is no file or folder {path!r}. Give a file, a folder or a glob that is there.")
 
 
-def _hidden(relative: Path) -> bool:
-    return any(part.startswith((".", "_")) for part in relative.parts)
+def _below(folder: Path, base: Path) -> Found:
+    found = {str(below(f, base)): (f, size, mark) for f, size, mark in stamps(folder)}
+    return {relative: f for relative, f in found.items() if not _hidden(relative)}
+
+
+def _matches(root: Path, path: str) -> tuple[Path, list[Path]]:
+    """(the last folder that no wildcard is above, what a glob matches)."""
+    steps = path.split("/")
+    plain = next(i for i, step in enumerate(steps) if any(c in step for c in "*?["))
+    fixed = at("/".join(steps[:plain]) or "/")
+    if not is_remote(root):
+        return fixed, sorted(map(Path, glob.glob(path, recursive=True)))  # noqa: PTH207 — absolute patterns
+    name, fs = filesystem(root)
+    return fixed, [at(f"s3://{found}") for found in sorted(fs.glob(name))]
+
+
+def _hidden(relative: str) -> bool:
+    return any(part.startswith((".", "_")) for part in relative.split("/"))

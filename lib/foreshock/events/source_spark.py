@@ -5,25 +5,28 @@ from __future__ import annotations
 import bz2
 import csv
 import gzip
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from foreshock.errors import DataError, SettingsError
 from foreshock.events.partitions import NULL, WHOLE, SourceFiles
+from foreshock.parquet import read_schema
+from foreshock.paths import at
 
 MALFORMED = "__malformed"
 BAD = "__bad_"
 INTEGER = r"^\s*[+-]?\d+\s*$"
 NUMBER = r"^\s*[+-]?(\d+\.?\d*([eE][+-]?\d+)?|\.\d+([eE][+-]?\d+)?|[nN]a[nN]|[iI]nf(inity)?)\s*$"
-OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".csv": open, ".txt": open, "": open}
+OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open}
+PLAIN = (".csv", ".txt", "")
 BOOLEAN = r"^(?i)\s*(true|false)\s*$"
 CELLS = ("cells", "numbers", "integers", "big", "huge", "booleans")  # big: beyond int64; huge: beyond 38 digits
 Census = dict[str, dict[str, list[int]]]
@@ -110,7 +113,7 @@ def _read_parquet(spark: SparkSession, source: SourceFiles, files: list[str]) ->
         if "CANNOT_MERGE" in str(error) and (found := _other_type(files)):
             raise DataError(found) from None
         raise
-    for column in pq.read_schema(files[0]):
+    for column in read_schema(files[0]):
         if pa.types.is_timestamp(column.type) and column.type.unit == "ns" and column.name in frame.columns:
             nanos = quoted(column.name)
             frame = frame.withColumn(column.name, F.expr(f"timestamp_micros(({nanos} - pmod({nanos}, 1000)) div 1000)"))
@@ -121,7 +124,7 @@ def _other_type(files: list[str]) -> str | None:
     """Which file's column has another type than the same column in files before it, in words."""
     seen: dict[str, tuple[Any, str]] = {}
     for file in files:
-        for column in pq.read_schema(file):
+        for column in read_schema(file):
             kind, where = seen.setdefault(column.name, (column.type, file))
             if column.type != kind:
                 return (f"{file}: the column `{column.name}` is {column.type}, but {kind} in {where}. Files of a source have the same "
@@ -181,11 +184,12 @@ def _header(files: list[str]) -> list[str]:
     """
     first: tuple[str, list[str]] | None = None
     for file in files:
-        opened = OPENERS.get(Path(file).suffix)
-        if opened is None:
+        suffix = PurePosixPath(file).suffix
+        if suffix not in (*OPENERS, *PLAIN):
             continue
-        with opened(file, "rt", encoding="utf-8-sig", errors="replace", newline="") as handle:
-            cells = next((row for row in csv.reader(handle) if row), None)
+        with at(file).open("rb") as raw, OPENERS.get(suffix, lambda raw, _: raw)(raw, "rb") as unpacked:
+            text = io.TextIOWrapper(unpacked, encoding="utf-8-sig", errors="replace", newline="")
+            cells = next((row for row in csv.reader(text) if row), None)
         if cells is None:
             continue
         names = [cell.strip() or f"_c{i}" for i, cell in enumerate(cells)]

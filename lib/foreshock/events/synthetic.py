@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from foreshock.events.synthetic_anomalies import (
@@ -31,6 +30,8 @@ from foreshock.events.synthetic_anomalies import (
     runs,
     settled,
 )
+from foreshock.parquet import write_table as write_parquet
+from foreshock.paths import at
 
 __all__ = ["KINDS", "SCHEMA", "State", "SyntheticTable", "generate_day", "initial_state", "write_table"]
 
@@ -155,10 +156,10 @@ def write_table(
     for day_index in range(table.days):
         made = generate_day(table, day_index, state)
         if made.num_rows:
-            folder = Path(directory) / f"date={table.day(day_index).isoformat()}"
+            folder = at(directory) / f"date={table.day(day_index).isoformat()}"
             folder.mkdir(parents=True, exist_ok=True)
             # Dictionaries and compression only where values repeat: half the time.
-            pq.write_table(
+            write_parquet(
                 made,
                 folder / "part-00000.parquet",
                 row_group_size=ROW_GROUP,

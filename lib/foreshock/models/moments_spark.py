@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
 from foreshock.dataset.folds import touching
 from foreshock.dataset.schema import decode
 from foreshock.models.moments import WindowMoments
+from foreshock.parquet import parquet_file
 from foreshock.session import each_item
 
 MOST_VALUES = 2048  # of a window: its matrix has the square of that
@@ -26,7 +26,7 @@ def window_moments(
     """Of every whole window in chunk files of blocks; padded windows are left out, and those that touch a span of time (`folds`)."""
 
     def blocks(file: str) -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]]:
-        for batch in pq.ParquetFile(file).iter_batches(batch_size=64, columns=COLUMNS):
+        for batch in parquet_file(file).iter_batches(batch_size=64, columns=COLUMNS):
             for row in batch.to_pylist():
                 starts = np.arange(row["n_windows"]) * stride
                 if without is not None:

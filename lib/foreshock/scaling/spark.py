@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from itertools import groupby, islice
 from pathlib import Path
@@ -12,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
 from foreshock import columns as C
+from foreshock.parquet import parquet_file, read_table
+from foreshock.paths import at, carry, size
 from foreshock.scaling.robust import transform
 from foreshock.scaling.summary import DAMAGE, Guide, Summary
 from foreshock.session import each_item
@@ -34,9 +33,9 @@ def _training_values(
     """
     columns = [C.EVENT_TIME, C.TRAIN_OK, *features]
     if most is None:
-        table = pq.read_table(file, columns=columns, partitioning=None)
+        table = read_table(file, columns=columns)
     else:
-        with pq.ParquetFile(file) as source:
+        with parquet_file(file) as source:
             first = list(islice(source.iter_batches(most, columns=columns), 1))
             table = (pa.Table.from_batches(first) if first else source.schema_arrow.empty_table()).select(columns)
     time = table[C.EVENT_TIME].cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_numpy()
@@ -73,7 +72,7 @@ def fit_summary(
     of some partitions, read here. Where quartiles lie outside the ranges that were counted finely, every partition is read once more.
     """
     settings = {"features": features, "span": span, "transform": how}
-    keys = {p: digest([settings, [(f.name, f.stat().st_size) for f in map(Path, files)]]) for p, files in partitions.items()}
+    keys = {p: digest([settings, [(at(f).name, size(at(f))) for f in files]]) for p, files in partitions.items()}
     after.mkdir(parents=True)
     kept, total, guide = _kept(before, keys)
 
@@ -95,7 +94,7 @@ def fit_summary(
     total = read(fresh, total)
     if total.reaches(guide):
         for path in kept.values():
-            _carry(path, after / path.name)
+            carry(path, after / path.name)
     else:
         guide = total.guide()
         say("scaler, second pass", partitions=len(partitions))
@@ -124,10 +123,3 @@ def _kept(before: Path, keys: dict[str, str]) -> tuple[dict[str, Path], Summary,
                     parts[partition] = own
         return {p: paths[p] for p in parts}, Summary.total(parts.values()), guide
     return {}, Summary(), {}
-
-
-def _carry(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # a file system without links
-        shutil.copyfile(source, target)

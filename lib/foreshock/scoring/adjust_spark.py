@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pyspark.sql import Column, SparkSession, Window
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 
 from foreshock.errors import DataError
+from foreshock.parquet import parquet_file, read_table
 from foreshock.scoring.adjust import Doubles, Residuals, combined, mahalanobis, standardised
 from foreshock.scoring.scorer import CODE_SHIFT, schema_of
 from foreshock.session import each_item, map_items
@@ -25,7 +25,7 @@ FITTED = ["split", "calibrate"]
 
 def _rows(file: str, columns: list[str], split: int, chosen: bool) -> pa.Table:
     """The rows of the split that is fitted on; where `chosen`, those that calibrate_where admits."""
-    table = pq.read_table(file, columns=[*FITTED, *columns], partitioning=None)
+    table = read_table(file, columns=[*FITTED, *columns])
     mask = table["split"].to_numpy() == split
     if chosen:
         mask &= table["calibrate"].to_numpy() != 0
@@ -111,7 +111,7 @@ def _rewrite(spark: SparkSession, files: list[str], detectors: tuple[str, ...], 
     schema = schema_of(detectors)
 
     def one(file: str) -> Iterator[pa.RecordBatch]:
-        for batch in pq.ParquetFile(file).iter_batches():
+        for batch in parquet_file(file).iter_batches():
             table = pa.Table.from_batches([batch])
             made = {name: pa.array(np.asarray(f(table), np.float32).astype(np.float64)) for name, f in columns.items()}
             arrays = [made.get(f.name, table[f.name] if f.name in table.column_names else pa.nulls(len(table), f.type)) for f in schema]

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from foreshock import columns as C
 from foreshock.dataset.schema import decode
 from foreshock.errors import DataError
 from foreshock.models.isolation_forest import IsolationForest
 from foreshock.models.registry import errors_and_expected
+from foreshock.parquet import parquet_file, read_table
+from foreshock.paths import at
 from foreshock.scoring.aggregate import ENDING, Layout, aggregate, final
 from foreshock.scoring.attribution import Attribution, attribute
 from foreshock.storage import file_sha256
@@ -60,9 +61,9 @@ class Plan:
 @functools.lru_cache(maxsize=4)
 def _bundle(folder: str, sha256: str, detectors: tuple[str, ...]) -> bundles.Bundle:
     one_thread()
-    if file_sha256(Path(folder) / bundles.NAME) != sha256:
+    if file_sha256(at(folder) / bundles.NAME) != sha256:
         raise DataError(f"{folder}/{bundles.NAME}: altered while it was in use.")
-    return bundles.load(Path(folder), names=detectors)
+    return bundles.load(at(folder), names=detectors)
 
 
 @dataclass
@@ -75,13 +76,13 @@ class _Block:
 
 def score_chunk(plan: Plan, task: Task) -> Iterator[pa.RecordBatch]:
     """Rows (one a held event) of a chunk's blocks, in batches (columns: `schema_of`). Raises DataError for an altered file."""
-    if file_sha256(Path(task.file)) != task.sha256:
+    if file_sha256(at(task.file)) != task.sha256:
         raise DataError(f"{task.file}: its sha256 is not the manifest's; the dataset was altered. Run jobs/prepare.py --force.")
     folder, sha256 = task.held_out[:2] if task.held_out else (plan.bundle, plan.bundle_sha256)
     bundle = _bundle(folder, sha256, plan.detectors)
     waiting: list[_Block] = []
     enough = VALUES // (plan.length * len(bundle.features))
-    for batch in pq.ParquetFile(task.file).iter_batches(batch_size=16):
+    for batch in parquet_file(task.file).iter_batches(batch_size=16):
         for row in batch.to_pylist():
             block = _open(plan, task, row)
             if len(block.layout.ordinals):
@@ -207,7 +208,7 @@ def schema_of(detectors: tuple[str, ...]) -> pa.Schema:
 
 def explain_event(bundle: bundles.Bundle, name: str, file: str, block_id: int, at: int, length: int, stride: int) -> dict[str, Any]:
     """The window that ends at (or last holds) an event: x, what the model expected, errors per step, times in microseconds."""
-    table = pq.read_table(file, filters=[("block_id", "=", block_id)], partitioning=None).to_pylist()
+    table = read_table(file, filters=[("block_id", "=", block_id)]).to_pylist()
     row = table[0]
     x, times = decode(row["x"]), decode(row["event_time"])
     ordinal = min(max(0, (at - length + 1 + stride - 1) // stride), row["n_windows"] - 1)

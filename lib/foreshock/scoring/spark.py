@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 
+from foreshock.parquet import read_table
 from foreshock.scoring.aggregate import ENDING
 from foreshock.scoring.scorer import CODE_SHIFT, KEYS, Plan, Task, schema_of, score_chunk
 from foreshock.session import each_item, map_items
@@ -47,7 +47,7 @@ def codes_of(table: pa.Table) -> npt.NDArray[np.int64]:
 def event_spans(spark: SparkSession, files: list[str]) -> dict[int, tuple[int, int]]:
     """The first and last event time, microseconds, of scored events by code (`codes_of`)."""
     def one(file: str) -> Iterator[pa.RecordBatch]:
-        table = pq.read_table(file, columns=["unit", "split", "event_time"], partitioning=None)
+        table = read_table(file, columns=["unit", "split", "event_time"])
         codes, times = codes_of(table), table["event_time"].to_numpy()
         rows = [{"code": c, "low": int(times[codes == c].min()), "high": int(times[codes == c].max())} for c in np.unique(codes).tolist()]
         if rows:

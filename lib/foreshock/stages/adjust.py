@@ -48,7 +48,7 @@ def _known(context: Context, partial: bool) -> dict[str, Any] | None:
     s = context.settings
     if other is None or (s.scoring.errors == "plain" and s.ensemble is None):
         return None
-    path = Path(other) / ADJUST
+    path = other / ADJUST
     found: dict[str, Any] = read_json(path) if path.exists() else {}
     wanted = {"standardised": ("scale",), "mahalanobis": ("mean", "precision")}.get(s.scoring.errors, ())
     if missing := [k for k in (*wanted, *(("quantiles",) if s.ensemble else ())) if k not in found]:

@@ -6,6 +6,7 @@ import argparse
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -15,6 +16,10 @@ from foreshock.errors import ForeshockError
 from foreshock.stages.context import Context
 
 Job = Callable[[Context, argparse.Namespace], str]
+
+
+class _Stopped(KeyboardInterrupt):
+    """SIGTERM."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -40,16 +45,20 @@ def run_job(description: str, job: Job, argv: list[str] | None = None, *, partit
         return int(stop.code or 0)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     context: Any = None
+    stopped = _end_on_sigterm()
     try:
         context = Context(load_settings(arguments.conf, arguments.set), arguments.run_dir, force=arguments.force,
                           debug=arguments.debug)
         with context.open(replace_all=replace_all):
             print(job(context, arguments))
         return 0
-    except KeyboardInterrupt:
-        print("stopped by the user; the same command finishes the run.", file=sys.stderr)
-        return 128 + signal.SIGINT
+    except KeyboardInterrupt as stop:
+        print("stopped; the same command finishes the run.", file=sys.stderr)
+        return 128 + (signal.SIGTERM if isinstance(stop, _Stopped) else signal.SIGINT)
     except Exception as error:
+        if stopped:  # by a signal that reached the JVM too
+            print("stopped; the same command finishes the run.", file=sys.stderr)
+            return 128 + signal.SIGTERM
         if arguments.debug:
             raise
         known = failures.explain(error, f"--run-dir {arguments.run_dir}")
@@ -61,6 +70,20 @@ def run_job(description: str, job: Job, argv: list[str] | None = None, *, partit
     finally:
         if context is not None:
             context.close()
+
+
+def _end_on_sigterm() -> list[int]:
+    """Have SIGTERM end the job as Ctrl-C does, so that queries are stopped and nothing unfinished stays; gathers what came."""
+    came: list[int] = []
+
+    def stop(number: int, _: Any) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # cleaning up is not broken off
+        came.append(number)
+        raise _Stopped
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, stop)
+    return came
 
 
 def _names(text: str) -> list[str]:

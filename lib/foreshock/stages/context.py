@@ -11,12 +11,14 @@ from typing import Any
 import yaml
 from pyspark.sql import SparkSession
 
+from foreshock import aws_boto
 from foreshock.config import Settings
 from foreshock.config_file import as_mapping, differing_keys, parse_yaml, sha256
 from foreshock.errors import SettingsError
 from foreshock.log import RunLog
+from foreshock.paths import at, is_remote, remove
 from foreshock.session import build_session
-from foreshock.storage import RunDirectory, remove, write_text
+from foreshock.storage import RunDirectory, write_text
 from foreshock.tables.runs import Attempt
 
 
@@ -26,22 +28,31 @@ class Context:
     def __init__(self, settings: Settings, run_dir: str, *, force: bool = False, debug: bool = False, quiet: bool = False,
                  spark: SparkSession | None = None) -> None:
         self.settings, self.force, self.debug = settings, force, debug
+        if self.uses_aws(run_dir):
+            aws_boto.apply(settings.aws.model_dump())
         self.sha256 = sha256(settings)
         self.run_id = f"{settings.run.name}-{self.sha256[:10]}"
         self.run = RunDirectory(run_dir)
         self.log = RunLog(self.run_id, quiet=quiet)
         self._given = spark
 
+    def uses_aws(self, run_dir: str) -> bool:
+        """Whether anything of the run lies on AWS."""
+        s = self.settings
+        paths = (run_dir, s.source.path, s.split.test_path, s.model.from_, s.tables.location)
+        self.uses_s3 = s.source.kind == "athena" or any(p is not None and is_remote(at(p)) for p in paths)
+        return self.uses_s3
+
     @property
     def tables(self) -> Path:
-        return Path(self.settings.tables.location) if self.settings.tables.location else self.run / "tables"
+        return at(self.settings.tables.location) if self.settings.tables.location else self.run / "tables"
 
     @cached_property
     def spark(self) -> SparkSession:
         if self._given is not None:
             return self._given
         self.log.event("spark", "starting")
-        return build_session(self.run_id, debug=self.debug)
+        return build_session(self.run_id, debug=self.debug, s3=self.uses_s3)
 
     @contextlib.contextmanager
     def open(self, *, replace_all: bool = False) -> Iterator[Context]:
@@ -71,14 +82,16 @@ class Context:
                 write_text(conf, yaml.safe_dump(body, sort_keys=False, allow_unicode=True))
             try:
                 yield self
-            except Exception:
-                if fresh and not self.run.started:
+            except BaseException as error:
+                self.close()  # so that no task still writes where things are cleared away
+                if fresh and not self.run.started and isinstance(error, Exception):
                     self.log.path = None
                     self.run.clear()
                 raise
             finally:
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(Exception):
                     remove(self.run / ".staging")
+                self.log.flush()
 
     @contextlib.contextmanager
     def attempt(self, stage: str) -> Iterator[dict[str, Any]]:
@@ -90,7 +103,7 @@ class Context:
         try:
             yield counts
         except BaseException as error:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(Exception):
                 attempt.finished("failed", counts | {"error": type(error).__name__}).write(self.tables)
                 self.log.event(stage, "failed", error=type(error).__name__)
             raise
@@ -100,5 +113,6 @@ class Context:
     def close(self) -> None:
         """Stop the Spark this context started."""
         if "spark" in self.__dict__ and self._given is None:
+            spark = self.__dict__.pop("spark")
             with contextlib.suppress(Exception):  # a JVM that is gone cannot be stopped
-                self.spark.stop()
+                spark.stop()

@@ -7,20 +7,19 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-import pyarrow.parquet as pq
-
 from foreshock import columns as C
 from foreshock.errors import DataError, ForeshockError, SettingsError
 from foreshock.events import contract_spark
 from foreshock.events import spark as events_spark
-from foreshock.events.partitions import SourceFiles, list_source
+from foreshock.events.partitions import SourceFiles
 from foreshock.events.source_spark import Census, infer_types, take_census
-from foreshock.events.synthetic import SyntheticTable, write_table
 from foreshock.failures import failed_on_a_row, reason
+from foreshock.parquet import count_rows
+from foreshock.paths import remove
 from foreshock.stages.context import Context
-from foreshock.storage import digest, read_json, remove, write_json
+from foreshock.stages.source import MAIN, TEST_TABLE, find_sources, pulled
+from foreshock.storage import digest, read_json, write_json
 
-MAIN, TEST_TABLE = "main", "test"
 FOLDERS = {MAIN: ("events", "quarantine"), TEST_TABLE: ("events_test", "quarantine_test")}
 Ledger = dict[str, Any]
 
@@ -31,7 +30,7 @@ def extract(context: Context, partitions: list[str] | None = None, *, whole_run:
     `whole_run`: other stages follow, so what they need (rows in every split) is checked before anything is written.
     Raises DataError where the source is empty, a split has no rows, or an expression does not fit the columns.
     """
-    sources = _sources(context)
+    sources, asked = find_sources(context)
     ledger = read_ledger(context)
     fingerprint = digest({name: s.fingerprints for name, s in sources.items()} | {"settings": context.sha256})
     if partitions is None and not context.force and context.run.is_done("extract", fingerprint):
@@ -58,8 +57,9 @@ def extract(context: Context, partitions: list[str] | None = None, *, whole_run:
             stale += [_folder(context, name, p) for u in [*removed, *pending] for p in units.get(u, {}).get("partitions", {})]
             fresh[name] = {u: v for u, v in units.items() if u in source.units and u not in pending}
             if pending:
-                fresh[name] |= _extract_units(context, source, name, pending, census, fresh[name], work, moves,
-                                              None if source.aligned else partitions)
+                with pulled(context, source, asked if name == MAIN else None, pending, counts) as source:
+                    fresh[name] |= _extract_units(context, source, name, pending, census, fresh[name], work, moves,
+                                                  None if source.aligned else partitions)
         check_rows(context, fresh)
         if whole_run:
             check_splits(context, fresh)
@@ -67,7 +67,6 @@ def extract(context: Context, partitions: list[str] | None = None, *, whole_run:
         for folder in stale:
             remove(folder)
             remove(folder.parent.parent / FOLDERS[TEST_TABLE if folder.parent.name == "events_test" else MAIN][1] / folder.name)
-        (work / "ledger.json").write_text("")
         write_json(work / "ledger.json", fresh)
         moves[work / "ledger.json"] = context.run / "events" / "ledger.json"
         ledger_path = context.run / "events" / "ledger.json"
@@ -76,38 +75,6 @@ def extract(context: Context, partitions: list[str] | None = None, *, whole_run:
         context.run.publish("extract", fingerprint if done else "partial", moves, sealed=[ledger_path])
         remove(work)
         counts |= totals(fresh)
-
-
-def _sources(context: Context) -> dict[str, SourceFiles]:
-    s = context.settings
-    path = s.source.path or ""
-    partition = s.events.partition
-    if s.source.kind == "synthetic":
-        path = str(context.run / "source")
-        if not Path(path).exists():
-            _synthesize(context, Path(path))
-    sources = {MAIN: list_source(path, partition)}
-    if s.split.test_path:
-        sources[TEST_TABLE] = list_source(s.split.test_path, partition, "split.test.path")
-    return sources
-
-
-def _synthesize(context: Context, target: Path) -> None:
-    s = context.settings.source
-    work = context.run.staging("source") / "source"
-    table = SyntheticTable(
-        events=s.events, entities=s.entities, start=s.start, days=s.days, prevalence=s.prevalence, kinds=s.kinds,
-        seed=context.settings.run.seed if s.seed is None else s.seed, anomalies_from=s.anomalies_from)
-    step = max(1, s.days // 5)
-
-    def progress(day: int, rows: int) -> None:
-        if day % step == 0:
-            context.log.event("source", "synthetic table", day=day, of=s.days, rows=rows)
-
-    rows = write_table(table, work, progress)
-    work.rename(target)
-    remove(work.parent)
-    context.log.event("source", "synthetic table written", rows=rows, days=s.days)
 
 
 def _inferred(context: Context, source: SourceFiles, done: Ledger, pending: list[str]) -> tuple[list[str], Census]:
@@ -135,6 +102,8 @@ def _extract_units(
 ) -> Ledger:
     spark, settings = context.spark, context.settings
     types = infer_types(census, settings.quality.max_quarantined)
+    if not source.files(pending):  # Athena writes none for partitions without a row
+        return {u: {"fingerprint": source.fingerprints[u], "partitions": {}} for u in pending}
     table = events_spark.open_source(spark, source, pending, settings, types, work / f"typed-{name}")
     known = [f for unit in done.values() for p in unit["partitions"] if (f := _folder(context, name, p)).exists()]
     try:
@@ -175,7 +144,7 @@ def _moves(context: Context, written: Path, folder: str, moves: dict[Path, Path]
     rows = 0
     for partition in sorted(written.glob(f"{C.PARTITION}=*")):
         moves[partition] = context.run / folder / partition.name
-        rows += sum(pq.read_metadata(f).num_rows for f in partition.glob("*.parquet"))
+        rows += sum(count_rows(f) for f in partition.glob("*.parquet"))
     return rows
 
 

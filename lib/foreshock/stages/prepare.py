@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -17,6 +17,8 @@ from foreshock.dataset.manifest import METADATA, Chunk, Manifest, runs
 from foreshock.dataset.manifest import NAME as MANIFEST
 from foreshock.dataset.writer import join_pieces, write_metadata
 from foreshock.errors import DataError, SettingsError
+from foreshock.parquet import dataset
+from foreshock.paths import at, remove, stamps
 from foreshock.scaling import spark as scaling_spark
 from foreshock.scaling.histogram import Histogram
 from foreshock.scaling.robust import Scaler, fit_feature
@@ -33,11 +35,12 @@ from foreshock.stages.extract import (
     read_ledger,
     totals,
 )
-from foreshock.storage import digest, file_sha256, read_json, remove, write_json
+from foreshock.storage import digest, file_sha256, read_json, write_json
 from foreshock.windowing import spark as windowing
 from foreshock.windowing.blocks import Cut
 
 ROWS_PER_PART = 250_000
+TAILS = "tails"
 
 
 def prepare(context: Context) -> None:
@@ -48,7 +51,7 @@ def prepare(context: Context) -> None:
     check_rows(context, ledger)
     check_splits(context, ledger)
     other = other_run(context)
-    fingerprint = digest({"settings": context.sha256, "ledger": ledger, "other": file_sha256(other / "scaler.json") if other else None})
+    fingerprint = digest({"settings": context.sha256, "ledger": ledger, "other": _other_print(other) if other else None})
     if not context.force and context.run.is_done("prepare", fingerprint):
         context.log.event("prepare", "nothing to do")
         return
@@ -65,7 +68,7 @@ def prepare(context: Context) -> None:
         write_json(work / "scaler.json", scaler.to_mapping())
         manifests = _cut(context, ledger, scaler, work)
         moves = {work / "scaler.json": context.run / "scaler.json", work / "dataset": context.run / "dataset",
-                 work / "rest": context.run / "rest"}
+                 work / "rest": context.run / "rest", work / TAILS: context.run / TAILS}
         if not other:
             moves[work / "scaler"] = context.run / "scaler"
         sealed = [context.run / "scaler.json"]
@@ -80,7 +83,7 @@ def other_run(context: Context) -> Path | None:
     """The run directory of `model.from`. Raises SettingsError where it holds no finished run."""
     if context.settings.model.from_ is None:
         return None
-    other = Path(context.settings.model.from_)
+    other = at(context.settings.model.from_)
     for name in ("scaler.json", "model/bundle.json", "tables/thresholds"):
         if not (other / name).exists():
             raise SettingsError(f"`model.from`: {other} holds no {name}; a run directory with a finished run is wanted.")
@@ -132,7 +135,7 @@ def _cut(context: Context, ledger: Ledger, scaler: Scaler, work: Path) -> dict[s
     cut = Cut(w.length, w.stride, w.block, None if w.max_gap is None else round(w.max_gap * 1e6), w.short == "pad")
     rows = sum(totals(ledger)["kept"].values())
     parts = max(spark.sparkContext.defaultParallelism, math.ceil(rows / ROWS_PER_PART))
-    events = _events(context)
+    events = _events(context, ledger)
     context.log.event("prepare", "sorting", events=rows, parts=parts)
     files = windowing.sort_events(events, s.feature_names, len(s.events.tiebreak), parts, work / "sorted")
     order = windowing.plan(spark, files, cut)
@@ -148,12 +151,12 @@ def _cut(context: Context, ledger: Ledger, scaler: Scaler, work: Path) -> dict[s
                             + (" that holds training events only" if split == C.TRAIN else "")
                             + ". Widen the split or shorten windows.length.")
     context.log.event("prepare", "cutting", blocks=found, longest_sequence=order.longest)
-    pieces = windowing.write_pieces(spark, order, cut, validation, scaler, counts, work)
+    pieces = windowing.write_pieces(spark, order, cut, validation, scaler, counts, len(s.events.tiebreak), work)
     remove(work / "sorted")
     return _join(context, pieces, scaler, work)
 
 
-def _events(context: Context) -> DataFrame:
+def _events(context: Context, ledger: Ledger) -> DataFrame:
     spark, s = context.spark, context.settings
     frames = []
     for number, table in enumerate((MAIN, TEST_TABLE)):
@@ -172,7 +175,32 @@ def _events(context: Context) -> DataFrame:
             if isinstance(frame.schema[c].dataType, T.TimestampNTZType) and c.startswith(C.TIEBREAK_PREFIX):
                 frame = frame.withColumn(c, F.col(c).cast("timestamp"))
         frames.append(frame)
-    return frames[0] if len(frames) == 1 else frames[0].unionByName(frames[1], allowMissingColumns=True)
+    tails = _tails(context, ledger)
+    frames += [tails] if tails is not None else []
+    return reduce(partial(DataFrame.unionByName, allowMissingColumns=True), frames)
+
+
+def _tails(context: Context, ledger: Ledger) -> DataFrame | None:
+    """The last events of each entity in the run of `model.from`, before this run's first: windows across midnight need them.
+
+    They belong to no split here, so no window ends at one. A run whose first event is not after them leaves them out.
+    """
+    other, s = other_run(context), context.settings
+    times = [t for table, _, c in partition_counts(ledger) if table == MAIN for t in c["time"]]
+    if other is None or not times or not (other / TAILS).exists():
+        return None
+    names = dataset(other / TAILS).schema.names
+    missing = [n for n in (*s.feature_names, *windowing.tiebreaks(len(s.events.tiebreak))) if n not in names]
+    if missing:
+        raise DataError(f"model.from {other}: its tails lack {', '.join(missing)}. Use the same features and tiebreaks.")
+    frame = context.spark.read.parquet(str(other / TAILS)).where(F.col(C.EVENT_TIME) < min(times))
+    return (frame.withColumn(C.EVENT_TIME, F.timestamp_micros(C.EVENT_TIME)).withColumn(windowing.TABLE, F.lit(0).cast("tinyint"))
+            .withColumn("split", F.lit(0).cast("tinyint")))
+
+
+def _other_print(other: Path) -> dict[str, object]:
+    tails = stamps(other / TAILS) if (other / TAILS).exists() else []
+    return {"scaler": file_sha256(other / "scaler.json"), TAILS: tails}
 
 
 def validation_time(context: Context, ledger: Ledger) -> int:

@@ -8,19 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from foreshock import columns as C
 from foreshock.config_file import as_mapping
 from foreshock.dataset.manifest import read_manifest
 from foreshock.errors import GateError, SettingsError
+from foreshock.parquet import read_table
+from foreshock.paths import remove
 from foreshock.report.page import ReportData, render_page
 from foreshock.report.summary import by_reason, gates, headline, reconcile
 from foreshock.scaling.histogram import Histogram
 from foreshock.stages.context import Context
 from foreshock.stages.diagnose import VERDICT
 from foreshock.stages.extract import read_ledger, totals
-from foreshock.storage import digest, read_json, remove, write_json, write_text
+from foreshock.storage import digest, read_json, write_json, write_text
 from foreshock.tables.spark import open_scores
 from foreshock.training import bundle as bundles
 
@@ -61,7 +62,7 @@ def result_lines(context: Context) -> list[str]:
 def _rows(folder: Path, without: tuple[str, ...] = ()) -> list[dict[str, Any]]:
     if not folder.exists():
         return []
-    table = pq.read_table(folder / "part-00000.parquet")
+    table = read_table(folder / "part-00000.parquet")
     return table.drop([c for c in without if c in table.column_names]).to_pylist()
 
 

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
-import pyarrow.parquet as pq
 
 from foreshock import columns as C
 from foreshock.config import ENSEMBLE, Rule
@@ -18,6 +16,8 @@ from foreshock.dataset.manifest import Manifest, read_manifest
 from foreshock.errors import DataError, SettingsError
 from foreshock.evaluation.spark import metrics
 from foreshock.events.partitions import is_time
+from foreshock.parquet import dataset, read_table
+from foreshock.paths import move, remove
 from foreshock.scoring.aggregate import ENDING
 from foreshock.scoring.scorer import Plan, Task, explain_event
 from foreshock.scoring.spark import event_spans, score_files
@@ -27,7 +27,7 @@ from foreshock.stages.diagnose import SHAPES, VERDICT, diagnose
 from foreshock.stages.extract import partition_counts, read_ledger
 from foreshock.stages.prepare import other_run, read_scaler
 from foreshock.stages.train_folds import fold_name
-from foreshock.storage import digest, file_sha256, remove, write_json
+from foreshock.storage import digest, file_sha256, write_json
 from foreshock.tables import spark as tables
 from foreshock.tables.attribution import Units
 from foreshock.thresholds import spark as thresholds_spark
@@ -182,13 +182,13 @@ class _Scoring:
             found.update(_counted(table, columns))
         rest = self.context.run / "rest"
         if self.partitions is None and any(rest.glob("*.parquet")):
-            table = ds.dataset(rest).to_table(columns=["partition", "group"], filter=pc.field("split") == 1)
+            table = dataset(rest).to_table(columns=["partition", "group"], filter=pc.field("split") == 1)
             found.update({(C.TRAIN, p, g): n for (p, g), n in _counted(table, ["partition", "group"]).items()})
         return dict(found)
 
     def _details(self, files: list[str], by: Judging) -> dict[str, Any]:
         """What the report shows beside the tables: the highest events with their windows, and a sample over time."""
-        scored = ds.dataset(files)
+        scored = dataset(files)
         light = ["event_time", "event_id", "s0", "label", "split", "group", "partition"]
         table = scored.to_table(columns=light, filter=pc.field("split") >= 2)
         highest = table.filter(pc.field("split") == 3)["s0"]
@@ -229,21 +229,20 @@ class _Scoring:
         context.run.begin("score")
         for table in (C.SCORES, C.DETECTOR_SCORES):
             for folder in (new / table).glob("split=*/partition=*") if (new / table).exists() else ():
-                target = context.tables / folder.relative_to(new)
-                target.parent.mkdir(parents=True, exist_ok=True)
+                target = context.tables / table / folder.parent.name / folder.name
                 remove(target)
-                folder.rename(target)
+                move(folder, target)
         for name in (C.ERROR_DISTRIBUTION, C.THRESHOLDS, C.METRICS):
             target = context.tables / name
             if name == C.ERROR_DISTRIBUTION and target.exists():
-                kept = pq.read_table(target / "part-00000.parquet").filter(~pc.field("partition").isin(self.partitions or []))
-                rows = kept.to_pylist() + pq.read_table(new / name / "part-00000.parquet").to_pylist()
+                kept = read_table(target / "part-00000.parquet").filter(~pc.field("partition").isin(self.partitions or []))
+                rows = kept.to_pylist() + read_table(new / name / "part-00000.parquet").to_pylist()
                 remove(new / name)
                 tables.write_rows(rows, tables.DISTRIBUTION, new / name)
             elif target.exists():
                 continue
             remove(target)
-            (new / name).rename(target)
+            move(new / name, target)
         context.run.publish("score", "partial", {self.work / "score_details.json": context.run / "score_details.json"})
 
 
@@ -273,5 +272,5 @@ def _counted(table: Any, columns: list[str]) -> dict[tuple[Any, ...], int]:
 
 def read_thresholds(folder: Path) -> list[Threshold]:
     """The rows of a `thresholds` table."""
-    rows = pq.read_table(folder / "part-00000.parquet").to_pylist()
+    rows = read_table(folder / "part-00000.parquet").to_pylist()
     return [Threshold(**{k: v for k, v in r.items() if k != "run_id"}) for r in rows]

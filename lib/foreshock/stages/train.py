@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import Any
 
 from foreshock import columns as C
@@ -13,11 +12,12 @@ from foreshock.models import registry
 from foreshock.models.explained import explained
 from foreshock.models.moments import WindowMoments
 from foreshock.models.moments_spark import MOST_VALUES, window_moments
+from foreshock.paths import copy, remove, stamps
 from foreshock.stages.context import Context
 from foreshock.stages.prepare import other_run
 from foreshock.stages.train_folds import fit_files, train_folds
 from foreshock.stages.train_network import train_network
-from foreshock.storage import digest, file_sha256, remove
+from foreshock.storage import digest, file_sha256
 from foreshock.tables.runs import versions
 from foreshock.training import bundle as bundles
 from foreshock.training.launcher import check_slots
@@ -44,14 +44,14 @@ def train(context: Context) -> None:
         work = context.run.staging("train")
         target = work / "model"
         if other is not None:
-            shutil.copytree(other / "model", target)
+            copy(other / "model", target)
             counts["from"] = str(other)
         else:
             target.mkdir()
             if context.force:
                 remove(context.run / "checkpoints")
             counts |= _train(context, target)
-        files = [context.run / "model" / f.relative_to(target) for f in target.rglob("*") if f.is_file()]
+        files = [context.run / "model" / f.relative_to(target).as_posix() for f, _, _ in stamps(target)]
         context.run.publish("train", fingerprint, {target: context.run / "model"}, sealed=files)
         remove(work)
 

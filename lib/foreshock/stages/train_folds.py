@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from foreshock import columns as C
 from foreshock.dataset.folds import BINS, boundaries, spans, touching
@@ -21,10 +20,11 @@ from foreshock.models import registry
 from foreshock.models.lstm_autoencoder import LSTMAutoencoder
 from foreshock.models.moments import WindowMoments
 from foreshock.models.moments_spark import window_moments
+from foreshock.parquet import parquet_file, read_table
+from foreshock.paths import remove
 from foreshock.session import each_item
 from foreshock.stages.context import Context
 from foreshock.stages.train_network import train_network
-from foreshock.storage import remove
 from foreshock.training import bundle as bundles
 
 NETWORK = "lstm_autoencoder"
@@ -97,7 +97,7 @@ def _left(context: Context, files: list[str], manifest: Manifest, span: tuple[in
 def _events(context: Context, files: list[str]) -> tuple[int, int, npt.NDArray[np.int64]]:
     """The first and last event time, and the events by BINS equal parts between."""
     def times(file: str) -> Iterator[npt.NDArray[np.int64]]:
-        for batch in pq.ParquetFile(file).iter_batches(batch_size=64, columns=["event_time", "first_padding"]):
+        for batch in parquet_file(file).iter_batches(batch_size=64, columns=["event_time", "first_padding"]):
             for value, padding in zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True):
                 yield decode(value)[padding:]
 
@@ -123,7 +123,7 @@ def _sample(files: list[str], manifest: Manifest) -> tuple[Any, Any, Any, Any]:
     held: list[tuple[Any, ...]] = []
     seen = 0
     for file in files:
-        for row in pq.read_table(file, columns=["x", "event_time", "n_windows", "first_padding"], partitioning=None).to_pylist():
+        for row in read_table(file, columns=["x", "event_time", "n_windows", "first_padding"]).to_pylist():
             starts = (np.arange(row["n_windows"]) * manifest.stride)[-seen % step :: step]
             seen += row["n_windows"]
             if len(starts):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import uuid
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib import metadata
@@ -11,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
+
+from foreshock.parquet import write_table
 
 SCHEMA = pa.schema([
     ("run_id", pa.string()), ("stage", pa.string()), ("started", pa.timestamp("us", tz="UTC")),
@@ -42,9 +42,7 @@ class Attempt:
         name = f"{self.stage}-{self.started:%Y%m%dT%H%M%S%f}.parquet"
         counts = json.dumps(self.counts, sort_keys=True, default=str)
         row = asdict(self) | {"counts": counts, "versions": json.dumps(versions())}
-        temporary = folder / f".{name}.{uuid.uuid4().hex}"
-        pq.write_table(pa.Table.from_pylist([row], SCHEMA), temporary)
-        temporary.replace(folder / name)
+        write_table(pa.Table.from_pylist([row], SCHEMA), folder / name)
 
 
 def versions() -> dict[str, str]:

@@ -7,11 +7,11 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
-import pyarrow.parquet as pq
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from foreshock import columns as C
+from foreshock.parquet import dataset, write_table
 from foreshock.tables.attribution import COLUMNS, Units, explain
 from foreshock.thresholds.distribution import QUANTILES, Distributions, Key
 from foreshock.thresholds.rules import Judging
@@ -108,7 +108,7 @@ def _write(frame: DataFrame, target: Path, by: list[str]) -> None:
 def open_scores(folder: Path) -> ds.Dataset:
     """The `scores` table as an Arrow dataset, split and partition as text."""
     hive = ds.partitioning(pa.schema([("split", TEXT), (C.PARTITION, TEXT)]), flavor="hive")
-    return ds.dataset(folder, partitioning=hive)
+    return dataset(folder, partitioning=hive)
 
 
 def distribution_rows(
@@ -135,4 +135,4 @@ def write_rows(rows: list[dict[str, Any]], schema: pa.Schema, folder: Path) -> N
     """Write a small table as one Parquet file."""
     folder.mkdir(parents=True)
     columns = [pa.array([r.get(f.name) for r in rows], f.type) for f in schema]
-    pq.write_table(pa.table(columns, schema=schema), folder / "part-00000.parquet")
+    write_table(pa.table(columns, schema=schema), folder / "part-00000.parquet")

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
 from foreshock import columns as C
 from foreshock.dataset.schema import decode
+from foreshock.parquet import parquet_file, read_table
 from foreshock.scaling.histogram import Histogram
 from foreshock.session import each_item
 from foreshock.thresholds.shift import SLICES, VALIDATION, Part, Shapes
@@ -70,7 +70,7 @@ def shapes(spark: SparkSession, scored: list[str], blocks: list[BlockFile], by: 
     """
 
     def scores(file: str) -> Iterator[pa.RecordBatch]:
-        table = pq.read_table(file, columns=["unit", "split", "group", "partition", "event_time", "s0"], partitioning=None)
+        table = read_table(file, columns=["unit", "split", "group", "partition", "event_time", "s0"])
         split = table["split"].to_numpy().astype(np.int64)
         codes = np.where(split >= 2, split + 1, table["unit"].to_numpy() >> CODE_SHIFT)  # a block of test may hold calibration's events
         held_out = split < 0
@@ -83,7 +83,7 @@ def shapes(spark: SparkSession, scored: list[str], blocks: list[BlockFile], by: 
 
     def values(item: BlockFile) -> Iterator[pa.RecordBatch]:
         held: list[list[npt.NDArray[Any]]] = []
-        for batch in pq.ParquetFile(item.file).iter_batches(
+        for batch in parquet_file(item.file).iter_batches(
                 batch_size=64, columns=["x", "event_time", "event_partition", "event_group", "n_windows"]):
             for row in batch.to_pylist():
                 at = np.arange(row["n_windows"]) * stride + length - 1

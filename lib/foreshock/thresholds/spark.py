@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
 from foreshock import columns as C
+from foreshock.parquet import read_table
 from foreshock.scaling.histogram import Histogram, refine
 from foreshock.session import each_item
 from foreshock.thresholds.conformal import unit_maxima
@@ -22,7 +22,7 @@ Part = tuple[str, str, str, pa.Table]
 
 def _parts(file: str, columns: list[str], chosen: str | None) -> Iterator[Part]:
     """(split, partition, group, rows) of a file of scores; those of split `chosen` that calibrate_where admits also as CHOSEN."""
-    table = pq.read_table(file, columns=["split", "partition", "group", "calibrate", *columns], partitioning=None)
+    table = read_table(file, columns=["split", "partition", "group", "calibrate", *columns])
     if not len(table):
         return
     order = [("split", "ascending"), ("partition", "ascending"), ("group", "ascending")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,9 @@ def save(folder: Path, bundle: Bundle) -> None:
     entries = {}
     for name, model in bundle.models.items():
         file = folder / f"{name}.npz"
-        np.savez(file, **model.arrays())
+        memory = io.BytesIO()
+        np.savez(memory, **model.arrays())
+        file.write_bytes(memory.getbuffer())
         entries[name] = {"spec": model.spec(), "file": file.name, "sha256": file_sha256(file)}
     write_json(folder / NAME, {
         "format": FORMAT, "models": entries, "order": list(bundle.models), "features": list(bundle.features),
@@ -55,7 +58,7 @@ def load(folder: Path, *, names: tuple[str, ...] | None = None) -> Bundle:
             file = folder / entry["file"]
             if not file.exists() or file_sha256(file) != entry["sha256"]:
                 raise DataError(f"{file}: missing or altered; it does not belong to {folder / NAME}. Train again with --force.")
-            with np.load(file, allow_pickle=False) as arrays:
+            with file.open("rb") as handle, np.load(handle, allow_pickle=False) as arrays:
                 models[name] = registry.load(name, entry["spec"], {k: arrays[k] for k in arrays.files})
         return Bundle(models, tuple(raw["features"]), raw["length"], raw["scaler_sha256"], raw["info"])
     except (KeyError, TypeError) as error:

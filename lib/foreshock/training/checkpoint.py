@@ -21,7 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from foreshock.errors import DataError
-from foreshock.storage import remove, write_text
+from foreshock.paths import append_text, remove
+from foreshock.storage import write_bytes, write_text
 
 Arrays = list[npt.NDArray[Any]]
 NAME = re.compile(r"checkpoint-(\d{10})\.npz")
@@ -79,22 +80,15 @@ class Store:
         """Append the losses since the last one, write the checkpoint, remove all but the newest."""
         self.folder.mkdir(parents=True, exist_ok=True)
         csv = self.folder / LOSSES
-        with csv.open("a", encoding="utf-8") as handle:
-            if handle.tell() == 0:
-                handle.write(HEADER)
-            handle.writelines(f"{epoch},{step},{loss!r},{norm!r}\n" for epoch, step, loss, norm in losses)
+        lines = "".join(f"{epoch},{step},{loss!r},{norm!r}\n" for epoch, step, loss, norm in losses)
+        append_text(csv, lines if csv.exists() else HEADER + lines)
         path = self.folder / f"checkpoint-{checkpoint.position.global_step:010d}.npz"
-        temporary = path.with_name(f".{path.name}")
         state = {"identity": checkpoint.identity, "position": asdict(checkpoint.position)}
         arrays = {f"{kind}{i:04d}": a for kind, own in (("w", checkpoint.weights), ("o", checkpoint.optimizer), ("b", checkpoint.best))
                   for i, a in enumerate(own)}
         memory = io.BytesIO()
         np.savez(memory, state=np.frombuffer(json.dumps(state).encode(), np.uint8), **arrays)  # type: ignore[arg-type]
-        try:
-            temporary.write_bytes(memory.getbuffer())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_bytes(path, memory.getbuffer())
         for old in self.files()[KEPT:]:
             old.unlink(missing_ok=True)
         return path
@@ -141,7 +135,7 @@ class Store:
 
 def read(file: Path) -> Checkpoint:
     """A checkpoint file, every member checked against its checksum. Raises what is in DAMAGE."""
-    with np.load(file, allow_pickle=False) as members:
+    with file.open("rb") as handle, np.load(handle, allow_pickle=False) as members:
         state = json.loads(bytes(members["state"]))
         names = sorted(members.files)
         arrays = {kind: [members[n] for n in names if n[0] == kind and n[1:].isdigit()] for kind in "wob"}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -14,6 +13,7 @@ from foreshock.dataset.manifest import Manifest, read_manifest
 from foreshock.dataset.plan import dataset_identity, make_plan
 from foreshock.dataset.reader import WindowData
 from foreshock.models.lstm_autoencoder import LSTMAutoencoder, build
+from foreshock.paths import at
 from foreshock.training.checkpoint import Arrays, Store
 from foreshock.training.loop import Epoch, History, Options, train
 from foreshock.training.strategy import Replication, prepare_devices, set_precision
@@ -74,12 +74,12 @@ def fit(spec: Fit, say: Callable[..., None], *, worker: int = 0, beat: Callable[
 
 
 def _fit(spec: Fit, network: keras.Model, where: Replication, say: Callable[..., None], beat: Callable[[str], None]) -> Fitted:
-    folder = Path(spec.dataset)
+    folder = at(spec.dataset)
     manifest = read_manifest(folder)
     plan = make_plan(manifest, seed=spec.seed, batch=spec.options.batch, workers=spec.workers, limit=spec.windows_per_epoch)
     data = WindowData(folder, manifest, plan, where.worker, where.replicas)
-    store = Store(Path(spec.checkpoints), spec.identity(manifest), say)
-    progress = Progress(say if where.chief else lambda *_, **__: None, Path(spec.tensorboard) if where.chief else None,
+    store = Store(at(spec.checkpoints), spec.identity(manifest), say)
+    progress = Progress(say if where.chief else lambda *_, **__: None, at(spec.tensorboard) if where.chief else None,
                         spec.options.epochs, beat)
     try:
         history = train(network, data, where, spec.options, store, progress)
@@ -94,8 +94,8 @@ def finished(spec: Fit, say: Callable[..., None]) -> Fitted | None:
 
     Raises DataError for a checkpoint that does not belong.
     """
-    manifest = read_manifest(Path(spec.dataset))
-    found = Store(Path(spec.checkpoints), spec.identity(manifest), say).newest()
+    manifest = read_manifest(at(spec.dataset))
+    found = Store(at(spec.checkpoints), spec.identity(manifest), say).newest()
     if found is None or not found.position.finished:
         return None
     history = History([Epoch(**e) for e in found.position.epochs], found.position.best_epoch, found.position.note)

@@ -8,14 +8,17 @@ stall.
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import queue
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -26,6 +29,7 @@ from pyspark import BarrierTaskContext
 from pyspark.sql import SparkSession
 
 from foreshock import errors
+from foreshock.paths import append_text, at, copy, is_remote, remove
 from foreshock.training.worker import FAILURE, note_failure
 
 SILENT_SECONDS, START_SECONDS = 30.0, 120.0
@@ -59,10 +63,10 @@ def _launch(spark: SparkSession, given: dict[str, Any], say: Callable[..., None]
     Raises ServiceError naming a worker that died or stalled, and what
     a worker raised.
     """
-    workers, folder = int(given["workers"]), Path(given["checkpoints"])
+    workers, folder = int(given["workers"]), at(given["checkpoints"])
     folder.mkdir(parents=True, exist_ok=True)
     for name in (PROGRESS, FAILURE):
-        (folder / name).unlink(missing_ok=True)
+        remove(folder / name)
 
     def supervise(_: Iterable[int]) -> Iterator[str]:
         yield json.dumps(_supervise(given))
@@ -127,7 +131,7 @@ def _follow(path: Path, say: Callable[..., None], stop: threading.Event) -> None
     at = 0
     while True:
         last = stop.is_set()
-        with contextlib.suppress(OSError), path.open("rb") as handle:
+        with contextlib.suppress(OSError), io.BytesIO(path.read_bytes()) as handle:
             handle.seek(at)
             for line in handle:
                 if not line.endswith(b"\n"):
@@ -152,14 +156,15 @@ def _cancel(spark: SparkSession, failure: Path, stop: threading.Event) -> None:
 def _supervise(given: dict[str, Any]) -> dict[str, Any]:
     """In a barrier task: start the worker's process, watch it, return its result."""
     context = BarrierTaskContext.get()
-    number, folder = context.partitionId(), Path(given["checkpoints"])
+    number, folder = context.partitionId(), at(given["checkpoints"])
     host = context.getTaskInfos()[number].address.rsplit(":", 1)[0]
     with socket.socket() as free:
         free.bind(("", 0))
         addresses = context.allGather(f"{host}:{free.getsockname()[1]}")
     cluster = {"cluster": {"worker": list(addresses)}, "task": {"type": "worker", "index": number}}
     environment = {**os.environ, "TF_CONFIG": json.dumps(cluster), "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    log = folder / f"worker-{number}.log"
+    local = Path(tempfile.mkdtemp()) if is_remote(folder) else folder
+    log = local / f"worker-{number}.log"
     with log.open("w") as stderr:
         process = subprocess.Popen([sys.executable, "-m", "foreshock.training.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                    stderr=stderr, text=True, env=environment)
@@ -171,6 +176,10 @@ def _supervise(given: dict[str, Any]) -> dict[str, Any]:
     finally:
         process.kill()
         process.wait()
+        if local != folder:
+            with contextlib.suppress(OSError):
+                copy(log, folder / log.name)
+            shutil.rmtree(local, ignore_errors=True)
 
 
 def _watch(process: subprocess.Popen[str], given: dict[str, Any], number: int, host: str, folder: Path) -> dict[str, Any]:
@@ -202,8 +211,7 @@ def _watch(process: subprocess.Popen[str], given: dict[str, Any], number: int, h
             if "error" in found:
                 raise getattr(errors, found["error"], errors.ForeshockError)(found["message"])
             if "say" in found and number == 0:
-                with (folder / PROGRESS).open("a", encoding="utf-8") as handle:
-                    handle.write(line)
+                append_text(folder / PROGRESS, line)
             if "beat" in found:
                 patience = SILENT_SECONDS
                 if found["since"] > found["limit"]:

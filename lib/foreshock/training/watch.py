@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from foreshock.paths import copy, is_remote
 from foreshock.quiet import held_stderr
 from foreshock.training.checkpoint import Position
 from foreshock.training.loop import Epoch
@@ -24,7 +26,11 @@ class Progress:
 
     def __init__(self, say: Callable[..., None], folder: Path | None, epochs: int, beat: Callable[[str], None] = lambda _: None) -> None:
         self._say, self._epochs, self._beat = say, epochs, beat
-        self._writer: Any = tf.summary.create_file_writer(str(folder)) if folder is not None else None
+        self._folder = folder  # TensorFlow writes to no S3: there the events go up when the training closes
+        self._local = tempfile.TemporaryDirectory() if folder is not None and is_remote(folder) else None
+        self._writer: Any = None
+        if folder is not None:
+            self._writer = tf.summary.create_file_writer(str(folder) if self._local is None else self._local.name)
         self._shown = time.monotonic()
         self._began: tuple[int, float] | None = None
 
@@ -68,3 +74,6 @@ class Progress:
     def close(self) -> None:
         if self._writer is not None:
             self._writer.close()
+        if self._local is not None and self._folder is not None:
+            copy(Path(self._local.name), self._folder)
+            self._local.cleanup()

@@ -16,6 +16,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from foreshock.paths import at, create
+
 FAILURE = "failure.json"
 BEAT_SECONDS = 2.0
 FIRST_SECONDS, AGAIN_SECONDS, AGAIN_TIMES = 300.0, 45.0, 20.0
@@ -66,8 +68,8 @@ class _Pulse:
 
 def note_failure(folder: Path, error: str, message: str) -> None:
     """Leave the first failure of a training's processes for the driver: what comes after follows from it."""
-    with contextlib.suppress(OSError), (folder / FAILURE).open("x", encoding="utf-8") as handle:
-        handle.write(json.dumps({"error": error, "message": message}))
+    with contextlib.suppress(OSError):
+        create(folder / FAILURE, json.dumps({"error": error, "message": message}))
 
 
 def _end_with_supervisor(number: int, folder: Path) -> None:
@@ -82,7 +84,7 @@ def main() -> int:
     write = _Line()
     given = json.loads(sys.stdin.readline())
     number = int(given["number"])
-    threading.Thread(target=_end_with_supervisor, args=(number, Path(given["fit"]["checkpoints"])), daemon=True).start()
+    threading.Thread(target=_end_with_supervisor, args=(number, at(given["fit"]["checkpoints"])), daemon=True).start()
     pulse = _Pulse(write)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from foreshock.errors import ForeshockError

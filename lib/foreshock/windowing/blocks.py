@@ -105,7 +105,7 @@ def plan_parts(parts: list[PartSummary], cut: Cut) -> list[PartPlan]:
             cut.max_gap is None or part.first_time - last.last_time <= cut.max_gap)
         index = run if same else 0
         follows[i] = same
-        plans.append(PartPlan(index, max(0, index - cut.first_cell(index) * cut.cell_events) if index else 0))
+        plans.append(PartPlan(index, max(index - cut.first_cell(index) * cut.cell_events, min(index, cut.length + cut.stride - 2))))
         run = index + part.rows if part.leading == part.rows else part.trailing
         last = part
     beyond, goes_on = 0, False
@@ -231,6 +231,28 @@ def endings(starts: Bools, plan: PartPlan, train: Bools, train_ok: Bools, cut: C
     rows = np.arange(n)
     clean = bad[rows + 1] == bad[np.maximum(rows + 1 - reach, 0)]
     return np.where((reason == 0) & train & ~clean, MIXED, reason).astype(np.int8)
+
+
+def tail_rows(starts: Bools, keys: Bools, plan: PartPlan, cut: Cut) -> Bools:
+    """Rows (halo included) that windows of later events need: of each entity's last sequence the last L − 1, and up to stride − 1 before
+    them, so that the tail begins where a window does. A sequence that goes on in the next part is left to that part.
+
+    keys: True where the entity changes.
+    """
+    n = len(starts)
+    chosen = np.zeros(n, bool)
+    if not n:
+        return chosen
+    at = np.flatnonzero(starts)
+    if not len(at) or at[0] != 0:
+        at = np.insert(at, 0, 0)
+    for which, (a, b) in enumerate(zip(at.tolist(), [*at[1:].tolist(), n], strict=True)):
+        if plan.beyond if b == n else not keys[b]:
+            continue
+        first_index = plan.first_index - plan.halo if which == 0 else 0
+        begin = max(0, first_index + (b - a) - (cut.length - 1)) // cut.stride * cut.stride
+        chosen[a + max(0, begin - first_index) : b] = True
+    return chosen
 
 
 WARM_UP, STRIDE, SHORT, MIXED = 1, 2, 3, 4

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from foreshock import columns as C
 from foreshock.dataset.schema import ARROW, encode, texts
 from foreshock.dataset.writer import CHUNK_EVENTS, write_file
+from foreshock.parquet import parquet_file, read_table, write_table
 from foreshock.scaling.robust import Scaler
 from foreshock.session import map_items
 from foreshock.windowing.blocks import (
@@ -35,6 +35,7 @@ from foreshock.windowing.blocks import (
     plan_parts,
     sequence_starts,
     summarize,
+    tail_rows,
 )
 
 TABLE = "table"
@@ -58,7 +59,7 @@ class Sorted:
 
 def sort_events(events: DataFrame, features: tuple[str, ...], ties: int, parts: int, target: Path) -> list[str]:
     """Write events in total order (table, entity, time, tiebreaks, id) to `target`, a file a range; returns the files."""
-    order = [TABLE, C.ENTITY, C.EVENT_TIME, *[f"{C.TIEBREAK_PREFIX}{i}" for i in range(ties)], C.EVENT_ID]
+    order = [TABLE, C.ENTITY, C.EVENT_TIME, *tiebreaks(ties), C.EVENT_ID]
     ordered = events.withColumn(C.EVENT_TIME, F.unix_micros(C.EVENT_TIME)).repartitionByRange(parts, *order)
     # Every column of the order is written: Spark 3.5 sorts wrongly when a write leaves one of them out.
     names = dict.fromkeys([*order, *SHAPE, *CARRIED, *features])
@@ -67,6 +68,11 @@ def sort_events(events: DataFrame, features: tuple[str, ...], ties: int, parts: 
         writer = writer.option(f"parquet.enable.dictionary#{name}", "false")
     writer.parquet(str(target))
     return sorted(str(f) for f in target.glob("part-*.parquet"))
+
+
+def tiebreaks(ties: int) -> list[str]:
+    """The names of the tiebreak columns."""
+    return [f"{C.TIEBREAK_PREFIX}{i}" for i in range(ties)]
 
 
 def _keys(table: pa.Table) -> np.ndarray:
@@ -85,7 +91,7 @@ def plan(spark: SparkSession, files: list[str], cut: Cut) -> Sorted:
     work = list(enumerate(files))
 
     def one(item: tuple[int, str]) -> Iterator[pa.RecordBatch]:
-        table = pq.read_table(item[1], columns=[TABLE, C.ENTITY, C.EVENT_TIME], partitioning=None)
+        table = read_table(item[1], columns=[TABLE, C.ENTITY, C.EVENT_TIME])
         times = table[C.EVENT_TIME].to_numpy()
         starts = sequence_starts(_keys(table), times, cut.max_gap)
         first, last = (f"{table[TABLE][i]}/{table[C.ENTITY][i]}" if len(table) else "" for i in (0, -1))
@@ -104,10 +110,10 @@ def plan(spark: SparkSession, files: list[str], cut: Cut) -> Sorted:
 
 def _load(order: Sorted, part: int, names: tuple[str, ...]) -> pa.Table:
     """A part's rows behind its halo."""
-    pieces = [pq.read_table(order.files[part], columns=list(names), partitioning=None)]
+    pieces = [read_table(order.files[part], columns=list(names))]
     wanted, before = order.plans[part].halo, part - 1
     while wanted > 0:
-        file = pq.ParquetFile(order.files[before])
+        file = parquet_file(order.files[before])
         groups: list[int] = []
         have = 0
         for group in range(file.num_row_groups - 1, -1, -1):
@@ -152,9 +158,10 @@ def count_blocks(spark: SparkSession, order: Sorted, cut: Cut, validation: int) 
 
 def write_pieces(
     spark: SparkSession, order: Sorted, cut: Cut, validation: int, scaler: Scaler, counts: dict[int, dict[int, tuple[int, int]]],
-    folder: Path,
+    ties: int, folder: Path,
 ) -> list[dict[str, Any]]:
-    """Cut every part and write its blocks as pieces of chunks, and the events that end no window; returns the pieces."""
+    """Cut every part and write its blocks as pieces of chunks, the events that end no window (`rest`) and those that windows of later
+    events need (`tails`); returns the pieces."""
     offsets: dict[int, dict[int, tuple[int, int]]] = {}
     running = {code: (0, 0) for code in DATASETS}
     for part in range(len(order.files)):
@@ -164,8 +171,9 @@ def write_pieces(
     features = tuple(f.name for f in scaler.features)
 
     def one(part: int) -> Iterator[pa.RecordBatch]:
-        table = _load(order, part, (*SHAPE, *CARRIED, *features)).combine_chunks()
+        table = _load(order, part, (*SHAPE, *CARRIED, *tiebreaks(ties), *features)).combine_chunks()
         blocks, reason, split = _cut(table, order.plans[part], cut, validation)
+        _write_tails(table, order.plans[part], cut, folder / "tails" / f"part-{part:05d}.parquet")
         _write_rest(table, order.plans[part].halo, reason, split, folder / "rest" / f"part-{part:05d}.parquet")
         columns = _Columns(table, scaler, features, split)
         size = blocks.events(cut) + blocks.padding
@@ -182,7 +190,8 @@ def write_pieces(
                              | {"code": code, "chunk": number, "part": part})
         yield pa.RecordBatch.from_pylist(found, PIECES)
 
-    (folder / "rest").mkdir(parents=True)
+    for name in ("rest", "tails"):
+        (folder / name).mkdir(parents=True)
     (folder / "pieces").mkdir(parents=True)
     return [row.asDict() for row in map_items(spark, range(len(order.files)), one, PIECE_SCHEMA).collect()]
 
@@ -253,13 +262,20 @@ def _padded(values: np.ndarray, padding: int, fill: Any = None) -> np.ndarray:
     return np.concatenate([head, values])
 
 
+def _write_tails(table: pa.Table, plan: PartPlan, cut: Cut, path: Path) -> None:
+    starts = sequence_starts(_keys(table), table[C.EVENT_TIME].to_numpy(), cut.max_gap)
+    starts[:1] = plan.first_index == plan.halo
+    chosen = tail_rows(starts, _keys(table), plan, cut) & (table[TABLE].to_numpy() == 0)
+    write_table(table.filter(pa.array(chosen)).drop([TABLE, "split"]), path)
+
+
 def _write_rest(table: pa.Table, halo: int, reason: np.ndarray, split: np.ndarray, path: Path) -> None:
     chosen = (reason != 0) & (split != 0)
     chosen[:halo] = False
     rest = table.filter(pa.array(chosen))
     words = np.array(REASONS)[reason[chosen]]
     columns = [rest[n].cast(REST.field(n).type) if n != C.REASON else pa.array(words.tolist(), pa.string()) for n in REST.names]
-    pq.write_table(pa.table(columns, schema=REST), path)
+    write_table(pa.table(columns, schema=REST), path)
 
 
 __all__ = ["DATASETS", "SHORT", "Sorted", "count_blocks", "plan", "sort_events", "write_pieces"]

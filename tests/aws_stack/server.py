@@ -1,0 +1,173 @@
+"""The server: every request is noted, may meet a fault, and goes to Athena's handler or to moto."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import os
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import boto3
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+logging.getLogger("werkzeug").setLevel(logging.ERROR)
+KEY, SECRET, TOKEN = "AKIAPLANTEDKEY000001", "planted-secret-do-not-log-1234567890abcdef", "planted-session-token-FwoGZXIvYXdzEJr"
+REGION = "eu-west-1"
+
+
+@dataclass(frozen=True)
+class Request:
+    method: str
+    path: str
+    query: str
+    target: str  # of a JSON service: `AmazonAthena.StartQueryExecution`
+
+    @property
+    def is_s3(self) -> bool:
+        return not self.target
+
+    def reads(self, part: str) -> bool:
+        """Whether the contents of an object with `part` in its name were asked for."""
+        return self.is_s3 and self.method == "GET" and part in self.path and "list-type" not in self.query
+
+
+Fault = Callable[[Request, dict[str, Any]], tuple[str, list[tuple[str, str]], bytes] | str | None]
+
+
+class _Handler(WSGIRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log(self, *_: Any) -> None:
+        pass
+
+
+class Stack:
+    """The stack on a free port. `faults` are asked in turn: None lets a request pass; a triple answers it; "reset" breaks the connection
+    and "truncate" breaks it in the middle of the answer's body."""
+
+    def __init__(self, athena: Any = None) -> None:
+        self.requests: list[Request] = []
+        self.faults: list[Fault] = []
+        self.athena = athena
+        self._moto = DomainDispatcherApplication(create_backend_app)
+        self._server = make_server("127.0.0.1", 0, self, threaded=True, request_handler=_Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def environment(self) -> dict[str, str]:
+        """What a process needs to use it; without what the machine has of AWS."""
+        own = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
+        return own | {"AWS_ENDPOINT_URL": self.url, "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_SESSION_TOKEN": TOKEN,
+                      "AWS_REGION": REGION, "AWS_DEFAULT_REGION": REGION, "AWS_CONFIG_FILE": "/dev/null",
+                      "AWS_SHARED_CREDENTIALS_FILE": "/dev/null", "AWS_EC2_METADATA_DISABLED": "true"}
+
+    def client(self, service: str) -> Any:
+        return boto3.client(service, endpoint_url=self.url, region_name=REGION, aws_access_key_id=KEY, aws_secret_access_key=SECRET)
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self.faults.clear()
+        self.requests.clear()
+        boto3.session.Session()
+        import urllib.request
+
+        urllib.request.urlopen(urllib.request.Request(f"{self.url}/moto-api/reset", method="POST")).read()
+        self.requests.clear()
+
+    @contextmanager
+    def fault(self, fault: Fault) -> Iterator[None]:
+        self.faults.append(fault)
+        try:
+            yield
+        finally:
+            self.faults.remove(fault)
+
+    def stop(self) -> None:
+        self._server.shutdown()
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        request = Request(environ["REQUEST_METHOD"], environ["PATH_INFO"].encode("latin1").decode("utf-8", "replace"),
+                          environ.get("QUERY_STRING", ""), environ.get("HTTP_X_AMZ_TARGET", ""))
+        self.requests.append(request)
+        cut = False
+        for fault in list(self.faults):
+            found = fault(request, environ)
+            if found == "truncate":
+                cut = True
+            elif found == "reset":
+                _break(environ)
+                return [b""]
+            elif found is not None:
+                _drain(environ)
+                status, headers, body = found  # type: ignore[misc]
+                start_response(status, [*headers, ("Content-Length", str(len(body)))])
+                return [] if request.method == "HEAD" else [body]
+        if request.target.startswith("AmazonAthena.") and self.athena is not None:
+            status, body = self.athena.handle(request.target.split(".")[1], json.loads(_drain(environ) or b"{}"))
+            start_response(status, [("Content-Type", "application/x-amz-json-1.1"), ("Content-Length", str(len(body)))])
+            return [body]
+        if cut:
+            return self._truncated(environ, start_response)
+        return self._moto(environ, start_response)
+
+    def _truncated(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        held: list[Any] = []
+        body = b"".join(self._moto(environ, lambda status, headers, *_: held.append((status, headers))))
+        status, headers = held[0]
+        start_response(status, [*((k, v) for k, v in headers if k.lower() != "content-length"), ("Content-Length", str(len(body)))])
+
+        def half() -> Iterator[bytes]:
+            yield body[: len(body) // 2]
+            if len(body) > 1:
+                _break(environ)
+
+        return half()
+
+
+def _drain(environ: dict[str, Any]) -> bytes:
+    length = environ.get("CONTENT_LENGTH")
+    return environ["wsgi.input"].read(int(length)) if length else b""
+
+
+def _break(environ: dict[str, Any]) -> None:
+    """Reset the connection: no answer, no goodbye."""
+    connection = environ["werkzeug.socket"]
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.shutdown(socket.SHUT_RDWR)
+    connection.close()
+
+
+def s3_error(code: str, message: str, status: str) -> tuple[str, list[tuple[str, str]], bytes]:
+    body = f'<?xml version="1.0" encoding="UTF-8"?><Error><Code>{code}</Code><Message>{message}</Message><RequestId>1</RequestId></Error>'
+    return status, [("Content-Type", "application/xml")], body.encode()
+
+
+def every(nth: int, answer: Any, wanted: Callable[[Request], bool] = lambda r: r.is_s3) -> Fault:
+    """A fault on one of so many requests, at most once in a row."""
+    count, lock = itertools.count(1), threading.Lock()
+
+    def fault(request: Request, _: dict[str, Any]) -> Any:
+        if not wanted(request) or "moto-api" in request.path:
+            return None
+        with lock:
+            return answer if next(count) % nth == 0 else None
+
+    return fault
+
+
+def always(answer: Any, wanted: Callable[[Request], bool] = lambda r: r.is_s3) -> Fault:
+    return every(1, answer, wanted)
+
+
+SLOW_DOWN = s3_error("SlowDown", "Please reduce your request rate.", "503 Slow Down")
+EXPIRED = s3_error("ExpiredToken", "The provided token has expired.", "400 Bad Request")
+DENIED = s3_error("AccessDenied", "Access Denied", "403 Forbidden")
