@@ -560,7 +560,7 @@ CASES: dict[str, Case] = {
     "wrong type, union": refused({"training.replicas": "many"}, "training.replicas", "many"),
     "out of range": refused({"thresholds.rules": [{"name": "quantile", "level": 1.5}]}, "thresholds.rules", "level", "1.5"),
     "not a number": refused({"training.learning_rate": math.nan}, "training.learning_rate", "nan"),
-    "not built yet": refused({"source.kind": "athena"}, "source.kind", "athena", "not available in this version"),
+    "not built yet": refused({"source.format": "npy"}, "source.format", "npy", "not available in this version"),
     "length above block": refused({"windows.length": 2000}, "windows", "2000", "1024"),
     "--set without a value": refused({}, "--set", "windows.length", flags=("--set", "windows.length")),
     "--set of an unknown key": refused({}, "windows.lenght", flags=("--set", "windows.lenght=5")),
@@ -603,7 +603,7 @@ CASES: dict[str, Case] = {
         command=True),
     "training turned NaN, as a command": data_error(
         parquet(), "NaN", "learning rate 1e+30", "epoch 1", "training.learning_rate", job="pipeline", command=True,
-        leaves=("events", "tables", "dataset", "rest", "scaler", "scaler.json", "checkpoints", "tensorboard"),
+        leaves=("events", "tables", "dataset", "rest", "tails", "scaler", "scaler.json", "checkpoints", "tensorboard"),
         changes={"model": {"units": [4], "dense": 2}, "training": {"epochs": 1, "batch": 16, "learning_rate": 1e30}}),
 }  # fmt: skip
 

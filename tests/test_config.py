@@ -149,7 +149,7 @@ def test_a_bad_setting_is_named_with_what_is_allowed_and_received(conf: Path, ov
 
 
 AVAILABLE_LATER = [
-    ("source.kind=athena", "athena"), ("source.format=npy", "npy"), ("source.path=gs://bucket/events", "gs://"),
+    ("source.format=npy", "npy"), ("source.path=gs://bucket/events", "gs://"),
     ("split.test={path: 'gs://bucket/test'}", "gs://"), ("model.from=gs://bucket/run", "gs://"),
     ("tables.location=gs://bucket/tables", "gs://"), ("tables.sink=iceberg", "iceberg"),
     ("model.name=point_process", "point_process"),

@@ -99,7 +99,8 @@ class Source(Section):
     def _whole(self) -> Source:
         for kind, own in OWN_KEYS.items():
             if kind != self.kind and (extra := sorted(own & self.model_fields_set)):
-                raise ValueError(f"only kind: {kind} takes {', '.join(e.rstrip('_') for e in extra)}")
+                names = ", ".join(e.rstrip("_") for e in extra)
+                raise ValueError(f"only kind: {kind} takes {names}; {self.kind} takes no {names}")
         if self.kind == "files" and not self.path:
             raise ValueError("`path` is needed for kind: files")
         if self.kind == "athena":

@@ -45,7 +45,7 @@ def _windowing(spark: Any, run_dir: Path, work: Path, scaler: Scaler, rows: int)
         files = windowing.sort_events(_events(spark, run_dir), tuple(FEATURES), 0, PARTS, work / "sorted")
         order = windowing.plan(spark, files, cut)
         counts = windowing.count_blocks(spark, order, cut, 0)
-        windowing.write_pieces(spark, order, cut, 0, scaler, counts, work)
+        windowing.write_pieces(spark, order, cut, 0, scaler, counts, 0, work)
 
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
