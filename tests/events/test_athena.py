@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import json
 import os
+import signal
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -165,6 +166,7 @@ def test_bytes_over_the_budget_stop_what_runs(stack: Stack) -> None:
 
 
 def test_ctrl_c_stops_what_runs(stack: Stack) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has its background jobs ignore it
     stack.athena.behaviours.append(lambda sql: "hang")
     threading.Timer(1.5, _thread.interrupt_main).start()
     with pytest.raises(KeyboardInterrupt), unloading() as work:
