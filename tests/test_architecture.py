@@ -42,6 +42,7 @@ ALLOWED = {
     ("report/*", "scaling.histogram"): "shared arithmetic: draws a distribution from its bins",
     ("thresholds/*", "scaling.histogram"): "shared arithmetic: thresholds are order statistics of the same histogram",
     ("tables/spark.py", "thresholds.distribution"): "writes the rows of error_distribution",
+    ("tables/describe.py", "thresholds.distribution"): "names the quantiles of error_distribution",
     ("tables/spark.py", "thresholds.rules"): "writes the rows of thresholds and judges scores by them",
     ("training/*", "models.*"): "trains and stores what the registry names",
     ("models/moments_spark.py", "dataset.schema"): "decodes the blocks whose moments it sums",

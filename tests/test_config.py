@@ -151,7 +151,7 @@ def test_a_bad_setting_is_named_with_what_is_allowed_and_received(conf: Path, ov
 AVAILABLE_LATER = [
     ("source.format=npy", "npy"), ("source.path=gs://bucket/events", "gs://"),
     ("split.test={path: 'gs://bucket/test'}", "gs://"), ("model.from=gs://bucket/run", "gs://"),
-    ("tables.location=gs://bucket/tables", "gs://"), ("tables.sink=iceberg", "iceberg"),
+    ("tables.location=gs://bucket/tables", "gs://"), ("tables.iceberg={catalog: glue}", "glue"),
     ("model.name=point_process", "point_process"),
 
 ]  # fmt: skip

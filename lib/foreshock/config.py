@@ -5,10 +5,10 @@ from __future__ import annotations
 from pydantic import field_validator, model_validator
 
 from foreshock.config_data import ANOMALY_KINDS, Events, Run, Section, Source, Span, Split, TestTable
+from foreshock.config_output import Aws, Tables
 from foreshock.config_work import (
     DETECTORS,
     ENSEMBLE,
-    Aws,
     Calibration,
     Ensemble,
     Model,
@@ -16,7 +16,6 @@ from foreshock.config_work import (
     Rule,
     Scaling,
     Scoring,
-    Tables,
     Thresholds,
     Training,
     Windows,

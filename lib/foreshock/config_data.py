@@ -32,8 +32,8 @@ class Section(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_boolean(cls, value: Any) -> Any:
-        if isinstance(value, bool):
+    def _no_boolean(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
             raise ValueError("neither true nor false; a number (an integer for counts), text or a section is wanted")
         return value
 

@@ -17,7 +17,7 @@ from foreshock.errors import SettingsError
 from foreshock.paths import absolute, check_bucket, is_remote
 
 UNION_TAG = re.compile(r"^(Span|TestTable|str|int|constrained-.*)$|[\[(]")  # pydantic's names of a union's members
-PATHS = (("source", "path"), ("split", "test", "path"), ("model", "from"), ("tables", "location"))
+PATHS = (("source", "path"), ("split", "test", "path"), ("model", "from"), ("tables", "location"), ("tables", "iceberg", "warehouse"))
 
 
 HOW = ("workgroup", "output", "max_bytes_scanned", "queries", "query_timeout")  # of the source: how it is asked, not for what
@@ -116,7 +116,7 @@ def _resolve_paths(raw: dict[str, Any], base: Path) -> None:
         node: Any = raw
         for section in sections:
             node = node.get(section) if isinstance(node, dict) else None
-        if isinstance(node, dict) and isinstance(value := node.get(key), str) and value:
+        if isinstance(node, dict) and isinstance(value := node.get(key), str) and value and not value.startswith("arn:"):
             try:
                 node[key] = str(absolute(value, base))
             except SettingsError as error:

@@ -1,4 +1,4 @@
-"""Settings of the work: quality, scaling, windows, model, training, scoring, thresholds, tables."""
+"""Settings of the work: quality, scaling, windows, model, training, scoring, thresholds."""
 
 from __future__ import annotations
 
@@ -253,27 +253,3 @@ class Thresholds(Section):
     def chosen(self) -> Rule:
         """The rule that judges."""
         return next((r for r in self.rules if r.name == self.use), self.rules[0])
-
-
-class Tables(Section):
-    sink: str = "parquet"
-    location: str | None = None
-
-    @field_validator("sink")
-    @classmethod
-    def _sink(cls, value: str) -> str:
-        if value == "iceberg":
-            raise not_available("`iceberg`")
-        if value != "parquet":
-            raise ValueError(f"allowed: parquet; received {value!r}")
-        return value
-
-
-class Aws(Section):
-    """AWS where its own configuration (environment, profile) is not to decide. Credentials are never settings."""
-
-    endpoint: Annotated[str | None, Field(pattern=r"^https?://[^\s/@]+/?$")] = None
-    region: Annotated[str | None, Field(pattern=r"^[a-z0-9-]+$")] = None
-    profile: Annotated[str | None, Field(min_length=1)] = None
-    kms_key: Annotated[str | None, Field(min_length=1)] = None
-    requester_pays: Literal["requester"] | None = None

@@ -21,7 +21,7 @@ ROW = ("SparkRuntimeException", "SparkArithmeticException", "SparkDateTimeExcept
        "PatternSyntaxException")
 AWS = ("AmazonS3Exception", "AmazonClientException", "SdkClientException", "AWSBadRequestException", "AWSServiceIOException",
        "AWSServiceThrottledException", "NoAuthWithAWSException", "AmazonServiceException", "botocore.exceptions", "AWSClientIOException",
-       "AWSRedirectException")
+       "AWSRedirectException", "software.amazon.awssdk")
 DEAD = ("Python worker exited unexpectedly", "OutOfMemoryError", "Lost executor", "ExecutorLostFailure",
         "Total size of serialized results")
 

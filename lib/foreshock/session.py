@@ -52,10 +52,11 @@ def java_home() -> str | None:
     return str(JAVA_HOME)
 
 
-def build_session(name: str, *, debug: bool = False, s3: bool = False) -> SparkSession:
+def build_session(name: str, *, debug: bool = False, s3: bool = False, packages: tuple[str, ...] = ()) -> SparkSession:
     """The session of this process: the one spark-submit configures, or local[*] when nothing does.
 
     s3: data lies on S3; a session of its own then fetches Hadoop's S3A when first started, while a cluster's brings its connector.
+    packages: more Java packages, by their Maven names, that a session of its own fetches.
     Raises SettingsError where no Java can be started.
     """
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
@@ -80,8 +81,11 @@ def build_session(name: str, *, debug: bool = False, s3: bool = False) -> SparkS
             .config("spark.sql.catalogImplementation", "in-memory")
             .config("spark.sql.warehouse.dir", str(Path(tempfile.gettempdir()) / "foreshock-warehouse"))
         )
+    wanted = ((aws.HADOOP_AWS,) if s3 else ()) + packages
+    if wanted and not submitted:
+        builder = builder.config("spark.jars.packages", ",".join(wanted))
     if s3:
-        found = {"spark.jars.packages": aws.HADOOP_AWS} | aws.S3_SCHEME if not submitted else {}
+        found = aws.S3_SCHEME if not submitted else {}
         for key, value in (found | aws.hadoop_options() | aws.executor_environment()).items():
             builder = builder.config(key, value)
     try:

@@ -19,6 +19,7 @@ from foreshock.log import RunLog
 from foreshock.paths import at, is_remote, remove
 from foreshock.session import build_session
 from foreshock.storage import RunDirectory, write_text
+from foreshock.tables.iceberg import packages
 from foreshock.tables.runs import Attempt
 
 
@@ -35,24 +36,30 @@ class Context:
         self.run = RunDirectory(run_dir)
         self.log = RunLog(self.run_id, quiet=quiet)
         self._given = spark
+        self.shared: dict[str, Any] = {}  # what stages of one process hand on
 
     def uses_aws(self, run_dir: str) -> bool:
         """Whether anything of the run lies on AWS."""
         s = self.settings
+        iceberg = s.tables.iceberg
         paths = (run_dir, s.source.path, s.split.test_path, s.model.from_, s.tables.location)
         self.uses_s3 = s.source.kind == "athena" or any(p is not None and is_remote(at(p)) for p in paths)
-        return self.uses_s3
+        self.uses_s3 |= iceberg.catalog == "hadoop" and iceberg.warehouse is not None and is_remote(iceberg.warehouse)
+        return self.uses_s3 or s.tables.glue.database is not None or s.tables.sink == "iceberg"
 
     @property
     def tables(self) -> Path:
-        return at(self.settings.tables.location) if self.settings.tables.location else self.run / "tables"
+        """The run's own tables; stages/sink.py publishes them elsewhere."""
+        return self.run / "tables"
 
     @cached_property
     def spark(self) -> SparkSession:
         if self._given is not None:
             return self._given
         self.log.event("spark", "starting")
-        return build_session(self.run_id, debug=self.debug, s3=self.uses_s3)
+        tables = self.settings.tables
+        return build_session(self.run_id, debug=self.debug, s3=self.uses_s3,
+                             packages=packages(tables.iceberg.catalog) if tables.sink == "iceberg" else ())
 
     @contextlib.contextmanager
     def open(self, *, replace_all: bool = False) -> Iterator[Context]:

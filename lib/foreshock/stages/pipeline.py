@@ -7,6 +7,7 @@ from foreshock.stages.extract import extract
 from foreshock.stages.prepare import other_run, prepare
 from foreshock.stages.report import check_gates, report, result_lines
 from foreshock.stages.score import score
+from foreshock.stages.sink import sink_of
 from foreshock.stages.train import check_devices, train
 
 
@@ -14,6 +15,8 @@ def pipeline(context: Context) -> str:
     """Run all stages; returns the result's lines, the report's path last. Raises GateError where a gate is not met."""
     other_run(context)  # a wrong model.from ends the run before anything is written
     check_devices(context)
+    if context.run.record("score") is None or context.force:
+        sink_of(context).look()
     extract(context, whole_run=True)
     context.force = False
     prepare(context)

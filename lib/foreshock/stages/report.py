@@ -21,6 +21,8 @@ from foreshock.scaling.histogram import Histogram
 from foreshock.stages.context import Context
 from foreshock.stages.diagnose import VERDICT
 from foreshock.stages.extract import read_ledger, totals
+from foreshock.stages.prepare import read_scaler
+from foreshock.stages.sink import sink_of
 from foreshock.storage import digest, read_json, write_json, write_text
 from foreshock.tables.spark import open_scores
 from foreshock.training import bundle as bundles
@@ -44,6 +46,7 @@ def report(context: Context) -> Path:
             context.run.publish("report", fingerprint, moves)
             remove(work)
             counts |= summary["counts"]
+        sink_of(context).runs(read_scaler(context.run / "scaler.json"))
     return target
 
 

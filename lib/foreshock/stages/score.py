@@ -26,6 +26,7 @@ from foreshock.stages.context import Context
 from foreshock.stages.diagnose import SHAPES, VERDICT, diagnose
 from foreshock.stages.extract import partition_counts, read_ledger
 from foreshock.stages.prepare import other_run, read_scaler
+from foreshock.stages.sink import sink_of
 from foreshock.stages.train_folds import fold_name
 from foreshock.storage import digest, file_sha256, write_json
 from foreshock.tables import spark as tables
@@ -54,7 +55,9 @@ def score(context: Context, partitions: list[str] | None = None) -> None:
     fingerprint = digest({"settings": context.sha256, "prepare": context.run.record("prepare"), "bundle": bundle_sha})
     if partitions is None and not context.force and context.run.is_done("score", fingerprint):
         context.log.event("score", "nothing to do")
+        sink_of(context).publish(read_scaler(context.run / "scaler.json"))
         return
+    sink_of(context).look()
     bundle = bundles.load(context.run / "model")
     scaler_sha = file_sha256(context.run / "scaler.json")
     for manifest in manifests.values():
@@ -70,6 +73,7 @@ def score(context: Context, partitions: list[str] | None = None) -> None:
         work = context.run.staging("score")
         _Scoring(context, manifests, detectors, bundle, bundle_sha, work, partitions).run(fingerprint, counts)
         remove(work)
+    sink_of(context).publish(read_scaler(context.run / "scaler.json"), partitions)
 
 
 class _Scoring:
