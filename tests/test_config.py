@@ -148,12 +148,43 @@ def test_a_bad_setting_is_named_with_what_is_allowed_and_received(conf: Path, ov
         assert part in message
 
 
+# (a section in place of the conf's own, what the message must hold)
+BAD_SECTIONS = [
+    ("tables: {glue: {database: 'My DB'}}", ["`tables.glue.database`", "'My DB'"]),
+    ("tables: {glue: {database: a, create: 1}}", ["`tables.glue.create`", "1"]),
+    ("tables: {sink: iceberg}", ["tables", "iceberg.warehouse", "s3://"]),
+    ("tables: {sink: iceberg, location: x, iceberg: {warehouse: y}}", ["tables", "location"]),
+    ("tables: {sink: iceberg, iceberg: {catalog: s3tables, warehouse: 's3://b/w'}}", ["`tables.iceberg`", "ARN", "s3://b/w"]),
+    ("tables: {sink: iceberg, iceberg: {catalog: rest}}", ["tables", "iceberg.uri"]),
+    ("tables: {sink: iceberg, iceberg: {catalog: glue, warehouse: 's3://b/w', uri: 'http://x'}}", ["`tables.iceberg`", "rest", "http://x"]),
+    ("tables: {sink: iceberg, iceberg: {catalog: rest, uri: 'http://me:pass@x'}}", ["`tables.iceberg.uri`"]),
+    ("tables: {sink: iceberg, iceberg: {catalog: hive, warehouse: y}}", ["`tables.iceberg.catalog`", "'glue'", "'hive'"]),
+    ("tables: {sink: iceberg, iceberg: {warehouse: y, namespace: 'a.b'}}", ["`tables.iceberg.namespace`", "'a.b'"]),
+    ("tables: {iceberg: {warehouse: y}}", ["tables", "only sink: iceberg takes iceberg"]),
+    ("aws: {kms_key: 5}", ["`aws.kms_key`", "5"]),
+    ("aws: {requester_pays: true}", ["`aws.requester_pays`", "neither true nor false"]),
+    ("aws: {secret_access_key: x}", ["`aws.secret_access_key`", "unknown key"]),
+    ("source: {kind: athena, database: d, table: t, query: 'SELECT 1'}", ["source", "either `table` or `query`"]),
+    ("source: {kind: athena, table: t}", ["source", "`database` is needed"]),
+    ("source: {kind: athena, database: d, table: t, partitions: [b, a]}", ["source", "partitions", "['b', 'a']"]),
+    ("source: {kind: athena, database: d, table: t, output: /tmp/x}", ["`source.output`", "/tmp/x"]),
+    ("tables: {sink: iceberg, iceberg: {warehouse: 'gs://b/w'}}", ["gs://", LATER]),
+]
+
+
+@pytest.mark.parametrize(("section", "named"), BAD_SECTIONS, ids=[b[0] for b in BAD_SECTIONS])
+def test_a_bad_section_is_named_with_what_is_allowed_and_received(conf: Path, section: str, named: list[str]) -> None:
+    conf.write_text(yaml.safe_dump(yaml.safe_load(BASE) | yaml.safe_load(section)))
+    message = refused(conf)
+    for part in named:
+        assert part in message
+
+
 AVAILABLE_LATER = [
     ("source.format=npy", "npy"), ("source.path=gs://bucket/events", "gs://"),
     ("split.test={path: 'gs://bucket/test'}", "gs://"), ("model.from=gs://bucket/run", "gs://"),
-    ("tables.location=gs://bucket/tables", "gs://"), ("tables.iceberg={catalog: glue}", "glue"),
+    ("tables.location=gs://bucket/tables", "gs://"),
     ("model.name=point_process", "point_process"),
-
 ]  # fmt: skip
 
 

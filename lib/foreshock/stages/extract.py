@@ -54,6 +54,8 @@ def extract(context: Context, partitions: list[str] | None = None, *, whole_run:
             removed = sorted(set(units) - set(source.units))
             for unit in removed:
                 context.log.event("extract", "a partition of the source is gone; its rows are removed", partition=unit)
+            if removed:
+                counts["removed"] = sorted({*counts.get("removed", ()), *removed})
             stale += [_folder(context, name, p) for u in [*removed, *pending] for p in units.get(u, {}).get("partitions", {})]
             fresh[name] = {u: v for u, v in units.items() if u in source.units and u not in pending}
             if pending:
