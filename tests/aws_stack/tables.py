@@ -17,7 +17,7 @@ GLUE_TYPES = {"string": "string", "int64": "bigint", "int32": "int", "double": "
 def daily(folder: Path, *, events: int = 24_000, days: int = 30) -> list[Path]:
     """The folders `date=…` of a synthetic table with so many days from 2023-01-01."""
     write_table(SyntheticTable(events=events, entities=40, start=date(2023, 1, 1), days=days, prevalence=0.02, kinds=KINDS, seed=5,
-                               anomalies_from=date(2023, 1, 22)), folder)
+                               anomalies_from=date(2023, 1, 1) + timedelta(days=days * 7 // 10)), folder)
     return sorted(folder.glob("date=*"))
 
 

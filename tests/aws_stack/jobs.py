@@ -1,0 +1,78 @@
+"""Jobs on the stack: as commands of their own, or one after another in a process that keeps its Spark session, which is quicker."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def arguments(folder: Path, conf: dict[str, Any], run_dir: str, *flags: str) -> list[str]:
+    """A job's arguments; the conf is written to `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{run_dir.rsplit('/', 1)[-1]}.yaml"
+    path.write_text(yaml.safe_dump(conf, sort_keys=False))
+    return ["--conf", str(path), "--run-dir", run_dir, *flags]
+
+
+class Process:
+    """A process with an environment of its own that runs jobs. catalog: of the Iceberg tables, one a process."""
+
+    def __init__(self, environment: dict[str, str], catalog: str) -> None:
+        self._process = subprocess.Popen([sys.executable, __file__, catalog], env=environment, stdin=subprocess.PIPE,
+                                         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+    def run(self, argv: list[str], job: str = "pipeline", timeout: float = 400) -> tuple[int, str]:
+        """(exit code, what it printed)."""
+        assert self._process.stdin and self._process.stdout
+        self._process.stdin.write(json.dumps([job, argv]) + "\n")
+        self._process.stdin.flush()
+        timer = threading.Timer(timeout, self._process.kill)
+        timer.start()
+        line = self._process.stdout.readline()
+        timer.cancel()
+        code, printed = json.loads(line or '[-1, "the process died, or took too long"]')
+        return code, printed
+
+    def stop(self) -> None:
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()  # type: ignore[union-attr]
+        try:
+            self._process.wait(20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+
+
+def serve(catalog: str) -> None:
+    """Run what is asked for on standard input, until it ends."""
+    sys.path.insert(0, str(ROOT / "jobs"))
+    from foreshock.session import build_session
+    from foreshock.stages.context import Context
+    from foreshock.tables.iceberg import packages
+
+    out = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # Java prints there too
+    build_session("jobs", s3=True, packages=packages(catalog))
+    Context.close = lambda self: None  # type: ignore[method-assign]
+    for line in sys.stdin:
+        job, argv = json.loads(line)
+        printed = io.StringIO()
+        with contextlib.redirect_stderr(printed), contextlib.redirect_stdout(printed):
+            code = importlib.import_module(job).main(argv)
+        out.write(json.dumps([code, printed.getvalue()]) + "\n")
+        out.flush()
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1])
