@@ -154,10 +154,7 @@ BAD_SECTIONS = [
     ("tables: {glue: {database: a, create: 1}}", ["`tables.glue.create`", "1"]),
     ("tables: {sink: iceberg}", ["tables", "iceberg.warehouse", "s3://"]),
     ("tables: {sink: iceberg, location: x, iceberg: {warehouse: y}}", ["tables", "location"]),
-    ("tables: {sink: iceberg, iceberg: {catalog: s3tables, warehouse: 's3://b/w'}}", ["`tables.iceberg`", "ARN", "s3://b/w"]),
-    ("tables: {sink: iceberg, iceberg: {catalog: rest}}", ["tables", "iceberg.uri"]),
     ("tables: {sink: iceberg, iceberg: {catalog: glue, warehouse: 's3://b/w', uri: 'http://x'}}", ["`tables.iceberg`", "rest", "http://x"]),
-    ("tables: {sink: iceberg, iceberg: {catalog: rest, uri: 'http://me:pass@x'}}", ["`tables.iceberg.uri`"]),
     ("tables: {sink: iceberg, iceberg: {catalog: hive, warehouse: y}}", ["`tables.iceberg.catalog`", "'glue'", "'hive'"]),
     ("tables: {sink: iceberg, iceberg: {warehouse: y, namespace: 'a.b'}}", ["`tables.iceberg.namespace`", "'a.b'"]),
     ("tables: {iceberg: {warehouse: y}}", ["tables", "only sink: iceberg takes iceberg"]),
@@ -184,7 +181,8 @@ AVAILABLE_LATER = [
     ("source.format=npy", "npy"), ("source.path=gs://bucket/events", "gs://"),
     ("split.test={path: 'gs://bucket/test'}", "gs://"), ("model.from=gs://bucket/run", "gs://"),
     ("tables.location=gs://bucket/tables", "gs://"),
-    ("model.name=point_process", "point_process"),
+    ("model.name=point_process", "point_process"), ("tables.iceberg={catalog: s3tables}", "s3tables"),
+    ("tables.iceberg={catalog: rest}", "rest"),
 ]  # fmt: skip
 
 
