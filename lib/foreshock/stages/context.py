@@ -18,7 +18,7 @@ from foreshock.errors import SettingsError
 from foreshock.log import RunLog
 from foreshock.paths import at, is_remote, remove
 from foreshock.session import build_session
-from foreshock.storage import RunDirectory, write_text
+from foreshock.storage import RunDirectory, machine_error, write_text
 from foreshock.tables.iceberg import packages
 from foreshock.tables.runs import Attempt
 
@@ -61,6 +61,15 @@ class Context:
         return build_session(self.run_id, debug=self.debug, s3=self.uses_s3,
                              packages=packages(tables.iceberg.catalog) if tables.sink == "iceberg" else ())
 
+    def _make_location(self) -> None:
+        """Raise SettingsError at once for a place of the tables that cannot be written; it is needed only when scoring is done."""
+        if self.settings.tables.location is not None:
+            location = at(self.settings.tables.location)
+            try:
+                location.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise machine_error(error, f"tables.location {location}: cannot be written") from None
+
     @contextlib.contextmanager
     def open(self, *, replace_all: bool = False) -> Iterator[Context]:
         """Lock the run directory and settle whose settings it holds.
@@ -88,6 +97,7 @@ class Context:
                 body = {"settings_sha256": self.sha256, "settings": wanted}
                 write_text(conf, yaml.safe_dump(body, sort_keys=False, allow_unicode=True))
             try:
+                self._make_location()
                 yield self
             except BaseException as error:
                 self.close()  # so that no task still writes where things are cleared away

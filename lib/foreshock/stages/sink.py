@@ -24,7 +24,7 @@ from foreshock.locks import locked
 from foreshock.paths import at, check_bucket, copy, is_remote, move, remove, stamps
 from foreshock.scaling.robust import Scaler
 from foreshock.stages.context import Context
-from foreshock.storage import digest, machine_error, read_json, write_json
+from foreshock.storage import digest, read_json, write_json
 from foreshock.tables.describe import Described, described
 from foreshock.tables.glue import Registry
 from foreshock.tables.iceberg import Iceberg, Key, at_keys, catalog_options
@@ -77,10 +77,6 @@ class Sink:
             return
         if self._shared:
             check_bucket(self._location, "tables.location")
-            try:
-                self._location.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise machine_error(error, f"tables.location {self._location}: cannot be written") from None
             self._before = self._parts()
         if s.glue.database is not None:
             if not is_remote(self._location):
