@@ -69,9 +69,9 @@ def conf(source: dict[str, Any], **sections: Any) -> dict[str, Any]:
     return tables.conf(source, **{"thresholds": {"min_count": 100}, "split": dict(SPLIT), **sections})
 
 
-def iceberg(namespace: str, **more: Any) -> dict[str, Any]:
-    return {"sink": "iceberg", "iceberg": {"catalog": "glue", "warehouse": f"s3://{LAKE}/warehouse", "namespace": namespace, "create": True,
-                                           **more}}
+def iceberg(namespace: str) -> dict[str, Any]:
+    there = {"catalog": "glue", "warehouse": f"s3://{LAKE}/warehouse", "namespace": namespace, "create": True}
+    return {"sink": "iceberg", "iceberg": there}
 
 
 def catalog_of(stack: Stack) -> Any:
@@ -81,9 +81,9 @@ def catalog_of(stack: Stack) -> Any:
     return load_catalog("check", **{"type": "glue", "glue.endpoint": stack.url, "s3.endpoint": stack.url, **own})
 
 
-def read_iceberg(stack: Stack, namespace: str, table: str, catalog: Any = None) -> pa.Table:
+def read_iceberg(stack: Stack, namespace: str, table: str) -> pa.Table:
     """A table's current rows, found and fetched by pyiceberg. (To parse Parquet itself it wants a newer pyarrow than Petastorm allows.)"""
-    there = (catalog or catalog_of(stack)).load_table(f"{namespace}.{table}")
+    there = catalog_of(stack).load_table(f"{namespace}.{table}")
     parts = []
     for task in there.scan().plan_files():
         assert not task.delete_files
@@ -92,7 +92,7 @@ def read_iceberg(stack: Stack, namespace: str, table: str, catalog: Any = None) 
     return pa.concat_tables(parts).select([f.name for f in there.schema().fields])
 
 
-def scores(where: str, stack: Stack | None = None) -> pa.Table:
+def scores(where: str) -> pa.Table:
     """`scores` of local Parquet as DuckDB reads it, without the run's name, in order."""
     found = duckdb.sql(f"SELECT * EXCLUDE (run_id) FROM read_parquet('{where}/**/*.parquet', hive_partitioning = true, "
                        f"hive_types = {{'split': VARCHAR, 'partition': VARCHAR}}) {SORT}")

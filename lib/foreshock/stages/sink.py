@@ -135,11 +135,7 @@ class Sink:
 
     def _own(self, table: str) -> dict[Key, str]:
         """(split, partition) -> folder below the table, of the run's own tables."""
-        found = {}
-        for folder in sorted((self.context.tables / table).glob("split=*/partition=*")):
-            split, partition = folder.parent.name, folder.name
-            found[unquote(split.removeprefix("split=")), unquote(partition.removeprefix("partition="))] = f"{split}/{partition}"
-        return found
+        return _folders(self.context.tables / table)
 
     def _frame(self, table: str) -> DataFrame | None:
         folder = self.context.tables / table
@@ -177,21 +173,17 @@ class Sink:
             return
         folder = at(str(s.iceberg.warehouse)) / s.iceberg.namespace if s.sink == "iceberg" else self._location
         folder.mkdir(parents=True, exist_ok=True)
-        lock = locked(folder)
-        while True:
-            try:
-                lock.__enter__()
-                break
-            except SettingsError:
-                if time.monotonic() > until:
-                    raise ServiceError(f"{folder}: another run has published there for {WAIT_SECONDS:.0f} s. Run the same command "
-                                       "again.") from None
-                time.sleep(1)
-                lock = locked(folder)
-        try:
+        with contextlib.ExitStack() as held:
+            while True:
+                try:
+                    held.enter_context(locked(folder))
+                    break
+                except SettingsError:
+                    if time.monotonic() > until:
+                        raise ServiceError(f"{folder}: another run has published there for {WAIT_SECONDS:.0f} s. Run the same command "
+                                           "again.") from None
+                    time.sleep(1)
             yield
-        finally:
-            lock.__exit__(None, None, None)
 
     def _to_parquet(self, tables: dict[str, Described], own: dict[str, dict[Key, str]], gone: dict[str, list[Key]]) -> None:
         if self._shared:
@@ -204,15 +196,16 @@ class Sink:
 
     def _to_location(self, own: dict[str, dict[Key, str]], gone: dict[str, list[Key]]) -> None:
         now, run_id = self._parts(), self.context.run_id
+        there = {t: _folders(self._location / t) if gone[t] else {} for t in BY_DAY}
         for table in BY_DAY:
             for key in [*own[table], *gone[table]]:
-                part = own[table].get(key) or self._folder(table, key)
+                part = own[table].get(key) or there[table].get(key)
                 if part and now.get((table, part)) != self._before.get((table, part)):
                     raise ServiceError(f"tables.location {self._location}: another run wrote {table}/{part} while this one was at work; "
                                        "its rows stay, and nothing of this run is in. Run the same command again to replace them.")
         for table in BY_DAY:
             for key in gone[table]:
-                if part := self._folder(table, key):
+                if part := there[table].get(key):
                     remove(self._location / table / part)
             for part in own[table].values():
                 fresh = self._location / ".staging" / self.context.run_id / table / part
@@ -239,19 +232,21 @@ class Sink:
                     found.setdefault((table, part), []).append((file.name, size, mark))
         return found
 
-    def _folder(self, table: str, key: Key) -> str | None:
-        """The folder of a partition in the shared location, as it is named there."""
-        for folder in (self._location / table).glob("split=*/partition=*"):
-            if (unquote(folder.parent.name.removeprefix("split=")), unquote(folder.name.removeprefix("partition="))) == key:
-                return f"{folder.parent.name}/{folder.name}"
-        return None
-
     def _place(self, table: str) -> str:
         return f"{str(self._location).rstrip('/')}/{table}"
 
     def _registry(self) -> Registry:
         glue: Any = self.settings.glue
         return Registry(aws_boto.client("glue"), glue.database, glue.create)
+
+
+def _folders(table: Path) -> dict[Key, str]:
+    """(split, partition) -> folder below the table, as it is named there."""
+    found = {}
+    for folder in sorted(table.glob("split=*/partition=*")):
+        split, partition = folder.parent.name, folder.name
+        found[unquote(split.removeprefix("split=")), unquote(partition.removeprefix("partition="))] = f"{split}/{partition}"
+    return found
 
 
 def _copy_file(source: Path, target: Path) -> None:
