@@ -9,6 +9,7 @@ import os
 import socket
 import struct
 import threading
+import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -62,6 +63,7 @@ class Stack:
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self.reset()  # what moto holds outlives a stack: it is the process's
 
     def environment(self) -> dict[str, str]:
         """What a process needs to use it; without what the machine has of AWS."""
@@ -76,11 +78,7 @@ class Stack:
     def reset(self) -> None:
         """Forget everything."""
         self.faults.clear()
-        self.requests.clear()
-        boto3.session.Session()
-        import urllib.request
-
-        urllib.request.urlopen(urllib.request.Request(f"{self.url}/moto-api/reset", method="POST")).read()
+        urllib.request.urlopen(urllib.request.Request(f"{self.url}/moto-api/reset", method="POST")).close()
         self.requests.clear()
 
     @contextmanager
