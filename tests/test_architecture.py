@@ -33,7 +33,7 @@ TECHNOLOGY = {
     "upath": ["paths.py"],
     "fsspec": ["paths.py"],
     "s3fs": ["paths.py"],
-    "sqlglot": ["events/athena.py"],
+    "sqlglot": ["events/athena_sql.py"],
 }  # fmt: skip
 
 # Rooms do not import each other but for these: (room or file, what it may import) -> why. `stages` joins all rooms.

@@ -181,8 +181,7 @@ AVAILABLE_LATER = [
     ("source.format=npy", "npy"), ("source.path=gs://bucket/events", "gs://"),
     ("split.test={path: 'gs://bucket/test'}", "gs://"), ("model.from=gs://bucket/run", "gs://"),
     ("tables.location=gs://bucket/tables", "gs://"),
-    ("model.name=point_process", "point_process"), ("tables.iceberg={catalog: s3tables}", "s3tables"),
-    ("tables.iceberg={catalog: rest}", "rest"),
+    ("model.name=point_process", "point_process"),
 ]  # fmt: skip
 
 

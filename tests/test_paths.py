@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from aws_stack.server import DENIED, KEY, SECRET, TOKEN, Stack, always
+from aws_stack.server import DENIED, KEY, REGION, SECRET, TOKEN, Stack, always
 from foreshock import locks, parquet, paths
 from foreshock.config_file import load_settings
 from foreshock.errors import ServiceError, SettingsError
@@ -26,7 +26,7 @@ def stack() -> Iterator[Stack]:
     made = Stack()
     before = dict(os.environ)
     os.environ.update({k: v for k, v in made.environment().items() if k.startswith("AWS_")})
-    made.client("s3").create_bucket(Bucket="bucket", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    made.client("s3").create_bucket(Bucket="bucket", CreateBucketConfiguration={"LocationConstraint": REGION})
     yield made
     os.environ.clear()
     os.environ.update(before)
@@ -74,6 +74,23 @@ def test_removing_a_folder_leaves_those_whose_names_begin_alike(stack: Stack) ->
     paths.remove(paths.at("s3://bucket/run"))
     paths.remove(paths.at("s3://bucket/absent"))
     assert sorted(o["Key"] for o in stack.client("s3").list_objects_v2(Bucket="bucket")["Contents"]) == ["run.txt", "run1/a"]
+
+
+def test_what_may_not_be_removed_is_said_and_not_tried_for_ever(stack: Stack) -> None:
+    paths.at("s3://bucket/kept").write_text("x")
+    body = (b'<?xml version="1.0"?><DeleteResult><Error><Key>kept</Key><Code>AccessDenied</Code><Message>Access Denied</Message></Error>'
+            b"</DeleteResult>")
+    answer = ("200 OK", [("Content-Type", "application/xml")], body)
+    fault = always(answer, lambda r: r.method == "POST" and "delete" in r.query)
+    with stack.fault(fault), pytest.raises(ServiceError, match="AccessDenied"):
+        paths.remove(paths.at("s3://bucket/kept"))
+
+
+def test_a_folder_of_somebody_elses_is_no_run_directory(stack: Stack) -> None:
+    paths.at("s3://bucket/team/events/date=1/x").write_text("x")
+    assert RunDirectory("s3://bucket/team").foreign == ["events"]
+    paths.at("s3://bucket/team/conf.yaml").write_text("x")
+    assert RunDirectory("s3://bucket/team").foreign == []
 
 
 def test_folders_go_up_and_down(stack: Stack, tmp_path: Path) -> None:

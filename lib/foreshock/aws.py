@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from typing import Any
 
-ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 KMS_KEY, REQUESTER_PAYS = "FORESHOCK_KMS_KEY", "FORESHOCK_REQUESTER_PAYS"
 EXPORTED = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_CA_BUNDLE", KMS_KEY,
             REQUESTER_PAYS)  # to Spark's executors; no credentials
@@ -22,9 +21,9 @@ COMMIT = {"mapreduce.fileoutputcommitter.algorithm.version": "2"}
 RETRIES: dict[str, Any] = {"max_attempts": 10, "mode": "standard"}
 
 
-def endpoint() -> str | None:
-    """The custom endpoint of S3, where there is one."""
-    return next((os.environ[name] for name in ENDPOINTS if os.environ.get(name)), None)
+def endpoint(service: str = "S3") -> str | None:
+    """The custom endpoint of a service (S3, GLUE, S3TABLES), where there is one."""
+    return next((os.environ[name] for name in (f"AWS_ENDPOINT_URL_{service}", "AWS_ENDPOINT_URL") if os.environ.get(name)), None)
 
 
 def s3_options() -> dict[str, Any]:
@@ -34,6 +33,8 @@ def s3_options() -> dict[str, Any]:
     if endpoint():
         options["endpoint_url"] = endpoint()
         config["s3"] = {"addressing_style": "path"}
+    if os.environ.get("AWS_PROFILE") and not os.environ.get("AWS_ACCESS_KEY_ID"):  # which wins for boto3 and Java too
+        options["profile"] = os.environ["AWS_PROFILE"]
     if os.environ.get(REQUESTER_PAYS):
         options["requester_pays"] = True
     if os.environ.get(KMS_KEY):
@@ -49,8 +50,8 @@ def hadoop_options() -> dict[str, str]:
     if url := endpoint():
         options |= {"spark.hadoop.fs.s3a.endpoint": url, "spark.hadoop.fs.s3a.path.style.access": "true",
                     "spark.hadoop.fs.s3a.connection.ssl.enabled": str(url.startswith("https")).lower()}
-    if os.environ.get(REQUESTER_PAYS):
-        options["spark.hadoop.fs.s3a.requester.pays.enabled"] = "true"
+    if os.environ.get(REQUESTER_PAYS):  # Hadoop 3.3.5 and later; EMRFS
+        options |= {"spark.hadoop.fs.s3a.requester.pays.enabled": "true", "spark.hadoop.fs.s3.useRequesterPaysHeader": "true"}
     if key := os.environ.get(KMS_KEY):
         options |= {"spark.hadoop.fs.s3a.server-side-encryption-algorithm": "SSE-KMS",
                     "spark.hadoop.fs.s3a.server-side-encryption.key": key}

@@ -13,6 +13,9 @@ from botocore.exceptions import BotoCoreError, NoRegionError
 from foreshock.aws import KMS_KEY, REQUESTER_PAYS, RETRIES, endpoint
 from foreshock.errors import SettingsError
 
+# What wins over the settings' endpoint and profile where it is in the environment.
+STRONGER = {"endpoint": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL_GLUE", "AWS_ENDPOINT_URL_ATHENA", "AWS_ENDPOINT_URL_S3TABLES"),
+            "profile": ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")}
 SETTINGS = {"endpoint": ("AWS_ENDPOINT_URL",), "region": ("AWS_REGION", "AWS_DEFAULT_REGION"), "profile": ("AWS_PROFILE",),
             "kms_key": (KMS_KEY,), "requester_pays": (REQUESTER_PAYS,)}
 
@@ -25,6 +28,8 @@ def apply(given: Mapping[str, str | None]) -> None:
     for key, names in SETTINGS.items():
         if value := given.get(key):
             os.environ.update(dict.fromkeys(names, value))
+            for name in STRONGER.get(key, ()):
+                os.environ.pop(name, None)
     if "AWS_REGION" in os.environ:  # boto3 reads the other one alone
         os.environ["AWS_DEFAULT_REGION"] = os.environ["AWS_REGION"]
     try:
@@ -39,10 +44,12 @@ def apply(given: Mapping[str, str | None]) -> None:
         raise SettingsError(f"`aws.profile` or AWS_PROFILE: {error}. Name a profile of the AWS configuration, or none.") from None
 
 
-def client(service: str) -> Any:
-    """A client of an AWS service. Raises SettingsError where no region is set."""
+def client(service: str, *, quick: bool = False) -> Any:
+    """A client of an AWS service; quick: it gives up within seconds. Raises SettingsError where no region is set."""
+    hurried: dict[str, Any] = {"retries": {"max_attempts": 2, "mode": "standard"}, "connect_timeout": 3, "read_timeout": 5}
+    config = Config(**hurried if quick else {"retries": RETRIES})
     try:
-        return boto3.session.Session().client(service, config=Config(retries=RETRIES))
+        return boto3.session.Session().client(service, config=config)
     except NoRegionError:
         raise SettingsError(f"no AWS region is set, which {service} needs: set `aws.region`, AWS_REGION, or name a profile that has "
                             "one.") from None

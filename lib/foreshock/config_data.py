@@ -108,7 +108,7 @@ class Source(Section):
                 raise ValueError("kind: athena wants either `table` or `query`")
             if self.database is None:
                 raise ValueError("`database` is needed for kind: athena")
-            if self.partitions is not None and self.partitions[0] > self.partitions[1]:
+            if self.partitions is not None and _ordered(self.partitions[0]) > _ordered(self.partitions[1]):
                 raise ValueError(f"partitions: the first comes before the last; received {list(self.partitions)}")
         return self
 
@@ -116,6 +116,11 @@ class Source(Section):
     @classmethod
     def _texts(cls, value: Any) -> Any:
         return [str(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def _ordered(partition: str) -> tuple[int, str]:
+    """By what partitions are in order: whole numbers as such."""
+    return (int(partition), "") if re.match(r"^-?\d+$", partition) else (0, partition)
 
 
 OWN_KEYS = {

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StrictBool, field_validator, model_validator
 
-from foreshock.config_data import Section, not_available
+from foreshock.config_data import Section
 
 
 class Glue(Section):
@@ -27,13 +27,6 @@ class Iceberg(Section):
     uri: Annotated[str | None, Field(pattern=r"^https?://[^\s@]+$")] = None
     namespace: Annotated[str, Field(pattern=r"^[a-z0-9_]+$", max_length=255)] = "foreshock"
     create: StrictBool = False
-
-    @field_validator("catalog")
-    @classmethod
-    def _catalog(cls, value: str) -> str:
-        if value in ("s3tables", "rest"):  # written, but never run against a service
-            raise not_available(f"`{value}`")
-        return value
 
     @model_validator(mode="after")
     def _whole(self) -> Iceberg:

@@ -48,7 +48,8 @@ def _object(locks: Path, where: str) -> Iterator[Callable[[], None]]:
     stop, lost = threading.Event(), threading.Event()
 
     def body() -> str:
-        return json.dumps({"host": socket.gethostname(), "boot": _boot(), "process": os.getpid(), "beat": uuid.uuid4().hex})
+        return json.dumps({"host": socket.gethostname(), "boot": _boot(), "processes": _processes(), "process": os.getpid(),
+                           "beat": uuid.uuid4().hex})
 
     if not create(own, body()):
         raise SettingsError(f"{where}: another run began in it at the same moment. Wait for it.")
@@ -62,7 +63,7 @@ def _object(locks: Path, where: str) -> Iterator[Callable[[], None]]:
                 own.write_text(body())
 
     def held() -> None:
-        if lost.is_set():
+        if lost.is_set() or _highest(locks) != number:
             raise ServiceError(f"{where}: another run took it over, for this one showed no life for {DEAD_SECONDS:.0f} s. Nothing more is "
                                "written; run the same command again when the other has ended.")
 
@@ -86,7 +87,7 @@ def _await_turn(locks: Path, where: str) -> int:
     if highest is None:
         return 1
     first = _read(locks / f"{highest:08d}")
-    here = first.get("host") == socket.gethostname() and first.get("boot") == _boot()
+    here = (first.get("host"), first.get("boot"), first.get("processes")) == (socket.gethostname(), _boot(), _processes())
     if here and not _alive(first.get("process")):
         return highest + 1
     until = time.monotonic() + (0 if here else DEAD_SECONDS)
@@ -118,6 +119,13 @@ def _read(path: Path) -> dict[str, Any]:
 def _boot() -> str:
     with contextlib.suppress(OSError):
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return ""
+
+
+def _processes() -> str:
+    """The namespace in which a process's number means something: containers of one machine have their own."""
+    with contextlib.suppress(OSError):
+        return str(Path("/proc/self/ns/pid").readlink())
     return ""
 
 

@@ -18,7 +18,7 @@ from upath.implementations.cloud import S3Path as _UPath
 from upath.registry import register_implementation
 
 from foreshock.aws import s3_options
-from foreshock.errors import SettingsError
+from foreshock.errors import ServiceError, SettingsError
 
 S3 = "s3://"
 AT_ONCE = 500  # objects copied in one go
@@ -147,7 +147,10 @@ def remove(path: Path) -> None:
         bucket, _, key = name.partition("/")
         for prefix in (key, f"{key.rstrip('/')}/") if key else ("",):
             while found := _keys(fs, bucket, prefix, exact=bool(key) and prefix == key):
-                fs.call_s3("delete_objects", Bucket=bucket, Delete={"Objects": [{"Key": k} for k in found], "Quiet": True})
+                answer = fs.call_s3("delete_objects", Bucket=bucket, Delete={"Objects": [{"Key": k} for k in found], "Quiet": True})
+                if errors := answer.get("Errors"):
+                    raise ServiceError(f"S3 DeleteObjects {S3}{bucket}/{errors[0].get('Key')}: {errors[0].get('Code')}: "
+                                       f"{errors[0].get('Message')} ({len(errors)} of {len(found)} objects). Check permissions.")
     elif path.is_dir() and not path.is_symlink():
         doomed = path.with_name(f".removed-{uuid.uuid4().hex}")
         path.rename(doomed)

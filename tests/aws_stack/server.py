@@ -17,11 +17,16 @@ from typing import Any
 
 import boto3
 from moto.server import DomainDispatcherApplication, create_backend_app
+from pyiceberg.catalog import Catalog, load_catalog
 from werkzeug.serving import WSGIRequestHandler, make_server
+
+from aws_stack.athena import Athena
+from aws_stack.rest import PREFIX, Rest
 
 logging.getLogger("werkzeug").setLevel(logging.ERROR)
 KEY, SECRET, TOKEN = "AKIAPLANTEDKEY000001", "planted-secret-do-not-log-1234567890abcdef", "planted-session-token-FwoGZXIvYXdzEJr"
-REGION = "eu-west-1"
+REST_TOKEN = "planted-rest-token-9d1c4b"
+REGION = "us-west-2"  # moto has S3 Tables in few regions
 
 
 @dataclass(frozen=True)
@@ -54,10 +59,11 @@ class Stack:
     """The stack on a free port. `faults` are asked in turn: None lets a request pass; a triple answers it; "reset" breaks the connection
     and "truncate" breaks it in the middle of the answer's body."""
 
-    def __init__(self, athena: Any = None) -> None:
+    def __init__(self) -> None:
         self.requests: list[Request] = []
         self.faults: list[Fault] = []
-        self.athena = athena
+        self.athena = Athena(self.client)
+        self.rest = Rest(self.iceberg, "s3://lake/rest", REST_TOKEN)
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._server = make_server("127.0.0.1", 0, self, threaded=True, request_handler=_Handler)
         self._server.daemon_threads = True
@@ -74,6 +80,11 @@ class Stack:
 
     def client(self, service: str) -> Any:
         return boto3.client(service, endpoint_url=self.url, region_name=REGION, aws_access_key_id=KEY, aws_secret_access_key=SECRET)
+
+    def iceberg(self) -> Catalog:
+        """pyiceberg's catalog over Glue."""
+        own = {"client.region": REGION, "client.access-key-id": KEY, "client.secret-access-key": SECRET}
+        return load_catalog("check", **{"type": "glue", "glue.endpoint": self.url, "s3.endpoint": self.url, **own})
 
     def reset(self) -> None:
         """Forget everything."""
@@ -109,10 +120,14 @@ class Stack:
                 status, headers, body = found  # type: ignore[misc]
                 start_response(status, [*headers, ("Content-Length", str(len(body)))])
                 return [] if request.method == "HEAD" else [body]
-        if request.target.startswith("AmazonAthena.") and self.athena is not None:
+        if request.target.startswith("AmazonAthena."):
             status, body = self.athena.handle(request.target.split(".")[1], json.loads(_drain(environ) or b"{}"))
             start_response(status, [("Content-Type", "application/x-amz-json-1.1"), ("Content-Length", str(len(body)))])
             return [body]
+        if request.path.startswith(PREFIX):
+            status, body = self.rest.handle(request.method, request.path, environ.get("HTTP_AUTHORIZATION", ""), _drain(environ))
+            start_response(status, [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
+            return [] if request.method == "HEAD" else [body]
         if cut:
             return self._truncated(environ, start_response)
         return self._moto(environ, start_response)
@@ -166,6 +181,22 @@ def always(answer: Any, wanted: Callable[[Request], bool] = lambda r: r.is_s3) -
     return every(1, answer, wanted)
 
 
+def after(marker: str, answer: Any) -> Fault:
+    """A fault on every request to S3 once an object with `marker` in its name was written."""
+    begun = threading.Event()
+
+    def fault(request: Request, _: dict[str, Any]) -> Any:
+        if begun.is_set() and request.is_s3:
+            return answer
+        if request.method == "PUT" and marker in request.path:
+            begun.set()
+        return None
+
+    return fault
+
+
 SLOW_DOWN = s3_error("SlowDown", "Please reduce your request rate.", "503 Slow Down")
 EXPIRED = s3_error("ExpiredToken", "The provided token has expired.", "400 Bad Request")
 DENIED = s3_error("AccessDenied", "Access Denied", "403 Forbidden")
+THROTTLED = ("400 Bad Request", [("Content-Type", "application/x-amz-json-1.1")],
+             b'{"__type": "ThrottlingException", "message": "Rate exceeded"}')

@@ -19,8 +19,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from acceptance import tools
 from foreshock.session import build_session
 
+from benchmarks import lake
+
 NAMES = ("loader_vs_rows", "loader_vs_question", "loader_vs_memory", "write_vs_rows", "windowing_vs_pandas", "windowing_vs_sort",
-         "pca_vs_windowing", "scaler_vs_mllib", "scaler_increment", "training_vs_fit", "scoring_vs_predict")
+         "pca_vs_windowing", "scaler_vs_mllib", "scaler_increment", "training_vs_fit", "scoring_vs_predict",
+         lake.NAME)
 ONCE = ("growth_prepare", "growth_score")
 
 
@@ -35,10 +38,13 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"no such figure: {', '.join(unknown)}; there are {', '.join(NAMES + ONCE)}")
     os.environ.setdefault("FORESHOCK_DRIVER_MEMORY", "2g")
     work = Path(tempfile.mkdtemp(prefix="foreshock-bench-"))
-    spark = build_session("bench")
+    s3 = lake.served() if lake.NAME in names else None
+    if s3:
+        s3.__enter__()
+    spark = build_session("bench", s3=s3 is not None)
     found: list[dict[str, Any]] = []
     try:
-        for module in ("loading", "preparing", "networks"):
+        for module in ("loading", "preparing", "networks", "lake"):
             room = __import__(f"benchmarks.{module}", fromlist=["figures"])
             folder = work / module
             folder.mkdir()
@@ -55,6 +61,8 @@ def main(argv: list[str] | None = None) -> int:
                 print(f"{name:20s} {json.dumps(once)}", file=sys.stderr)
     finally:
         spark.stop()
+        if s3:
+            s3.__exit__(None, None, None)
         shutil.rmtree(work, ignore_errors=True)
     if arguments.json:
         Path(arguments.json).write_text(json.dumps(found, indent=1) + "\n")

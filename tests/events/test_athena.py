@@ -12,17 +12,15 @@ from typing import Any
 
 import pytest
 from aws_stack import tables
-from aws_stack.athena import Athena
-from aws_stack.server import REGION, Request, Stack, every
+from aws_stack.server import REGION, THROTTLED, Request, Stack, every
 from foreshock import aws_boto, parquet, paths
 from foreshock.errors import DataError, ServiceError, SettingsError
-from foreshock.events import athena
+from foreshock.events import athena, athena_sql
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     made = Stack()
-    made.athena = Athena(made.client)
     before = dict(os.environ)
     os.environ.update({k: v for k, v in made.environment().items() if k.startswith("AWS_")})
     made.client("s3").create_bucket(Bucket="lake", CreateBucketConfiguration={"LocationConstraint": REGION})
@@ -46,8 +44,8 @@ def calm(stack: Stack) -> Iterator[None]:
 DATABASE = "it's a \"chain\""
 
 
-def found(asked: tuple[str, str] | None = None, partition: str | None = "date", table: str = "transactions") -> athena.Table:
-    return athena.find_table(aws_boto.client("glue"), DATABASE, table, partition, asked)
+def found(asked: tuple[str, str] | None = None, partition: str | None = "date", table: str = "transactions") -> athena_sql.Table:
+    return athena_sql.find_table(aws_boto.client("glue"), DATABASE, table, partition, asked)
 
 
 def unloading(budget: int | None = None, timeout: float = 60, workgroup: str | None = None, at_once: int = 3) -> athena.Unloading:
@@ -55,8 +53,9 @@ def unloading(budget: int | None = None, timeout: float = 60, workgroup: str | N
                             at_once=at_once, budget=budget, timeout=timeout, say=lambda *_, **__: None)
 
 
-def queries(table: athena.Table) -> list[athena.Query]:
-    return [athena.Query(u, athena.statement(table, u, f"s3://lake/out/{i}/"), f"s3://lake/out/{i}") for i, u in enumerate(table.values)]
+def queries(table: athena_sql.Table) -> list[athena.Query]:
+    targets = [f"s3://lake/out/{i}" for i in range(len(table.values))]
+    return [athena.Query(u, athena_sql.statement(table, u, f"{t}/"), t) for u, t in zip(table.values, targets, strict=True)]
 
 
 def test_each_partition_is_unloaded_once_with_its_own_rows(stack: Stack) -> None:
@@ -76,7 +75,7 @@ def test_each_partition_is_unloaded_once_with_its_own_rows(stack: Stack) -> None
 
 def test_a_query_is_a_table_of_days(stack: Stack) -> None:
     query = "SELECT hash, date, 'a;b' AS odd FROM transactions -- all of it"
-    table = athena.find_query(query, "date", ("2023-01-01", "2023-01-02"))
+    table = athena_sql.find_query(query, "date", ("2023-01-01", "2023-01-02"))
     with unloading() as work:
         work.run(queries(table))
     assert set(parquet.read_table("s3://lake/out/1")["date"].to_pylist()) == {"2023-01-02"}
@@ -91,16 +90,16 @@ def test_a_query_is_a_table_of_days(stack: Stack) -> None:
 ])  # fmt: skip
 def test_what_is_not_one_select_is_refused(query: str, why: str) -> None:
     with pytest.raises(SettingsError, match=why):
-        athena.find_query(query, None, None)
+        athena_sql.find_query(query, None, None)
 
 
 def test_values_are_quoted() -> None:
-    table = athena.Table('SELECT * FROM "a""b"."c"', 'k"ey', "string", {}, ("x' OR '1'='1",))
-    sql = athena.statement(table, "x' OR '1'='1", "s3://b/o'dd/")
+    table = athena_sql.Table('SELECT * FROM "a""b"."c"', 'k"ey', "string", {}, ("x' OR '1'='1",))
+    sql = athena_sql.statement(table, "x' OR '1'='1", "s3://b/o'dd/")
     assert """WHERE "k""ey" = 'x'' OR ''1''=''1'""" in sql
     assert "TO 's3://b/o''dd/'" in sql
     with pytest.raises(SettingsError, match="no whole number"):
-        athena.statement(athena.Table("SELECT 1", "n", "bigint", {}, ("1 OR 1=1",)), "1 OR 1=1", "s3://b/")
+        athena_sql.statement(athena_sql.Table("SELECT 1", "n", "bigint", {}, ("1 OR 1=1",)), "1 OR 1=1", "s3://b/")
 
 
 def test_partitions_that_are_not_there_and_tables_without_the_column(stack: Stack) -> None:
@@ -111,17 +110,15 @@ def test_partitions_that_are_not_there_and_tables_without_the_column(stack: Stac
     with pytest.raises(DataError, match="no partition columns"):
         found(("2023-01-01", "2023-01-02"), table="plain")
     with pytest.raises(SettingsError, match=r"wants events\.partition"):
-        athena.find_query("SELECT 1", None, ("2023-01-01", "2023-01-02"))
+        athena_sql.find_query("SELECT 1", None, ("2023-01-01", "2023-01-02"))
     with pytest.raises(SettingsError, match="days such as"):
-        athena.find_query("SELECT 1", "chain", ("a", "b"))
+        athena_sql.find_query("SELECT 1", "chain", ("a", "b"))
 
 
 def test_throttling_is_waited_out_and_starts_no_query_twice(stack: Stack) -> None:
-    throttled = ("400 Bad Request", [("Content-Type", "application/x-amz-json-1.1")],
-                 b'{"__type": "ThrottlingException", "message": "Rate exceeded"}')
     before = len(stack.athena.executions)
     table = found()
-    with stack.fault(every(3, throttled, lambda r: r.target.startswith("AmazonAthena"))), unloading() as work:
+    with stack.fault(every(3, THROTTLED, lambda r: r.target.startswith("AmazonAthena"))), unloading() as work:
         work.run(queries(table))
     assert len(stack.athena.executions) - before == len(table.values) == len(work.done.queries)
 
@@ -142,6 +139,27 @@ def test_a_start_whose_answer_is_lost_is_not_a_second_query(stack: Stack) -> Non
         work.run(queries(found(("2023-01-01", "2023-01-01"))))
     assert lost
     assert len(stack.athena.executions) - before == 1
+
+
+def test_a_start_that_a_signal_cuts_off_is_stopped_too(stack: Stack) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    stack.athena.behaviours.append(lambda sql: "hang")
+    begun: list[str] = []
+
+    def cut(request: Request, environ: dict[str, Any]) -> Any:
+        if request.target.endswith("StartQueryExecution") and not begun:
+            stack.athena.handle("StartQueryExecution", json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))))
+            begun.append(stack.athena.running[-1].id)
+            _thread.interrupt_main()
+            threading.Event().wait(1)
+            return "reset"
+        return None
+
+    with stack.fault(cut), pytest.raises(KeyboardInterrupt), unloading() as work:
+        work.run(queries(found(("2023-01-01", "2023-01-01"))))
+    assert begun
+    assert stack.athena.running == []
+    assert [q["id"] for q in work.done.queries] == begun, "what was stopped is noted"
 
 
 @pytest.mark.parametrize(("behaviour", "words"), [
@@ -179,6 +197,52 @@ def test_a_wrong_workgroup_is_a_wrong_setting(stack: Stack) -> None:
         work.run(queries(found()))
 
 
+def test_a_refusal_that_names_the_workgroup_is_the_services(stack: Stack) -> None:
+    denied = ("400 Bad Request", [("Content-Type", "application/x-amz-json-1.1")], json.dumps({
+        "__type": "AccessDeniedException", "Message": "not authorized to perform: athena:StartQueryExecution on resource: "
+        "arn:aws:athena:us-west-2:123456789012:workgroup/primary"}).encode())
+    with stack.fault(every(1, denied, lambda r: r.target.endswith("StartQueryExecution"))), pytest.raises(
+            ServiceError, match=r"StartQueryExecution.*not authorized"), unloading() as work:
+        work.run(queries(found()))
+
+
+def partitioned(stack: Stack, table: str, kind: str, values: list[str], **more: Any) -> None:
+    glue = stack.client("glue")
+    storage = {"Location": f"s3://lake/{table}", "Columns": []}
+    glue.create_table(DatabaseName=DATABASE, TableInput={"Name": table, "StorageDescriptor": storage, **more,
+                                                         "PartitionKeys": [{"Name": "hour", "Type": kind}]})
+    for value in values:
+        own = {**storage, "Location": f"s3://lake/{table}/hour={value}"}
+        glue.create_partition(DatabaseName=DATABASE, TableName=table, PartitionInput={"Values": [value], "StorageDescriptor": own})
+
+
+def test_whole_number_partitions_are_in_order_as_numbers(stack: Stack) -> None:
+    partitioned(stack, "hours", "int", ["1", "2", "09", "10", "11", "12", "20"])
+    assert found(("2", "11"), "hour", "hours").values == ("2", "9", "10", "11")
+    assert found(None, "hour", "hours").values[0] == "1"
+    sql = athena_sql.statement(found(None, "hour", "hours"), "9", "s3://lake/out/")
+    assert 'WHERE "hour" = 9\n' in sql
+    with pytest.raises(SettingsError, match="no whole number"):
+        found(("a", "b"), "hour", "hours")
+
+
+def test_a_table_taken_whole_knows_where_its_files_are(stack: Stack) -> None:
+    partitioned(stack, "days", "string", ["2023-01-01", "2023-01-02"])
+    assert found(None, None, "days").locations == {"*": ["s3://lake/days/hour=2023-01-01", "s3://lake/days/hour=2023-01-02"]}
+    stack.client("glue").create_table(DatabaseName=DATABASE, TableInput={
+        "Name": "one", "StorageDescriptor": {"Location": "s3://lake/one", "Columns": []}})
+    assert found(None, None, "one").locations == {"*": ["s3://lake/one"]}
+
+
+def test_projected_partitions_lie_where_the_template_says(stack: Stack) -> None:
+    partitioned(stack, "projected", "string", [], Parameters={
+        "projection.enabled": "true", "storage.location.template": "s3://lake/elsewhere/${hour}/"})
+    asked = found(("2023-01-31", "2023-02-01"), "hour", "projected")
+    assert asked.locations == {"2023-01-31": ["s3://lake/elsewhere/2023-01-31/"], "2023-02-01": ["s3://lake/elsewhere/2023-02-01/"]}
+    whole = found(None, "hour", "projected")
+    assert (whole.key, whole.locations) == (None, {"*": ["s3://lake/projected"]})
+
+
 def test_no_region_is_said_before_anything_is_asked(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
         monkeypatch.delenv(name)
@@ -187,7 +251,7 @@ def test_no_region_is_said_before_anything_is_asked(stack: Stack, monkeypatch: p
 
 
 def test_the_empty_partition_gives_no_file(stack: Stack) -> None:
-    table = athena.find_query("SELECT * FROM transactions", "date", ("2022-12-30", "2022-12-30"))
+    table = athena_sql.find_query("SELECT * FROM transactions", "date", ("2022-12-30", "2022-12-30"))
     with unloading() as work:
         work.run(queries(table))
     assert paths.stamps(paths.at("s3://lake/out/0")) == []

@@ -114,7 +114,9 @@ def _read_parquet(spark: SparkSession, source: SourceFiles, files: list[str]) ->
             raise DataError(found) from None
         raise
     for column in read_schema(files[0]):
-        if pa.types.is_timestamp(column.type) and column.type.unit == "ns" and column.name in frame.columns:
+        # Of Arrow's nanoseconds those that were written as INT96 are timestamps to Spark.
+        if (pa.types.is_timestamp(column.type) and column.type.unit == "ns" and column.name in frame.columns
+                and isinstance(frame.schema[column.name].dataType, T.LongType)):
             nanos = quoted(column.name)
             frame = frame.withColumn(column.name, F.expr(f"timestamp_micros(({nanos} - pmod({nanos}, 1000)) div 1000)"))
     return frame

@@ -14,7 +14,8 @@ from pyspark.sql import SparkSession
 from foreshock import aws_boto
 from foreshock.config import Settings
 from foreshock.config_file import as_mapping, differing_keys, parse_yaml, sha256
-from foreshock.errors import SettingsError
+from foreshock.errors import DataError, SettingsError
+from foreshock.failures import explain
 from foreshock.log import RunLog
 from foreshock.paths import at, is_remote, remove
 from foreshock.session import build_session
@@ -74,15 +75,18 @@ class Context:
     def open(self, *, replace_all: bool = False) -> Iterator[Context]:
         """Lock the run directory and settle whose settings it holds.
 
-        Raises SettingsError where it holds a run of other settings, unless forced.
+        Raises SettingsError where it holds a run of other settings, unless forced, or what is no run's.
         """
         with self.run.locked():
+            if foreign := self.run.foreign:
+                raise SettingsError(f"--run-dir {self.run.path} holds {', '.join(foreign)}, and no run of ours (there is no conf.yaml). "
+                                    "Nothing was written. Use a folder of its own.")
             conf = self.run / "conf.yaml"
             wanted = as_mapping(self.settings)
             if conf.exists():
                 there = parse_yaml(conf.read_text(encoding="utf-8")) or {}
                 keys = differing_keys(there.get("settings", {}), wanted)
-                if keys and not self.force:
+                if keys and not self.force and self.run.started:
                     raise SettingsError(
                         f"--run-dir {self.run.path} holds a run of other settings; these differ: {', '.join(keys)}. Nothing "
                         "was written. Use another run directory, or --force to replace it."
@@ -101,14 +105,16 @@ class Context:
                 yield self
             except BaseException as error:
                 self.close()  # so that no task still writes where things are cleared away
-                if fresh and not self.run.started and isinstance(error, Exception):
+                # What is wrong with settings or data leaves nothing; what a service failed at stays in `runs` and the log.
+                if fresh and not self.run.started and isinstance(explain(error, ""), SettingsError | DataError):
                     self.log.path = None
                     self.run.clear()
                 raise
             finally:
                 with contextlib.suppress(Exception):
+                    self.run.check_held()
                     remove(self.run / ".staging")
-                self.log.flush()
+                    self.log.flush()
 
     @contextlib.contextmanager
     def attempt(self, stage: str) -> Iterator[dict[str, Any]]:

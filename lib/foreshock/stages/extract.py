@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from foreshock.failures import failed_on_a_row, reason
 from foreshock.parquet import count_rows
 from foreshock.paths import remove
 from foreshock.stages.context import Context
+from foreshock.stages.sink import sink_of
 from foreshock.stages.source import MAIN, TEST_TABLE, find_sources, pulled
 from foreshock.storage import digest, read_json, write_json
 
@@ -36,6 +38,7 @@ def extract(context: Context, partitions: list[str] | None = None, *, whole_run:
     if partitions is None and not context.force and context.run.is_done("extract", fingerprint):
         context.log.event("extract", "nothing to do")
         return
+    sink_of(context).look()  # before the work: what others publish from now on is a conflict
     with context.attempt("extract") as counts:
         work = context.run.staging("extract")
         contract_spark.check_syntax(context.spark, context.settings)
@@ -56,7 +59,8 @@ def extract(context: Context, partitions: list[str] | None = None, *, whole_run:
                 context.log.event("extract", "a partition of the source is gone; its rows are removed", partition=unit)
             if removed:
                 counts["removed"] = sorted({*counts.get("removed", ()), *removed})
-            stale += [_folder(context, name, p) for u in [*removed, *pending] for p in units.get(u, {}).get("partitions", {})]
+            stale += [_folder(context, f, p) for f in FOLDERS[name] for u in [*removed, *pending]
+                      for p in units.get(u, {}).get("partitions", {})]
             fresh[name] = {u: v for u, v in units.items() if u in source.units and u not in pending}
             if pending:
                 with pulled(context, source, asked if name == MAIN else None, pending, counts) as source:
@@ -66,9 +70,8 @@ def extract(context: Context, partitions: list[str] | None = None, *, whole_run:
         if whole_run:
             check_splits(context, fresh)
         context.run.begin("extract")
-        for folder in stale:
+        for folder in (*stale, *_unknown(context, fresh)):
             remove(folder)
-            remove(folder.parent.parent / FOLDERS[TEST_TABLE if folder.parent.name == "events_test" else MAIN][1] / folder.name)
         write_json(work / "ledger.json", fresh)
         moves[work / "ledger.json"] = context.run / "events" / "ledger.json"
         ledger_path = context.run / "events" / "ledger.json"
@@ -107,7 +110,7 @@ def _extract_units(
     if not source.files(pending):  # Athena writes none for partitions without a row
         return {u: {"fingerprint": source.fingerprints[u], "partitions": {}} for u in pending}
     table = events_spark.open_source(spark, source, pending, settings, types, work / f"typed-{name}")
-    known = [f for unit in done.values() for p in unit["partitions"] if (f := _folder(context, name, p)).exists()]
+    known = [f for unit in done.values() for p in unit["partitions"] if (f := _folder(context, FOLDERS[name][0], p)).exists()]
     try:
         rows = events_spark.extract_rows(spark, table, settings, is_test_table=name == TEST_TABLE,
                                          known_ids=events_spark.known_ids(spark, known), partitions=partitions)
@@ -150,8 +153,19 @@ def _moves(context: Context, written: Path, folder: str, moves: dict[Path, Path]
     return rows
 
 
-def _folder(context: Context, name: str, partition: str) -> Path:
-    base = context.run / FOLDERS[name][0]
+def _unknown(context: Context, ledger: Ledger) -> Iterator[Path]:
+    """Folders of partitions that no ledger holds: of a run that was killed, or forced anew."""
+    for name, folders in FOLDERS.items():
+        known = {p for unit in ledger.get(name, {}).values() for p in unit["partitions"]}
+        for folder in folders:
+            base = context.run / folder
+            for own in list(base.glob(f"{C.PARTITION}=*")) if base.exists() else []:
+                if unquote(own.name).removeprefix(f"{C.PARTITION}=") not in known:
+                    yield own
+
+
+def _folder(context: Context, of: str, partition: str) -> Path:
+    base = context.run / of
     plain = base / f"{C.PARTITION}={partition}"
     if plain.exists() or not base.exists():
         return plain
@@ -190,7 +204,9 @@ def check_rows(context: Context, ledger: Ledger) -> None:
     """Raise DataError where no row was read or none is left."""
     settings, total = context.settings, totals(ledger)
     if not total["rows_read"]:
-        raise DataError(f"source {settings.source.path or 'synthetic'}: there are no rows in it; the source is empty.")
+        s = settings.source
+        shown = s.path or {"athena": f"{s.database}.{s.table}" if s.table else "query"}.get(s.kind, s.kind)
+        raise DataError(f"source {shown}: there are no rows in it; the source is empty.")
     if not total["kept"]:
         raise DataError(f"no row of {total['rows_read']} is left: {total['filtered']} filtered by events.where"
                         f"{_refused(total)}. Correct the expressions or the source.")
@@ -204,7 +220,7 @@ def check_splits(context: Context, ledger: Ledger) -> None:
     for split in settings.needed_splits:
         if not total["kept"].get(split):
             raise DataError(f"split.{split} {getattr(settings.split, split)} has no rows: of {total['rows_read']} rows read, "
-                            f"the events kept lie from {_stamp(min(times))} to {_stamp(max(times))}"
+                            f"the events kept lie from {iso(min(times))} to {iso(max(times))}"
                             f"{_refused(total)}. Correct the split or the source.")
     train, fitted = total["kept"].get(C.TRAIN, 0), total["kept"].get(settings.fitted_rows, 0)
     for name in settings.feature_names if settings.model.from_ is None else ():
@@ -218,5 +234,6 @@ def check_splits(context: Context, ledger: Ledger) -> None:
                         f"({settings.thresholds.min_count}): too few for any threshold. Widen the split or lower min_count.")
 
 
-def _stamp(micros: int) -> str:
+def iso(micros: int) -> str:
+    """Microseconds since 1970 UTC as text."""
     return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)).isoformat(sep=" ", timespec="seconds")

@@ -16,7 +16,7 @@ from foreshock import columns as C
 from foreshock.dataset.manifest import METADATA, Chunk, Manifest, runs
 from foreshock.dataset.manifest import NAME as MANIFEST
 from foreshock.dataset.writer import join_pieces, write_metadata
-from foreshock.errors import DataError, SettingsError
+from foreshock.errors import DataError, ServiceError, SettingsError
 from foreshock.parquet import dataset
 from foreshock.paths import at, remove, stamps
 from foreshock.scaling import spark as scaling_spark
@@ -31,11 +31,13 @@ from foreshock.stages.extract import (
     Ledger,
     check_rows,
     check_splits,
+    iso,
     partition_counts,
     read_ledger,
     totals,
 )
-from foreshock.storage import digest, file_sha256, read_json, write_json
+from foreshock.stages.sink import sink_of
+from foreshock.storage import RunDirectory, digest, file_sha256, read_json, write_json
 from foreshock.windowing import spark as windowing
 from foreshock.windowing.blocks import Cut
 
@@ -56,6 +58,7 @@ def prepare(context: Context) -> None:
         context.log.event("prepare", "nothing to do")
         return
     context.run.verify("extract")
+    sink_of(context).look()
     with context.attempt("prepare") as counts:
         work = context.run.staging("prepare")
         if other:
@@ -80,13 +83,22 @@ def prepare(context: Context) -> None:
 
 
 def other_run(context: Context) -> Path | None:
-    """The run directory of `model.from`. Raises SettingsError where it holds no finished run."""
+    """The run directory of `model.from`. Raises SettingsError where it holds no finished run, DataError where it was altered, ServiceError
+    where it became another while this run was at work."""
     if context.settings.model.from_ is None:
         return None
     other = at(context.settings.model.from_)
     for name in ("scaler.json", "model/bundle.json", "tables/thresholds"):
         if not (other / name).exists():
             raise SettingsError(f"`model.from`: {other} holds no {name}; a run directory with a finished run is wanted.")
+    run = RunDirectory(str(other))
+    record = run.record("score")
+    if record is None:
+        raise SettingsError(f"`model.from`: {other} holds no finished run: its scoring is under way, or was stopped. Let it finish first.")
+    if context.shared.setdefault("other", record["fingerprint"]) != record["fingerprint"]:
+        raise ServiceError(f"model.from {other}: it was scored anew while this run was at work. Run the same command again.")
+    for stage in ("prepare", "train"):
+        run.verify(stage)
     return other
 
 
@@ -194,6 +206,8 @@ def _tails(context: Context, ledger: Ledger) -> DataFrame | None:
     if missing:
         raise DataError(f"model.from {other}: its tails lack {', '.join(missing)}. Use the same features and tiebreaks.")
     frame = context.spark.read.parquet(str(other / TAILS)).where(F.col(C.EVENT_TIME) < min(times))
+    if (last := frame.agg(F.max(C.EVENT_TIME)).collect()[0][0]) is not None:
+        context.log.event("prepare", "sequences begin with the last events of the run of model.from", last=iso(last), first=iso(min(times)))
     return (frame.withColumn(C.EVENT_TIME, F.timestamp_micros(C.EVENT_TIME)).withColumn(windowing.TABLE, F.lit(0).cast("tinyint"))
             .withColumn("split", F.lit(0).cast("tinyint")))
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -33,6 +34,7 @@ RECORD = "sink.json"
 BY_DAY = (C.SCORES, C.DETECTOR_SCORES)
 SMALL = (C.ERROR_DISTRIBUTION, C.THRESHOLDS, C.DRIFT, C.METRICS)
 WAIT_SECONDS = 600.0
+AT_ONCE = 8  # partitions copied together
 
 
 def sink_of(context: Context) -> Sink:
@@ -71,7 +73,10 @@ class Sink:
         tables, s = described(tuple(self.context.settings.events.features)), self.settings
         if s.sink == "iceberg":
             i = s.iceberg
-            aws = {"endpoint": endpoint() or "", "region": os.environ.get("AWS_REGION", ""), "kms_key": os.environ.get(KMS_KEY, "")}
+            if i.catalog in ("glue", "s3tables"):
+                aws_boto.client(i.catalog)  # without a region, say so
+            aws = {"endpoint": endpoint(), "glue": endpoint("GLUE"), "s3tables": endpoint("S3TABLES"),
+                   "region": os.environ.get("AWS_REGION"), "kms_key": os.environ.get(KMS_KEY)}
             self._iceberg = Iceberg(self.context.spark, i.namespace, catalog_options(i.catalog, i.warehouse, i.uri, aws), i.create)
             self._iceberg.look(tables)
             return
@@ -104,6 +109,7 @@ class Sink:
         # Noted before too: what a run that is killed here has published is still its own to replace.
         kept = {n: sorted(set(former[n]) | set(own[n])) for n in BY_DAY}
         write_json(context.run / RECORD, {"fingerprint": None, "partitions": kept})
+        context.run.check_held()
         with context.attempt("publish") as counts:
             if self._iceberg is not None:
                 counts["snapshots"] = self._to_iceberg(self._iceberg, tables, own, gone)
@@ -146,7 +152,7 @@ class Sink:
     def _to_iceberg(self, iceberg: Iceberg, tables: dict[str, Described], own: dict[str, dict[Key, str]], gone: dict[str, list[Key]]
                     ) -> dict[str, int]:
         found: dict[str, int | None] = {}
-        with self._turn():
+        with self._turn() as check_held:
             for table in BY_DAY:
                 if at_once := iceberg.conflict(table, [*own[table], *gone[table]]):
                     raise ServiceError(f"Iceberg table {iceberg.namespace}.{table}: another run wrote split={at_once[0]}, "
@@ -161,40 +167,41 @@ class Sink:
                     frame = frame.filter(at_keys(list(own[table]))) if own[table] else None
                 where = at_keys(keys) if table in BY_DAY else F.col("run_id") == self.context.run_id
                 self.context.log.event("publish", "writing to Iceberg", table=table)
+                check_held()
                 found[table] = iceberg.replace(table, tables[table], frame, where)
         return {n: s for n, s in found.items() if s is not None}
 
     @contextlib.contextmanager
-    def _turn(self) -> Iterator[None]:
-        """One writer at a time where commits themselves do not exclude each other."""
+    def _turn(self) -> Iterator[Callable[[], None]]:
+        """One writer at a time where commits themselves do not exclude each other; yields what raises once it is another's."""
         s, until = self.settings, time.monotonic() + WAIT_SECONDS
         if s.sink == "iceberg" and s.iceberg.catalog != "hadoop":
-            yield
+            yield self.context.run.check_held
             return
         folder = at(str(s.iceberg.warehouse)) / s.iceberg.namespace if s.sink == "iceberg" else self._location
         folder.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as held:
             while True:
                 try:
-                    held.enter_context(locked(folder))
+                    check_held = held.enter_context(locked(folder))
                     break
                 except SettingsError:
                     if time.monotonic() > until:
                         raise ServiceError(f"{folder}: another run has published there for {WAIT_SECONDS:.0f} s. Run the same command "
                                            "again.") from None
                     time.sleep(1)
-            yield
+            yield check_held
 
     def _to_parquet(self, tables: dict[str, Described], own: dict[str, dict[Key, str]], gone: dict[str, list[Key]]) -> None:
         if self._shared:
-            with self._turn():
-                self._to_location(own, gone)
+            with self._turn() as check_held:
+                self._to_location(own, gone, check_held)
         if self.settings.glue.database is not None:
             for name, table in tables.items():
                 if (self._location / name).exists():
                     self._registry().register(name, table, self._place(name), own.get(name), gone.get(name, ()))
 
-    def _to_location(self, own: dict[str, dict[Key, str]], gone: dict[str, list[Key]]) -> None:
+    def _to_location(self, own: dict[str, dict[Key, str]], gone: dict[str, list[Key]], check_held: Callable[[], None]) -> None:
         now, run_id = self._parts(), self.context.run_id
         there = {t: _folders(self._location / t) if gone[t] else {} for t in BY_DAY}
         for table in BY_DAY:
@@ -203,24 +210,50 @@ class Sink:
                 if part and now.get((table, part)) != self._before.get((table, part)):
                     raise ServiceError(f"tables.location {self._location}: another run wrote {table}/{part} while this one was at work; "
                                        "its rows stay, and nothing of this run is in. Run the same command again to replace them.")
+        parts = [(table, part) for table in BY_DAY for part in own[table].values()]
+        check_held()
+        try:
+            with ThreadPoolExecutor(AT_ONCE) as pool:
+                for _ in pool.map(lambda at: self._put(*at), parts):
+                    pass
+        except BaseException:
+            for table, part in parts:  # what is new is not left there in part; what was replaced stays until this run comes again
+                if (table, part) not in now:
+                    with contextlib.suppress(Exception):
+                        remove(self._location / table / part)
+            raise
         for table in BY_DAY:
             for key in gone[table]:
                 if part := there[table].get(key):
                     remove(self._location / table / part)
-            for part in own[table].values():
-                fresh = self._location / ".staging" / self.context.run_id / table / part
-                remove(fresh)
-                if not is_remote(fresh):
-                    fresh.parent.mkdir(parents=True, exist_ok=True)
-                copy(self.context.tables / table / part, fresh)
-                remove(self._location / table / part)
-                move(fresh, self._location / table / part)
-        remove(self._location / ".staging")
         for table in SMALL:
             if (self.context.tables / table).exists():
                 (self._location / table).mkdir(parents=True, exist_ok=True)
                 _copy_file(self.context.tables / table / "part-00000.parquet", self._location / table / f"{run_id}.parquet")
         self._before = self._parts()
+
+    def _put(self, table: str, part: str) -> None:
+        """A partition in place of what is there. S3 replaces an object at once, so files have the same names each time: of a partition
+        of one file a reader sees the old or the new. Here a folder is put together beside, and then renamed."""
+        source, target = self.context.tables / table / part, self._location / table / part
+        files = {f"part-{i:05d}.parquet": file for i, file in enumerate(sorted(source.glob("*.parquet")))}
+        if is_remote(target):
+            for name, file in files.items():
+                copy(file, target / name)
+            for old in target.iterdir():
+                if old.name not in files:
+                    remove(old)
+            return
+        fresh = self._location / ".staging" / self.context.run_id / table / part
+        try:
+            remove(fresh)
+            fresh.mkdir(parents=True)
+            for name, file in files.items():
+                copy(file, fresh / name)
+            remove(target)
+            move(fresh, target)
+        finally:
+            remove(fresh)
 
     def _parts(self) -> dict[tuple[str, str], list[tuple[str, int, str]]]:
         """(table, folder) -> the files there, of the shared location's partitions."""

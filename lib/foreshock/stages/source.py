@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -11,19 +13,20 @@ from pathlib import Path
 from typing import Any
 
 from foreshock import aws_boto
+from foreshock.aws import KMS_KEY
 from foreshock.errors import SettingsError
-from foreshock.events import athena
+from foreshock.events import athena, athena_sql
 from foreshock.events.partitions import WHOLE, SourceFiles, identifier, list_source
 from foreshock.events.synthetic import SyntheticTable, write_table
 from foreshock.paths import at, is_remote, move, remove, stamps
 from foreshock.stages.context import Context
-from foreshock.storage import digest
+from foreshock.storage import digest, write_text
 
-MAIN, TEST_TABLE = "main", "test"
+MAIN, TEST_TABLE, UNLOAD = "main", "test", ".unload"
 LISTED_AT_ONCE = 16
 
 
-def find_sources(context: Context) -> tuple[dict[str, SourceFiles], athena.Table | None]:
+def find_sources(context: Context) -> tuple[dict[str, SourceFiles], athena_sql.Table | None]:
     """Units and fingerprints of the main table and, where there is one, of the table to test on; Athena's has no files yet."""
     s = context.settings
     table = None
@@ -61,27 +64,29 @@ def _synthesize(context: Context, target: Path) -> None:
     context.log.event("source", "synthetic table written", rows=rows, days=s.days)
 
 
-def _athena(context: Context) -> tuple[SourceFiles, athena.Table]:
+def _athena(context: Context) -> tuple[SourceFiles, athena_sql.Table]:
     s, partition = context.settings.source, context.settings.events.partition
     _output(context)
     aws_boto.client("athena")  # what is wrong with region or profile is said before anything is asked
     if s.query is not None:
-        table = athena.find_query(s.query, partition, s.partitions)
+        table = athena_sql.find_query(s.query, partition, s.partitions)
     else:
-        table = athena.find_table(aws_boto.client("glue"), str(s.database), str(s.table), partition, s.partitions)
+        table = athena_sql.find_table(aws_boto.client("glue"), str(s.database), str(s.table), partition, s.partitions)
     # A unit is a partition only where the settings file events by the table's own partition column.
     aligned = table.key is not None and (identifier(partition) or "").lower() == table.key.lower()
     places = {u: table.locations.get(u, []) for u in table.values} if aligned else {WHOLE: [x for y in table.locations.values() for x in y]}
+    folders = list(dict.fromkeys(x for y in places.values() for x in y))
     with ThreadPoolExecutor(LISTED_AT_ONCE) as pool:
-        found = dict(zip(places, pool.map(_marks, places.values()), strict=True))
-    prints = {u: digest([table.sql, athena.statement(table, u, ""), marks]) for u, marks in found.items()}
+        marks = dict(zip(folders, pool.map(_marks, folders), strict=True))
+    found = {u: [m for folder in own for m in marks[folder]] for u, own in places.items()}
+    prints = {u: digest([table.sql, athena_sql.statement(table, u, ""), own]) for u, own in found.items()}
     shown = f"{s.database}.{s.table}" if s.table else "source.query"
     return SourceFiles("source", shown, "", dict.fromkeys(places, ()), prints, (), table.key if aligned else None), table
 
 
-def _marks(locations: list[str]) -> list[tuple[str, int, str]]:
-    """What the files of a partition's locations are told apart by."""
-    return [(str(f), size, mark) for location in locations for f, size, mark in stamps(at(location))]
+def _marks(location: str) -> list[tuple[str, int, str]]:
+    """What the files of a location are told apart by."""
+    return [(str(f), size, mark) for f, size, mark in stamps(at(location))]
 
 
 def _output(context: Context) -> Path:
@@ -91,11 +96,19 @@ def _output(context: Context) -> Path:
         if not is_remote(context.run.path):
             raise SettingsError("`source.output` is needed where the run directory is not on S3: the folder that UNLOAD writes to, s3://….")
         return context.run / ".staging" / "unload"
-    return at(output) / f"foreshock-{digest(str(context.run.path))[:16]}"
+    return at(output) / f"foreshock-{_own_name(context)}"
+
+
+def _own_name(context: Context) -> str:
+    """The run directory's own name at `source.output`, drawn once: the same path may be another directory on another machine."""
+    path = context.run / UNLOAD
+    if not path.exists():
+        write_text(path, uuid.uuid4().hex[:16])
+    return path.read_text(encoding="utf-8").strip()
 
 
 @contextmanager
-def pulled(context: Context, source: SourceFiles, table: athena.Table | None, pending: list[str], counts: dict[str, Any]
+def pulled(context: Context, source: SourceFiles, table: athena_sql.Table | None, pending: list[str], counts: dict[str, Any]
            ) -> Iterator[SourceFiles]:
     """A source whose pending units have files; those that Athena unloaded are gone when the block ends, and no query runs any longer."""
     if table is None or not pending:
@@ -103,11 +116,12 @@ def pulled(context: Context, source: SourceFiles, table: athena.Table | None, pe
         return
     s, folder = context.settings.source, _output(context)
     remove(folder)  # of a run that was killed
-    queries = [athena.Query(u, athena.statement(table, u, f"{target}/"), target)
+    queries = [athena.Query(u, athena_sql.statement(table, u, f"{target}/"), target)
                for i, u in enumerate(pending) for target in [f"{folder}/unit-{i:05d}"]]
     unloading = athena.Unloading(
         aws_boto.client("athena"), database=s.database, workgroup=s.workgroup, results=f"{folder}/results/", at_once=s.queries,
-        budget=s.max_bytes_scanned, timeout=s.query_timeout, say=partial(context.log.event, "extract"))
+        budget=s.max_bytes_scanned, timeout=s.query_timeout, say=partial(context.log.event, "extract"), kms_key=os.environ.get(KMS_KEY),
+        stopper=aws_boto.client("athena", quick=True))
     try:
         try:
             with unloading:

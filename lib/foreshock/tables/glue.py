@@ -68,8 +68,10 @@ class Registry:
             there = self._table(name)
             columns = [_column(c) for c in wanted.plain]
             if there is not None:  # what others' rows hold besides stays
+                known = {c["Name"]: c for c in there["StorageDescriptor"].get("Columns", [])}
                 own = {c["Name"] for c in columns}
-                columns += [c for c in there["StorageDescriptor"].get("Columns", []) if c["Name"] not in own]
+                columns = [c | {"Type": merged(known[c["Name"]]["Type"], c["Type"])} if c["Name"] in known else c for c in columns]
+                columns += [c for n, c in known.items() if n not in own]
             storage = {**SERDE, "Location": location, "Columns": columns}
             body = {"Name": name, "Description": wanted.comment, "TableType": "EXTERNAL_TABLE", "StorageDescriptor": storage,
                     "PartitionKeys": [_column(c) for c in wanted.keys], "Parameters": {"classification": "parquet", "EXTERNAL": "TRUE"}}
@@ -88,22 +90,26 @@ class Registry:
 
     def _partitions(self, name: str, storage: dict[str, Any], location: str, added: Mapping[Key, str], gone: Sequence[Key]) -> None:
         for some in _chunks(sorted(set(gone) - set(added))):
-            self.client.batch_delete_partition(DatabaseName=self.database, TableName=name,
-                                               PartitionsToDelete=[{"Values": list(k)} for k in some])
+            answer = self.client.batch_delete_partition(DatabaseName=self.database, TableName=name,
+                                                        PartitionsToDelete=[{"Values": list(k)} for k in some])
+            self._refused("BatchDeletePartition", name, answer, "EntityNotFoundException")
         for some in _chunks(sorted(added)):
             inputs = [{"Values": list(k), "StorageDescriptor": {**storage, "Location": f"{location}/{added[k]}"}} for k in some]
             answer = self.client.batch_create_partition(DatabaseName=self.database, TableName=name, PartitionInputList=inputs)
-            known = {tuple(e["PartitionValues"]) for e in answer.get("Errors", [])
-                     if e.get("ErrorDetail", {}).get("ErrorCode") == "AlreadyExistsException"}
-            for error in answer.get("Errors", []):
-                if tuple(error["PartitionValues"]) not in known:
-                    detail = error.get("ErrorDetail", {})
-                    raise ServiceError(f"Glue BatchCreatePartition {self.database}.{name} {'/'.join(error['PartitionValues'])}: "
-                                       f"{detail.get('ErrorCode')}: {detail.get('ErrorMessage')}.")
+            known = self._refused("BatchCreatePartition", name, answer, "AlreadyExistsException")
             for own in inputs:
                 if tuple(own["Values"]) in known:  # of other columns it may be
                     self.client.update_partition(DatabaseName=self.database, TableName=name, PartitionValueList=own["Values"],
                                                  PartitionInput=own)
+
+    def _refused(self, call: str, name: str, answer: dict[str, Any], expected: str) -> set[tuple[str, ...]]:
+        """The partitions of an answer that have the error which may be expected. Raises ServiceError for any other."""
+        for error in answer.get("Errors", []):
+            detail = error.get("ErrorDetail", {})
+            if detail.get("ErrorCode") != expected:
+                raise ServiceError(f"Glue {call} {self.database}.{name} {'/'.join(error['PartitionValues'])}: {detail.get('ErrorCode')}: "
+                                   f"{detail.get('ErrorMessage')}.")
+        return {tuple(e["PartitionValues"]) for e in answer.get("Errors", [])}
 
     def _table(self, name: str) -> dict[str, Any] | None:
         try:
@@ -113,6 +119,14 @@ class Registry:
                 return None
             raise _service("GetTable", error) from None
         return found
+
+
+def merged(there: str, wanted: str) -> str:
+    """A column's type that holds both: of structs of plain fields, such as shares of features, the fields of either."""
+    if not (there.startswith("struct<") and wanted.startswith("struct<")):
+        return wanted
+    fields = {name: kind for text in (there, wanted) for name, _, kind in (f.partition(":") for f in text[7:-1].split(","))}
+    return f"struct<{','.join(f'{n}:{k}' for n, k in fields.items())}>" if "<" not in there[7:] + wanted[7:] else wanted
 
 
 def _chunks(keys: Sequence[Key]) -> Iterator[Sequence[Key]]:

@@ -22,7 +22,7 @@ CATALOG = "foreshock"
 RUNTIME, BUNDLE = "org.apache.iceberg:iceberg-spark-runtime-3.5_2.12:1.10.1", "org.apache.iceberg:iceberg-aws-bundle:1.10.1"
 S3TABLES = ("software.amazon.s3tables:s3-tables-catalog-for-iceberg:0.1.8", "software.amazon.awssdk:s3tables:2.29.52",
             "com.github.ben-manes.caffeine:caffeine:3.1.8", "org.apache.commons:commons-configuration2:2.11.0")
-CONFLICT = ("ValidationException", "CommitFailedException", "ConcurrentModification")
+CONFLICT, OVERTAKEN = ("ValidationException", "ConcurrentModification"), "CommitFailedException"
 MARK = "foreshock-publish"
 
 Key = tuple[str, str]  # split, partition
@@ -33,8 +33,11 @@ def packages(catalog: str) -> tuple[str, ...]:
     return (RUNTIME, *(() if catalog == "hadoop" else (BUNDLE,)), *(S3TABLES if catalog == "s3tables" else ()))
 
 
-def catalog_options(catalog: str, warehouse: str | None, uri: str | None, aws: dict[str, str]) -> dict[str, str]:
-    """Options of Spark's catalog. aws: endpoint, region, kms_key as they are set; keys may lack."""
+def catalog_options(catalog: str, warehouse: str | None, uri: str | None, aws: dict[str, str | None]) -> dict[str, str]:
+    """Options of Spark's catalog. aws: endpoint (of S3), glue and s3tables (theirs), region, kms_key as they are set; keys may lack.
+
+    What else a REST catalog wants (a token, SigV4) Spark's own configuration has, under spark.sql.catalog.foreshock.
+    """
     kinds = {"hadoop": {"type": "hadoop"}, "glue": {"type": "glue"}, "rest": {"type": "rest"},
              "s3tables": {"catalog-impl": "software.amazon.s3tables.iceberg.S3TablesCatalog"}}
     options = {**kinds[catalog], "cache-enabled": "false"}
@@ -48,7 +51,8 @@ def catalog_options(catalog: str, warehouse: str | None, uri: str | None, aws: d
         options["io-impl"] = "org.apache.iceberg.aws.s3.S3FileIO"
     if endpoint := aws.get("endpoint"):
         options |= {"s3.endpoint": endpoint, "s3.path-style-access": "true"}
-        options |= {"glue": {"glue.endpoint": endpoint}, "s3tables": {"s3tables.endpoint": endpoint}}.get(catalog, {})
+    if own := aws.get(catalog):
+        options[f"{catalog}.endpoint"] = own
     if region := aws.get("region"):
         options["client.region"] = region
     if key := aws.get("kms_key"):
@@ -97,7 +101,9 @@ class Iceberg:
         return int(found[0][0]) if found else None
 
     def _snapshots(self, table: str) -> frozenset[int]:
-        return frozenset(r[0] for r in self.spark.sql(f"SELECT snapshot_id FROM {self.name(table, '.snapshots')}").collect())
+        """Those that changed rows; compaction does not."""
+        found = self.spark.sql(f"SELECT snapshot_id FROM {self.name(table, '.snapshots')} WHERE operation <> 'replace'")
+        return frozenset(r[0] for r in found.collect())
 
     def _partitioned_by(self, table: str) -> list[str]:
         rows = self.spark.sql(f"DESCRIBE TABLE {self.name(table)}").collect()
@@ -149,7 +155,14 @@ class Iceberg:
                         self._add(table, f"`{name}`.`{part.name}`", part.dataType, comments[name])
 
     def _add(self, table: str, column: str, kind: DataType, comment: str) -> None:
-        self.spark.sql(f"ALTER TABLE {self.name(table)} ADD COLUMN {column} {kind.simpleString()} COMMENT {_text(comment)}")
+        try:
+            self.spark.sql(f"ALTER TABLE {self.name(table)} ADD COLUMN {column} {kind.simpleString()} COMMENT {_text(comment)}")
+        except Exception:  # another run may have added it meanwhile
+            try:
+                self.spark.table(self.name(table)).select(F.col(column))
+            except Exception:
+                raise ServiceError(f"Iceberg table {self.namespace}.{table}: the column {column} could not be added. Run the same command "
+                                   "again.") from None
 
     def conflict(self, table: str, keys: Sequence[Key]) -> Key | None:
         """A partition of these that another run wrote since `look`; None: none."""
@@ -175,6 +188,9 @@ class Iceberg:
         except BaseException as error:
             with contextlib.suppress(Exception):
                 self.spark.sparkContext.cancelAllJobs()
+            if OVERTAKEN in str(error):
+                raise ServiceError(f"Iceberg table {self.namespace}.{table}: other commits kept coming first ({_line(error)}). Run the "
+                                   "same command again.") from None
             if any(word in str(error) for word in CONFLICT):
                 raise ServiceError(f"Iceberg table {self.namespace}.{table}: another run wrote the same partitions while this one was at "
                                    f"work; its rows stay ({_line(error)}). Run the same command again to replace them.") from None
@@ -218,7 +234,7 @@ def _text(value: str) -> str:
 
 
 def _line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if any(word in line for word in CONFLICT)]
+    lines = [line.strip() for line in str(error).splitlines() if any(word in line for word in (*CONFLICT, OVERTAKEN))]
     return lines[0][:300].rstrip(".") if lines else type(error).__name__
 
 
