@@ -292,6 +292,19 @@ def nanoseconds(place: Place) -> None:
     parquet(types={"at": pa.timestamp("ns")})(place)
 
 
+def int96(place: Place) -> None:
+    """Times as Spark writes them unless told otherwise."""
+    place.data.mkdir()
+    pq.write_table(table_of(good_rows()), place.data / "t.parquet", use_deprecated_int96_timestamps=True)
+
+
+def somebody_elses(place: Place) -> None:
+    """A folder with a table called as a run's is."""
+    parquet()(place)
+    (place.run / "events").mkdir(parents=True)
+    (place.run / "events" / "mine.txt").write_text("not a run's")
+
+
 def null_folder(place: Place) -> None:
     """Rows of no day, as Spark and Hive file them."""
     hive(folders={"2024-01-06": "__HIVE_DEFAULT_PARTITION__"})(place)
@@ -434,6 +447,9 @@ CASES: dict[str, Case] = {
     "Parquet cut off": data_error(truncated, "t.parquet", "corrupt"),
     "Parquet with damaged pages": data_error(damaged, "t.parquet", "corrupt"),
     "Parquet of two schemas": data_error(two_schemas, "u.parquet", "`value`", "string", "double"),
+    "Parquet of INT96 times": kept(int96, {}, after=lambda p: times_kept(p)),
+    "a folder of somebody else's": Case(somebody_elses, code=2, says=("--run-dir", "events", "no run of ours")),
+    "a folder of somebody else's, forced": Case(somebody_elses, code=2, says=("--run-dir", "events"), flags=("--force",), job="pipeline"),
     "Parquet of nanoseconds": kept(nanoseconds, {}, after=lambda p: times_kept(p)),
     "corrupt partition, later": data_error(later_partition("parquet", "PAR1 no"), "day=2024-01-07", leaves=("events", "tables")),
     "CSV read as Parquet": data_error(as_csv(), "t.csv", "corrupt", changes={"source.format": "parquet"}),

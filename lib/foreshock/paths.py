@@ -10,7 +10,8 @@ import fnmatch
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,7 +22,7 @@ from foreshock.aws import s3_options
 from foreshock.errors import ServiceError, SettingsError
 
 S3 = "s3://"
-AT_ONCE = 500  # objects copied in one go
+AT_ONCE = 32  # objects copied together
 
 
 class S3Path(_UPath):
@@ -194,14 +195,25 @@ def copy(source: Path, target: Path) -> None:
     files = [name] if fs.isfile(name) else [f for f, _, _ in _objects(name, fs)]
     if is_remote(target):
         to = filesystem(target)[0]
-        for first in range(0, len(files), AT_ONCE):
-            some = files[first : first + AT_ONCE]
-            fs.copy(some, [to + f.removeprefix(name) for f in some])
+        at_once(lambda file: fs.cp_file(file, to + file.removeprefix(name)), files)
         return
     for file in files:
         place = Path(str(target) + file.removeprefix(name))
         place.parent.mkdir(parents=True, exist_ok=True)
         fs.get_file(file, str(place))
+
+
+def at_once(work: Callable[[Any], object], items: Sequence[Any], most: int = AT_ONCE) -> None:
+    """Do some work for each item, in threads. When one fails, or a signal comes, those under way are waited for and no other begins, so
+    that what is cleared away next stays away."""
+    with ThreadPoolExecutor(max(1, min(most, len(items)))) as pool:
+        futures = [pool.submit(work, item) for item in items]
+        try:
+            for future in futures:
+                future.result()
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
 
 
 def carry(source: Path, target: Path) -> None:

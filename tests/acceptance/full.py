@@ -19,7 +19,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from acceptance import checks, diagnosis, planted_runs, processes, question, rules, scarce, scores, tools, training
+from acceptance import checks, diagnosis, lake, planted_runs, processes, question, rules, scarce, scores, tools, training
 
 FULL: dict[str, tuple[str, Callable[[Path], dict[str, Any]]]] = {}
 
@@ -67,6 +67,11 @@ FULL["out_of_fold"] = ("400 training rows: thresholds out of fold flag <= 3 % of
                        lambda w: scarce.out_of_fold(w, started, seeds=20))
 FULL["conformal"] = ("false discovery rate in units over 200 simulations; 1,000 p-values uniform",
                      lambda _: rules.conformal(simulations=200))
+FULL["aws_journey"] = ("a month from Athena on S3 into every catalog, a day of its own: tables equal those of local files",
+                       lambda w: lake.lake(w, "test_aws_journey"))
+FULL["aws_faults"] = ("faults at the server: right tables, or exit 4 in the service's words and nothing half-published",
+                      lambda w: lake.lake(w, "test_aws_faults"))
+FULL["aws_together"] = ("SIGTERM in each stage; two jobs at once on one table, by catalog", lambda w: lake.lake(w, "test_aws_together"))
 
 
 def started(made: dict[str, Any], target: Path) -> None:

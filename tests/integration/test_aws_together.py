@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,9 @@ def stopped_in(lake: Lake, argv: list[str], stage: str, how: int) -> tuple[int, 
     return code, time.monotonic() - told, "".join(said) + rest
 
 
-def test_a_job_told_to_stop_in_any_stage_leaves_nothing_half_and_the_next_finishes(lake: Lake, local: Path, tmp_path: Path) -> None:
+def test_a_job_told_to_stop_in_any_stage_leaves_nothing_half_and_the_next_finishes(
+    lake: Lake, local: Path, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     run = f"s3://{LAKE}/runs/stopped"
     argv = arguments(tmp_path, conf(ATHENA, tables=lake.sink("glue", "stopped")), run)
     took = {}
@@ -60,6 +62,8 @@ def test_a_job_told_to_stop_in_any_stage_leaves_nothing_half_and_the_next_finish
         assert lake.temporary() == []
         if stage != "publish":
             assert not lake.objects(f"runs/stopped/.stages/{stage}.json"), "its record comes last"
+    for stage, seconds in took.items():
+        record_property(f"SIGTERM in {stage}: seconds to the end", round(seconds, 1))
     assert max(took.values()) < 30, took
     code, error = lake.run(tmp_path, conf(ATHENA, tables=lake.sink("glue", "stopped")), run)
     assert code == 0, error

@@ -9,7 +9,6 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -22,7 +21,7 @@ from foreshock import columns as C
 from foreshock.aws import KMS_KEY, endpoint
 from foreshock.errors import ServiceError, SettingsError
 from foreshock.locks import locked
-from foreshock.paths import at, check_bucket, copy, is_remote, move, remove, stamps
+from foreshock.paths import at, at_once, check_bucket, copy, is_remote, move, remove, stamps
 from foreshock.scaling.robust import Scaler
 from foreshock.stages.context import Context
 from foreshock.storage import digest, read_json, write_json
@@ -154,9 +153,9 @@ class Sink:
         found: dict[str, int | None] = {}
         with self._turn() as check_held:
             for table in BY_DAY:
-                if at_once := iceberg.conflict(table, [*own[table], *gone[table]]):
-                    raise ServiceError(f"Iceberg table {iceberg.namespace}.{table}: another run wrote split={at_once[0]}, "
-                                       f"partition={at_once[1]} while this one was at work; its rows stay, and nothing of this run is in. "
+                if other := iceberg.conflict(table, [*own[table], *gone[table]]):
+                    raise ServiceError(f"Iceberg table {iceberg.namespace}.{table}: another run wrote split={other[0]}, "
+                                       f"partition={other[1]} while this one was at work; its rows stay, and nothing of this run is in. "
                                        "Run the same command again to replace them.")
             for table in (C.DETECTOR_SCORES, *SMALL, C.SCORES):
                 keys = [*own.get(table, {}), *gone.get(table, [])]
@@ -213,9 +212,7 @@ class Sink:
         parts = [(table, part) for table in BY_DAY for part in own[table].values()]
         check_held()
         try:
-            with ThreadPoolExecutor(AT_ONCE) as pool:
-                for _ in pool.map(lambda at: self._put(*at), parts):
-                    pass
+            at_once(lambda at: self._put(*at), parts, AT_ONCE)
         except BaseException:
             for table, part in parts:  # what is new is not left there in part; what was replaced stays until this run comes again
                 if (table, part) not in now:
