@@ -21,7 +21,8 @@ ROW = ("SparkRuntimeException", "SparkArithmeticException", "SparkDateTimeExcept
        "PatternSyntaxException")
 AWS = ("AmazonS3Exception", "AmazonClientException", "SdkClientException", "AWSBadRequestException", "AWSServiceIOException",
        "AWSServiceThrottledException", "NoAuthWithAWSException", "AmazonServiceException", "botocore.exceptions", "AWSClientIOException",
-       "AWSRedirectException", "software.amazon.awssdk")
+       "AWSRedirectException", "software.amazon.awssdk", "java.net.Socket", "java.net.UnknownHost", "java.net.ConnectException",
+       "ConnectionClosedException", "NoHttpResponseException", "ConnectTimeoutException")  # and what breaks the line to it
 DEAD = ("Python worker exited unexpectedly", "OutOfMemoryError", "Lost executor", "ExecutorLostFailure",
         "Total size of serialized results")
 

