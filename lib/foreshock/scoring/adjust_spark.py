@@ -16,6 +16,7 @@ from pyspark.sql.pandas.types import from_arrow_schema
 from foreshock.errors import DataError
 from foreshock.parquet import parquet_file, read_table
 from foreshock.scoring.adjust import Doubles, Residuals, combined, mahalanobis, standardised
+from foreshock.scoring.aggregate import finite
 from foreshock.scoring.scorer import CODE_SHIFT, schema_of
 from foreshock.session import each_item, map_items
 
@@ -113,7 +114,7 @@ def _rewrite(spark: SparkSession, files: list[str], detectors: tuple[str, ...], 
     def one(file: str) -> Iterator[pa.RecordBatch]:
         for batch in parquet_file(file).iter_batches():
             table = pa.Table.from_batches([batch])
-            made = {name: pa.array(np.asarray(f(table), np.float32).astype(np.float64)) for name, f in columns.items()}
+            made = {name: pa.array(finite(f(table)).astype(np.float32).astype(np.float64)) for name, f in columns.items()}
             arrays = [made.get(f.name, table[f.name] if f.name in table.column_names else pa.nulls(len(table), f.type)) for f in schema]
             yield from pa.table(arrays, schema=schema).combine_chunks().to_batches()
 

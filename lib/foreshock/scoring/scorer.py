@@ -16,10 +16,10 @@ from foreshock import columns as C
 from foreshock.dataset.schema import decode
 from foreshock.errors import DataError
 from foreshock.models.isolation_forest import IsolationForest
-from foreshock.models.registry import errors_and_expected
+from foreshock.models.registry import Model, errors_and_expected
 from foreshock.parquet import parquet_file, read_table
 from foreshock.paths import at
-from foreshock.scoring.aggregate import ENDING, Layout, aggregate, final
+from foreshock.scoring.aggregate import ENDING, Layout, aggregate, final, finite
 from foreshock.scoring.attribution import Attribution, attribute
 from foreshock.storage import file_sha256
 from foreshock.training import bundle as bundles
@@ -75,7 +75,10 @@ class _Block:
 
 
 def score_chunk(plan: Plan, task: Task) -> Iterator[pa.RecordBatch]:
-    """Rows (one a held event) of a chunk's blocks, in batches (columns: `schema_of`). Raises DataError for an altered file."""
+    """Rows (one a held event) of a chunk's blocks, in batches (columns: `schema_of`). Raises DataError for an altered file.
+
+    Errors by feature are at most 1e30 (`finite`), so that an event far beyond float32's squares is judged too, and flagged.
+    """
     if file_sha256(at(task.file)) != task.sha256:
         raise DataError(f"{task.file}: its sha256 is not the manifest's; the dataset was altered. Run jobs/prepare.py --force.")
     folder, sha256 = task.held_out[:2] if task.held_out else (plan.bundle, plan.bundle_sha256)
@@ -127,15 +130,22 @@ def _score(plan: Plan, task: Task, bundle: bundles.Bundle, blocks: list[_Block])
         if isinstance(model, IsolationForest):
             errors[name] = None
         elif name == plan.detectors[0]:
-            found, expected = errors_and_expected(model, x)
+            found, expected = _finite_errors(model, x, explain=True)
             errors[name] = np.split(found.mean(axis=-1), bounds)
             if expected is not None and plan.attributes:
                 apart = list(zip(*(np.split(a, bounds) for a in (found, x, expected)), strict=True))
         else:
-            errors[name] = np.split(model.errors(x).mean(axis=-1), bounds)
+            errors[name] = np.split(_finite_errors(model, x)[0].mean(axis=-1), bounds)
     for i, block in enumerate(blocks):
         own = None if apart is None else attribute(plan.kind, *apart[i], block.layout)
         yield _rows(plan, task, bundle, block, {n: None if e is None else e[i] for n, e in errors.items()}, own)
+
+
+def _finite_errors(model: Model, x: Floats, *, explain: bool = False) -> tuple[Floats, Floats | None]:
+    """Errors of windows and, to explain them, what the model expected; both `finite`."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        found, expected = errors_and_expected(model, x) if explain else (model.errors(x), None)
+    return finite(found), None if expected is None else finite(expected)
 
 
 def _rows(plan: Plan, task: Task, bundle: bundles.Bundle, block: _Block, errors: dict[str, Any],
@@ -215,6 +225,6 @@ def explain_event(bundle: bundles.Bundle, name: str, file: str, block_id: int, a
     a = ordinal * stride
     window = np.ascontiguousarray(x[a : a + length][None])
     model = bundle.models[name]
-    rebuilt = model.reconstruct(window)
+    errors, rebuilt = _finite_errors(model, window, explain=True)
     return {"x": window[0].tolist(), "reconstruction": None if rebuilt is None else rebuilt[0].tolist(),
-            "errors": model.errors(window)[0].mean(axis=-1).tolist(), "times": times[a : a + length].tolist(), "step": at - a}
+            "errors": errors[0].mean(axis=-1).tolist(), "times": times[a : a + length].tolist(), "step": at - a}
