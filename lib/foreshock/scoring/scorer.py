@@ -125,6 +125,7 @@ def _score(plan: Plan, task: Task, bundle: bundles.Bundle, blocks: list[_Block])
     bounds = np.cumsum([len(v) for v in views])[:-1]
     errors: dict[str, list[npt.NDArray[Any]] | None] = {}
     apart: list[tuple[Floats, Floats, Floats]] | None = None
+    blind = getattr(bundle.models[plan.detectors[0]], "blind", 0)
     for name in plan.detectors:
         model = bundle.models[name]
         if isinstance(model, IsolationForest):
@@ -137,7 +138,7 @@ def _score(plan: Plan, task: Task, bundle: bundles.Bundle, blocks: list[_Block])
         else:
             errors[name] = np.split(_finite_errors(model, x)[0].mean(axis=-1), bounds)
     for i, block in enumerate(blocks):
-        own = None if apart is None else attribute(plan.kind, *apart[i], block.layout)
+        own = None if apart is None else attribute(plan.kind, *apart[i], block.layout, blind)
         yield _rows(plan, task, bundle, block, {n: None if e is None else e[i] for n, e in errors.items()}, own)
 
 
@@ -181,7 +182,7 @@ def _rows(plan: Plan, task: Task, bundle: bundles.Bundle, block: _Block, errors:
         count = known.count
     columns["n"] = (np.ones(len(at), np.int64) if count is None else count).astype(np.int32)
     columns |= dict.fromkeys(EXPLAINED) if own is None else {
-        "errors": own.errors, "step": own.step, "value": own.value, "expected": own.expected}
+        "errors": own.errors, "step": own.step, "value": own.value, "expected": own.expected, "forecasts": own.forecasts}
     schema = schema_of(plan.detectors)
     arrays = []
     for f in schema:
@@ -191,13 +192,17 @@ def _rows(plan: Plan, task: Task, bundle: bundles.Bundle, block: _Block, errors:
         elif isinstance(value, list):
             arrays.append(pa.array([v for v, k in zip(value, keep, strict=True) if k], f.type))
         elif value.ndim == 2:
-            chosen = np.ascontiguousarray(value[keep], np.float32)
-            ends = np.arange(len(chosen) + 1, dtype=np.int32) * value.shape[1]
-            arrays.append(pa.ListArray.from_arrays(ends, chosen.ravel()))
+            arrays.append(lists(value[keep]).cast(f.type))
         else:
             chosen = value[keep]
             arrays.append(pa.array(chosen.tolist() if chosen.dtype.kind == "U" else chosen).cast(f.type))
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def lists(values: npt.NDArray[Any]) -> pa.ListArray:
+    """A list column of an array (n, F)."""
+    ends = np.arange(len(values) + 1, dtype=np.int32) * values.shape[1]
+    return pa.ListArray.from_arrays(ends, np.ascontiguousarray(values).ravel())
 
 
 KEYS = pa.schema([("split", pa.int8()), ("partition", pa.string()), ("group", pa.string()), ("entity", pa.string()),
@@ -205,7 +210,8 @@ KEYS = pa.schema([("split", pa.int8()), ("partition", pa.string()), ("group", pa
                   ("calibrate", pa.int8())])
 
 
-EXPLAINED = {"errors": pa.list_(pa.float32()), "step": pa.int32(), "value": pa.list_(pa.float32()), "expected": pa.list_(pa.float32())}
+EXPLAINED = {"errors": pa.list_(pa.float32()), "step": pa.list_(pa.int32()), "value": pa.list_(pa.float32()),
+             "expected": pa.list_(pa.float32()), "forecasts": pa.int32()}
 
 
 def schema_of(detectors: tuple[str, ...]) -> pa.Schema:
