@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from foreshock import columns as C
-from foreshock.dataset.folds import BINS, boundaries, spans, touching
+from foreshock.dataset.folds import BINS, boundaries, counted, parts, spans, touching
 from foreshock.dataset.held_out_spark import write_without
 from foreshock.dataset.manifest import Manifest
 from foreshock.dataset.schema import decode
@@ -107,11 +107,12 @@ def _events(context: Context, files: list[str]) -> tuple[int, int, npt.NDArray[n
 
     rows = list(each_item(context.spark, files, ends, "low bigint, high bigint"))
     low, high = min(r["low"] for r in rows), max(r["high"] for r in rows)
+    begins = parts(low, high)
 
     def counts(file: str) -> Iterator[pa.RecordBatch]:
         total = np.zeros(BINS, np.int64)
         for t in times(file):
-            total += np.bincount((t - low) * BINS // (high - low + 1), minlength=BINS)
+            total += counted(t, begins)
         yield pa.RecordBatch.from_pydict({"counts": pa.array([total.tolist()], pa.list_(pa.int64()))})
 
     return low, high, np.sum([r["counts"] for r in each_item(context.spark, files, counts, "counts array<bigint>")], axis=0)
