@@ -181,10 +181,16 @@ def test_gates_and_thresholds_of_test_partitions_stand_out(data: ReportData) -> 
     assert '<tr class="self">' in _section(page, "thresholds")
 
 
-def test_features_that_carry_an_event() -> None:
-    shown = card({"event_id": "a", "features": ["f", "g"], "x": [[0.0, 3.0], [1.0, 0.0]],
-                  "reconstruction": [[0.0, 0.0], [0.0, 0.0]]})
-    assert [(name, part / whole) for name, part, whole in shown["parts"]] == [("g", 0.9), ("f", 0.1)]
+def test_features_that_carry_an_event_are_those_of_its_score(data: ReportData) -> None:
+    event = data.top_events[1] | {"features": ["a", "b", "c", "d"], "x": [[9.0, 0.0, 0.0, 0.0]] * 5, "feature_errors": {
+        "a": 0.03, "b": 0.9, "c": 0.07, "d": 0.0}, "top_feature": "b", "top_step": -3, "top_value": 1234.5, "top_expected": None}
+    assert card(event)["parts"] == [("b", 0.9), ("c", 0.07), ("a", 0.03)]
+    text = _section(render_page(replace(data, top_events=[event])), "events")
+    assert "b 90 %, c 7 %, a 3 %" in text and "b 3 events before: 1,234, expected –" in text
+    now = _section(render_page(replace(data, top_events=[event | {"top_step": 0}])), "events")
+    assert "b at the event: 1,234" in now
+    unknown = event | dict.fromkeys(("feature_errors", "top_feature", "top_step", "top_value", "top_expected"))
+    assert card(unknown)["parts"] == [] and "Carried by" not in _section(render_page(replace(data, top_events=[unknown])), "events")
 
 
 @pytest.mark.parametrize(
