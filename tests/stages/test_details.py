@@ -18,7 +18,8 @@ def test_the_reasons_of_a_top_event_are_those_of_its_row(tmp_path: Path) -> None
         row = {"entity": entity, "event_id": event, "feature_errors": {"a": share, "b": 1 - share}, "top_feature": "a", "top_step": -n,
                "top_value": 5.0, "top_expected": None}
         pq.write_table(pa.Table.from_pylist([row]), folder / f"{n}.parquet")
-    found = explained(tmp_path, [{"entity": "e1", "event_id": "i1", "partition": "d1"}, {"entity": "e1", "event_id": "i2", "partition": "d2"}])
+    wanted = [{"entity": "e1", "event_id": i, "partition": p} for i, p in (("i1", "d1"), ("i2", "d2"))]
+    found = explained(tmp_path, wanted)
     assert found["e1", "i1"]["feature_errors"] == {"a": 0.9, "b": 1 - 0.9} and found["e1", "i1"]["top_step"] == 0
     assert found["e1", "i2"]["feature_errors"]["a"] == 0.7 and found["e1", "i2"]["top_value"] == 5.0
     assert explained(tmp_path, []) == {}

@@ -10,7 +10,7 @@ from foreshock.dataset.reader import sample_windows
 from foreshock.errors import SettingsError
 from foreshock.models import registry
 from foreshock.models.explained import explained
-from foreshock.models.moments import WindowMoments
+from foreshock.models.moments import WindowMoments, middle
 from foreshock.models.moments_spark import MOST_VALUES, window_moments
 from foreshock.paths import copy, remove, stamps
 from foreshock.stages.context import Context
@@ -81,7 +81,7 @@ def _train(context: Context, target: Any) -> dict[str, Any]:
             models[name], info["training"] = train_network(context, manifest)
         elif name in registry.LINEAR and manifest.length * len(manifest.features) <= MOST_VALUES:
             moments = moments or window_moments(context.spark, fit_files(context, manifest), manifest.length, manifest.stride,
-                                                len(manifest.features))
+                                                len(manifest.features), origin=middle(x))
             models[name] = registry.fit_moments(name, moments)
             context.log.event("train", f"detector {name} fitted exactly", windows=moments.n, of=manifest.total("windows"))
         else:

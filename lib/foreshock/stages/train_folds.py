@@ -55,7 +55,7 @@ def train_folds(context: Context, manifest: Manifest, scaler_sha: str, models: d
     sample = _sample(files, manifest) if sampled else None
     for fold, span in enumerate(found):
         own: dict[str, Any] = {}
-        left = None if moments is None else _left(context, files, manifest, span, fold)
+        left = None if moments is None else _left(context, files, manifest, span, fold, moments.origin)
         for name in models:
             if name == NETWORK:
                 own[name] = _network(context, manifest, span, fold, target)
@@ -86,9 +86,10 @@ def _too_little(windows: int, fold: int) -> DataError:
                      "split.train.")
 
 
-def _left(context: Context, files: list[str], manifest: Manifest, span: tuple[int, int], fold: int) -> WindowMoments:
+def _left(context: Context, files: list[str], manifest: Manifest, span: tuple[int, int], fold: int,
+          origin: npt.NDArray[np.float64]) -> WindowMoments:
     """The moments of the windows that do not touch a fold: summed, for taking away would cost digits where the fold holds huge values."""
-    left = window_moments(context.spark, files, manifest.length, manifest.stride, len(manifest.features), without=span)
+    left = window_moments(context.spark, files, manifest.length, manifest.stride, len(manifest.features), span, origin)
     if left.n < 2:
         raise _too_little(left.n, fold)
     return left
