@@ -66,6 +66,13 @@ def fit_moments(name: str, moments: WindowMoments) -> Model:
     return found
 
 
+def fitted_on(model: Model) -> int | None:
+    """The training windows (of the forest: their last events) that a detector was fitted on; None of the network, which learns from all."""
+    spec = model.spec()
+    found: int | None = spec.get("windows", spec.get("rows"))
+    return found
+
+
 def load(name: str, spec: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> Model:
     """A model from its spec and arrays. Raises DataError where they do not fit."""
     try:

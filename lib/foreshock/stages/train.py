@@ -86,14 +86,17 @@ def _train(context: Context, target: Any) -> dict[str, Any]:
             context.log.event("train", f"detector {name} fitted exactly", windows=moments.n, of=manifest.total("windows"))
         else:
             models[name] = registry.fit(name, x, weight, s.run.seed)
-            context.log.event("train", f"detector {name} fitted on a sample", windows=len(x), of=manifest.total("windows"))
+            context.log.event("train", f"detector {name} fitted on a sample", windows=registry.fitted_on(models[name]),
+                              of=manifest.total("windows"))
     if s.fitted_split == C.OUT_OF_FOLD:
         info["folds"] = train_folds(context, manifest, scaler_sha, models, moments, target)
     info["sample_windows"] = len(x)
+    info["fitted_on"] = {name: n for name, model in models.items() if (n := registry.fitted_on(model)) is not None}
     facts = {name: explained(model, x, weight, manifest.features, s.model.output if name == "lstm_autoencoder" else "linear")
              for name, model in models.items()}
     info["explained"] = {name: None if fact is None else fact.to_mapping() for name, fact in facts.items()}
     bundles.save(target, bundles.Bundle(models, manifest.features, manifest.length, scaler_sha, info))
     curve = info["training"]
     return {"detectors": list(models), "epochs": len(curve.get("epochs", [])), "best_epoch": curve.get("best_epoch"),
-            "windows_per_second": curve.get("windows_per_second"), "sample_windows": len(x)}
+            "windows_per_second": curve.get("windows_per_second"), "sample_windows": len(x),
+            "fitted_on": info["fitted_on"]}
