@@ -181,6 +181,25 @@ def test_gates_and_thresholds_of_test_partitions_stand_out(data: ReportData) -> 
     assert '<tr class="self">' in _section(page, "thresholds")
 
 
+def test_scores_out_of_fold_stand_beside_the_others(data: ReportData) -> None:
+    spread = data.distributions[DETECTORS[0]]
+    both = {"train": spread["train"], "out_of_fold": spread["test"], "calibration": spread["calibration"]}
+    plain = _section(render_page(data), "scores")
+    assert "by heart" not in plain and "by score for train, calibration, test of" in plain
+    text = _section(render_page(replace(data, distributions={DETECTORS[0]: both})), "scores")
+    assert "by heart" in text and "by score for train, out of fold, calibration of" in text
+    assert '<th scope="row">out of fold</th>' in text and "var(--out_of_fold)" in text
+
+
+def test_how_many_windows_detectors_and_folds_rest_on_is_told(words: ReportData) -> None:
+    facts = {"train_windows": 50_000, "fitted_on": {"pca": 50_000, "kmeans": 16_667}, "folds": [
+        {"from": None, "to": "2024-01-05T00:00:00+00:00"}, {"from": "2024-01-05T00:00:00+00:00", "to": None}]}
+    text = _section(render_page(replace(words, summary=words.summary | facts)), "training")
+    assert '<th scope="row">kmeans</th><td class="n">16,667</td><td class="n">33.3 %</td>' in text
+    assert "2 folds of training time" in text and "they meet at 2024-01-05." in text
+    assert "fitted on</h3>" not in _section(render_page(words), "training")
+
+
 def test_features_that_carry_an_event_are_those_of_its_score(data: ReportData) -> None:
     event = data.top_events[1] | {"features": ["a", "b", "c", "d"], "x": [[9.0, 0.0, 0.0, 0.0]] * 5, "feature_errors": {
         "a": 0.03, "b": 0.9, "c": 0.07, "d": 0.0}, "top_feature": "b", "top_step": -3, "top_value": 1234.5, "top_expected": None}
