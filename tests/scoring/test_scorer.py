@@ -68,7 +68,7 @@ def test_a_row_scaled_to_1e20_is_judged_and_flagged(first: str, kind: str, ordin
     fitted = {name: registry.fit(name, windows(ordinary), np.ones((N - L + 1, L), np.float32), 1) for name in NAMES}
     models: dict[str, Any] = {first: fitted.get(first, Overflows())} | fitted  # the first is explained, the others are not
     x = ordinary[:60].copy()
-    x[30] = [1e20, -1e20]
+    x[30, 1] = -1e20
     found, usual = scored(models, kind, x), scored(models, kind, ordinary[:60])
     for i, name in enumerate(models):
         score = found[f"s{i}"].to_numpy()
@@ -77,6 +77,20 @@ def test_a_row_scaled_to_1e20_is_judged_and_flagged(first: str, kind: str, ordin
         hit = (at >= 30) & (at < 30 + L) if kind == "window" else at == 30
         if name in fitted and kind != "min":  # a window's least error need not be the event's
             assert score[hit].min() > usual[f"s{i}"].to_numpy().max() or name == "isolation_forest"
-    for name in ("errors", "value", "expected"):
-        if first != "isolation_forest":
-            assert np.isfinite(np.asarray(found[name].combine_chunks().flatten())).all()
+    if first != "isolation_forest":
+        explained = {name: np.stack(found[name].to_pylist()) for name in ("errors", "value", "expected")}
+        assert all(np.isfinite(values).all() for values in explained.values())
+
+
+@pytest.mark.parametrize("kind", ["window", "last"])
+@pytest.mark.parametrize("name", ["pca", "kmeans", "last_value", "zscore"])
+def test_its_top_feature_is_that_of_a_value_within_reach(name: str, kind: str, ordinary: np.ndarray) -> None:
+    model = {name: registry.fit(name, windows(ordinary), np.ones((N - L + 1, L), np.float32), 1)}
+    x = ordinary[:60].copy()
+    top = []
+    for value in (-1e8, -1e20):
+        x[30, 1] = value
+        found = scored(model, kind, x)
+        at = found["at"].to_numpy()
+        top.append(np.stack(found["errors"].to_pylist())[(at >= 30) & (at < (31 if kind == "last" else 30 + L))].argmax(axis=1).tolist())
+    assert top[0] == top[1]

@@ -19,7 +19,7 @@ from foreshock.models.isolation_forest import IsolationForest
 from foreshock.models.registry import Model, errors_and_expected
 from foreshock.parquet import parquet_file, read_table
 from foreshock.paths import at
-from foreshock.scoring.aggregate import ENDING, Layout, aggregate, final, finite
+from foreshock.scoring.aggregate import ENDING, LARGEST, Layout, aggregate, final, finite
 from foreshock.scoring.attribution import Attribution, attribute
 from foreshock.storage import file_sha256
 from foreshock.training import bundle as bundles
@@ -146,7 +146,13 @@ def _finite_errors(model: Model, x: Floats, *, explain: bool = False) -> tuple[F
     """Errors of windows and, to explain them, what the model expected; both `finite`."""
     with np.errstate(over="ignore", invalid="ignore"):
         found, expected = errors_and_expected(model, x) if explain else (model.errors(x), None)
-    return finite(found), None if expected is None else finite(expected)
+    if expected is None:
+        return finite(found), None
+    expected, beyond = finite(expected), ~(found < LARGEST).all(axis=(1, 2))
+    if beyond.any():  # squares are too large to be told apart, what is squared is not
+        away = np.abs(x[beyond].astype(np.float64) - expected[beyond])
+        found[beyond] = LARGEST * np.square(away / away.max(axis=(1, 2), keepdims=True))
+    return finite(found), expected
 
 
 def _rows(plan: Plan, task: Task, bundle: bundles.Bundle, block: _Block, errors: dict[str, Any],
