@@ -16,7 +16,7 @@ from pyspark.sql.pandas.types import from_arrow_schema
 from foreshock.errors import DataError
 from foreshock.parquet import parquet_file, read_table
 from foreshock.scoring.adjust import Doubles, Residuals, combined, contributions, over_scale
-from foreshock.scoring.aggregate import finite
+from foreshock.scoring.aggregate import LARGEST, finite
 from foreshock.scoring.scorer import CODE_SHIFT, lists, schema_of
 from foreshock.session import each_item, map_items
 
@@ -107,8 +107,11 @@ def rescore(spark: SparkSession, files: list[str], detectors: tuple[str, ...], h
         expects = table["forecasts"].to_numpy()[:, None] > 0
         return np.where(expects, contributions(_residuals(table), facts["mean"], facts["precision"]), _errors(table))
 
-    made = {"s0": lambda table: added(table).mean(axis=-1),
-            "errors": lambda table: np.maximum(added(table), 0) * np.maximum(table["n"].to_numpy(), 1)[:, None]}
+    def errors(table: pa.Table) -> Doubles:
+        own = np.maximum(added(table), 0) * np.maximum(table["n"].to_numpy(), 1)[:, None]
+        return own * np.minimum(1, LARGEST / np.maximum(own.max(axis=-1, keepdims=True), 1))  # as a whole, so that shares stay
+
+    made = {"s0": lambda table: added(table).mean(axis=-1), "errors": errors}
     return _rewrite(spark, files, detectors, made, target)
 
 
