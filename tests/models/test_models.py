@@ -64,6 +64,12 @@ def test_the_scan_rebuilds_what_keras_does(changes: dict[str, Any]) -> None:
         assert np.abs(LSTMAutoencoder(network, spec).reconstruct(X[:n]) - wanted).max() <= 2e-6
 
 
+def test_what_a_model_was_fitted_on_is_the_true_number(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("foreshock.models.kmeans.SAMPLE", 150)  # of 400 windows every third is taken
+    monkeypatch.setattr("foreshock.models.isolation_forest.MOST_ROWS", 300)
+    assert registry.fitted_on(make(name)) == {"lstm_autoencoder": None, "kmeans": 134, "isolation_forest": 300}.get(name, 400)
+
+
 def test_a_damaged_bundle_is_a_data_error(name: str) -> None:
     model = make(name)
     arrays = dict(list(model.arrays().items())[1:])

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 from foreshock.errors import DataError
 from foreshock.models import moments as module
-from foreshock.models.moments import WindowMoments
+from foreshock.models.moments import WindowMoments, middle
 from foreshock.models.pca import PCA
 from foreshock.models.ridge_forecast import PENALTY, RidgeForecast, ridge_from_moments
 from sklearn import decomposition, linear_model
@@ -96,6 +96,24 @@ def test_mean_and_covariance_do_not_depend_on_the_origin() -> None:
         found = WindowMoments.of(x, np.arange(590), 6, origin)
         assert np.allclose(found.mean, flat.mean(axis=0), rtol=1e-11)
         assert np.allclose(found.covariance, np.cov(flat, rowvar=False), rtol=0, atol=1e-8)
+
+
+def test_far_from_zero_about_the_middle() -> None:
+    rng = np.random.default_rng(8)
+    x = np.zeros((4000, 1))
+    for t in range(1, 4000):
+        x[t] = 0.9 * x[t - 1] + rng.normal()
+    far = (x + 5e6).astype(np.float32)  # whose steps are 0.5 there
+    starts = np.arange(3980)
+    assert not RidgeForecast.of_moments(WindowMoments.of(far, starts, 2)).coefficients.any()  # about 0, nothing varies but rounding
+    origin = middle(windows(far, starts[::40], 2))
+    halves = [WindowMoments.of(far, part, 2, origin) for part in np.array_split(starts, 3)]
+    found = RidgeForecast.of_moments(halves[0] + halves[1] + halves[2])
+    last = windows(far, starts, 2)[..., 0].astype(np.float64) - 5e6
+    wanted = linear_model.Ridge(alpha=PENALTY * 3980 * last[:, 0].var()).fit(last[:, :1], last[:, 1])
+    assert found.coefficients[0, 0] == pytest.approx(wanted.coef_[0], rel=1e-6) and wanted.coef_[0] > 0.85
+    assert found.mean == pytest.approx(far[:, 0].astype(np.float64).mean(), rel=1e-6)
+    assert middle(windows(far, starts[:0], 2)) is None
 
 
 def test_what_does_not_fit_is_refused() -> None:

@@ -181,10 +181,35 @@ def test_gates_and_thresholds_of_test_partitions_stand_out(data: ReportData) -> 
     assert '<tr class="self">' in _section(page, "thresholds")
 
 
-def test_features_that_carry_an_event() -> None:
-    shown = card({"event_id": "a", "features": ["f", "g"], "x": [[0.0, 3.0], [1.0, 0.0]],
-                  "reconstruction": [[0.0, 0.0], [0.0, 0.0]]})
-    assert [(name, part / whole) for name, part, whole in shown["parts"]] == [("g", 0.9), ("f", 0.1)]
+def test_scores_out_of_fold_stand_beside_the_others(data: ReportData) -> None:
+    spread = data.distributions[DETECTORS[0]]
+    both = {"train": spread["train"], "out_of_fold": spread["test"], "calibration": spread["calibration"]}
+    plain = _section(render_page(data), "scores")
+    assert "by heart" not in plain and "by score for train, calibration, test of" in plain
+    text = _section(render_page(replace(data, distributions={DETECTORS[0]: both})), "scores")
+    assert "by heart" in text and "by score for train, out of fold, calibration of" in text
+    assert '<th scope="row">out of fold</th>' in text and "var(--out_of_fold)" in text
+
+
+def test_how_many_windows_detectors_and_folds_rest_on_is_told(words: ReportData) -> None:
+    facts = {"train_windows": 50_000, "fitted_on": {"pca": 50_000, "kmeans": 16_667}, "folds": [
+        {"from": None, "to": "2024-01-05T00:00:00+00:00"}, {"from": "2024-01-05T00:00:00+00:00", "to": None}]}
+    text = _section(render_page(replace(words, summary=words.summary | facts)), "training")
+    assert '<th scope="row">kmeans</th><td class="n">16,667</td><td class="n">33.3 %</td>' in text
+    assert "2 folds of training time" in text and "they meet at 2024-01-05." in text
+    assert "fitted on</h3>" not in _section(render_page(words), "training")
+
+
+def test_features_that_carry_an_event_are_those_of_its_score(data: ReportData) -> None:
+    event = data.top_events[1] | {"features": ["a", "b", "c", "d"], "x": [[9.0, 0.0, 0.0, 0.0]] * 5, "feature_errors": {
+        "a": 0.03, "b": 0.9, "c": 0.07, "d": 0.0}, "top_feature": "b", "top_step": -3, "top_value": 1234.5, "top_expected": None}
+    assert card(event)["parts"] == [("b", 0.9), ("c", 0.07), ("a", 0.03)]
+    text = _section(render_page(replace(data, top_events=[event])), "events")
+    assert "b 90 %, c 7 %, a 3 %" in text and "b 3 events before: 1,234, expected –" in text
+    now = _section(render_page(replace(data, top_events=[event | {"top_step": 0}])), "events")
+    assert "b at the event: 1,234" in now
+    unknown = event | dict.fromkeys(("feature_errors", "top_feature", "top_step", "top_value", "top_expected"))
+    assert card(unknown)["parts"] == [] and "Carried by" not in _section(render_page(replace(data, top_events=[unknown])), "events")
 
 
 @pytest.mark.parametrize(

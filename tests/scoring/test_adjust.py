@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from foreshock.scoring import adjust_spark
-from foreshock.scoring.adjust import Residuals, combined, mahalanobis, standardised
+from foreshock.scoring.adjust import Residuals, combined, contributions, over_scale
 from foreshock.scoring.scorer import schema_of
 from sklearn.covariance import LedoitWolf
 
@@ -28,20 +28,36 @@ def test_precision_is_that_of_scikit_learns_ledoit_wolf(n: int) -> None:
     r = RNG.normal(size=(n, 4)) @ RNG.normal(size=(4, 4)) + 3
     wanted = LedoitWolf().fit(r)
     assert sums(r).precision() == pytest.approx(wanted.precision_, rel=1e-6)
-    found = mahalanobis(r, r.mean(axis=0), wanted.precision_)
-    assert found * 4 == pytest.approx(wanted.mahalanobis(r), rel=1e-9)
+    found = contributions(r, r.mean(axis=0), wanted.precision_)
+    assert found.sum(axis=1) == pytest.approx(wanted.mahalanobis(r), rel=1e-9)
 
 
 def test_a_feature_that_never_varies_is_no_reason_to_fail() -> None:
     r = np.column_stack([RNG.normal(size=100), np.zeros(100)])
-    assert np.isfinite(mahalanobis(r, r.mean(axis=0), sums(r).precision())).all()
+    assert np.isfinite(contributions(r, r.mean(axis=0), sums(r).precision())).all()
     flat = np.ones((50, 2))
-    assert mahalanobis(flat, flat.mean(axis=0), sums(flat).precision()) == pytest.approx(np.zeros(50), abs=1e-12)
+    assert contributions(flat, flat.mean(axis=0), sums(flat).precision()) == pytest.approx(np.zeros((50, 2)), abs=1e-12)
 
 
-def test_standardised_and_combined_by_hand() -> None:
-    assert standardised([[2.0, 30.0], [4.0, 0.0]], [2.0, 10.0]).tolist() == [2.0, 1.0]
-    assert standardised([[2.0, 3.0]], [2.0, 0.0]).tolist() == [2.0]
+def test_after_a_perfect_calibration_a_residual_counts_as_it_is() -> None:
+    perfect = sums(np.zeros((500, 2)))
+    assert contributions([[100.0, 0.0]], perfect.mean, perfect.precision()).tolist() == [[10_000.0, 0.0]]
+    # Of residuals that are all of one length there is no noise to shrink for: the second feature's own variance stays 0.
+    half = Residuals(10**9, np.zeros(2), np.diag([1e9, 0.0]), 1e9)
+    assert contributions([[0.0, 100.0]], half.mean, half.precision())[0, 1] == pytest.approx(10_000.0, rel=1e-6)
+    far = Residuals(10**9, np.zeros(2), np.diag([1e21, 1.0]), 1e33)  # the second feature is the rounding of the first
+    assert contributions([[0.0, 1.0]], far.mean, far.precision())[0, 1] <= 1
+
+
+def test_what_features_add_by_hand() -> None:
+    assert over_scale([[2.0, 30.0], [4.0, 0.0]], [2.0, 10.0]).tolist() == [[1.0, 3.0], [2.0, 0.0]]
+    assert over_scale([[2.0, 3.0]], [2.0, 0.0]).tolist() == [[1.0, 3.0]]
+    # Less the mean 1, 1 the residual is 2, -1; P r is 2 * 2 - 1, 2 - 3: shares 6 and 1 of 7.
+    assert contributions([[3.0, 0.0]], [1.0, 1.0], [[2.0, 1.0], [1.0, 3.0]]).tolist() == [[6.0, 1.0]]
+    assert contributions([[2.0, 2.0]], [0.0, 0.0], [[1.0, -2.0], [-2.0, 5.0]]).tolist() == [[-4.0, 12.0]]
+
+
+def test_combined_by_hand() -> None:
     assert combined([[2.0, 30.0]], [2.0, 10.0], "mean").tolist() == [2.0]
     assert combined([[2.0, 30.0]], [2.0, 10.0], "mean_log1p") == pytest.approx([(np.log(2) + np.log(4)) / 2])
 
@@ -86,13 +102,22 @@ def test_smoothing_equals_pandas(files: int, spark: Any, tmp_path: Path) -> None
             assert found[name].to_numpy() == pytest.approx(made.groupby("entity")[name].transform(wanted).to_numpy(), rel=1e-5)
 
 
+def by_feature(found: pd.DataFrame) -> np.ndarray:
+    """Shares (n, F) of `errors`."""
+    errors = np.stack(found["errors"].tolist()).astype(np.float64)
+    return errors / errors.sum(axis=1, keepdims=True)
+
+
 @pytest.mark.parametrize("files", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_errors_by_feature_at_any_partitioning(files: int, spark: Any, tmp_path: Path) -> None:
     made = rows(300, 3)
     made["event_id"], made["n"], made["calibrate"] = [f"{i:05d}" for i in range(300)], RNG.integers(1, 5, 300), RNG.integers(0, 2, 300)
+    made["forecasts"] = np.minimum(made["n"], RNG.integers(0, 4, 300))
     errors, value, expected = (RNG.random((300, 3)).astype(np.float32) for _ in range(3))
     for name, array in (("errors", errors), ("value", value), ("expected", expected)):
         made[name] = array.tolist()
+    made.at[7, "value"], made.at[7, "forecasts"], made.at[7, "split"] = [1e20, 1e22, 0.0], 1, 3  # far beyond a float32's squares
+    value[7] = made.at[7, "value"]
     there = write(made, tmp_path / "in", files, files)
     own = (made["split"] == 2) & (made["calibrate"] != 0)
     each = errors.astype(np.float64) / made["n"].to_numpy()[:, None]
@@ -101,10 +126,17 @@ def test_errors_by_feature_at_any_partitioning(files: int, spark: Any, tmp_path:
     found = back(adjust_spark.rescore(spark, there, ("pca", "zscore"), "standardised", {"scale": scale}, tmp_path / "standardised"))
     assert found["s0"].to_numpy() == pytest.approx((each / each[own].mean(axis=0)).mean(axis=1), rel=1e-5)
     assert found["s1"].tolist() == made["s1"].tolist()
+    shares = each / each[own].mean(axis=0)
+    assert by_feature(found) == pytest.approx(shares / shares.sum(axis=1, keepdims=True), rel=1e-5)
     r = value.astype(np.float64) - expected
+    seen = made["forecasts"].to_numpy() > 0
+    own &= seen
     precision = adjust_spark.residuals(spark, there, 2, True).precision()
     assert precision == pytest.approx(LedoitWolf().fit(r[own]).precision_, rel=1e-6)
     facts = {"mean": r[own].mean(axis=0), "precision": precision}
     found = back(adjust_spark.rescore(spark, there, ("pca", "zscore"), "mahalanobis", facts, tmp_path / "mahalanobis"))
-    wanted = LedoitWolf().fit(r[own]).mahalanobis(r) / 3
-    assert found["s0"].to_numpy() == pytest.approx(wanted, rel=1e-5)
+    wanted = np.where(seen, LedoitWolf().fit(r[own]).mahalanobis(r) / 3, each.mean(axis=1))
+    assert found["s0"].to_numpy() == pytest.approx(np.minimum(wanted, 1e30), rel=1e-5)
+    away = r - r[own].mean(axis=0)
+    added = np.where(seen[:, None], [[max(0.0, float(d[i] * (precision[i] @ d))) for i in range(3)] for d in away], each)
+    assert by_feature(found) == pytest.approx(added / added.sum(axis=1, keepdims=True), rel=1e-4, abs=1e-7)

@@ -16,13 +16,24 @@ END = np.iinfo(np.int64).max
 BINS = 4096
 
 
+def parts(low: int, high: int) -> Ints:
+    """The times (BINS,), microseconds, at which the equal parts of [low, high] begin."""
+    length = high - low + 1  # of Python's integers: 71 years times BINS is more than 64 bits
+    return np.array([low - (-at * length // BINS) for at in range(BINS)], np.int64)
+
+
+def counted(times: Ints, begins: Ints) -> Ints:
+    """How many of times (n,) lie in each part (BINS,)."""
+    return np.bincount(np.searchsorted(begins, times, side="right") - 1, minlength=BINS)
+
+
 def boundaries(low: int, high: int, counts: npt.ArrayLike, folds: int) -> list[int]:
-    """Times between folds of about equal counts, at most folds − 1; counts (BINS,): events in equal parts of [low, high], microseconds."""
+    """Times between folds of about equal counts, at most folds − 1; counts (BINS,): events in the `parts` of [low, high], microseconds."""
     cumulated = np.cumsum(np.asarray(counts, np.float64))
     wanted = cumulated[-1] * np.arange(1, folds) / folds
-    at = np.searchsorted(cumulated, wanted) + 1
-    edges = low + at * (high - low + 1) // BINS
-    return [int(e) for e in dict.fromkeys(edges.tolist()) if low < e <= high]
+    begins = [*parts(low, high).tolist(), high + 1]
+    edges = [begins[at] for at in (np.searchsorted(cumulated, wanted) + 1).tolist()]
+    return [e for e in dict.fromkeys(edges) if low < e <= high]
 
 
 def spans(edges: list[int]) -> list[tuple[int, int]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,14 +12,13 @@ from pyspark.sql import SparkSession
 from foreshock import columns as C
 from foreshock.evaluation.bootstrap import time_blocks
 from foreshock.evaluation.metrics import Scored, baselines, evaluate, with_intervals, within_blocks
-from foreshock.evaluation.ranges import event_wise, vus
-from foreshock.parquet import dataset, read_table
+from foreshock.evaluation.range_rows import Threshold, range_rows
+from foreshock.parquet import read_table
 from foreshock.scaling.histogram import key_values, order_keys
 from foreshock.session import each_item
 
 EXACT_EVENTS = 5_000_000
 KEYS = ["split", "partition", "group", "kind", "label"]
-Threshold = Callable[[str, str, str], float | None]
 
 
 def metrics(
@@ -74,38 +73,7 @@ def metrics(
                 some = own if group == C.ALL else [r for r in own if r["group"] == group]
                 base = {"run_id": run_id, "detector": detector, "split": C.SPLIT_NAMES[split], "group": group, "seed": seed}
                 rows += _group_rows(some, coarse, base, first=i == 0)
-    return rows if coarse else rows + _ranges(files, detectors, threshold, length, {"run_id": run_id, "seed": seed})
-
-
-def _ranges(files: list[str], detectors: tuple[str, ...], threshold: Threshold, length: int, base: dict[str, Any]) -> list[dict[str, Any]]:
-    """Metrics that need the order of events, of all groups together; the buffer of VUS is a window's length."""
-    names = [f"s{i}" for i in range(len(detectors))]
-    where = (pa.compute.field("label") >= 0) & (pa.compute.field("split") >= 2)
-    table = dataset(files).to_table(columns=["split", "entity", "event_time", "block_id", "at", "group", "partition", "label", *names],
-                                       filter=where)
-    entity = table["entity"].combine_chunks().dictionary_encode().indices.to_numpy() if len(table) else np.zeros(0)
-    splits = table["split"].to_numpy()
-    order = np.lexsort([table["at"].to_numpy(), table["block_id"].to_numpy(), table["event_time"].to_numpy(), entity])
-    rows = []
-    for split in np.unique(splits).tolist():
-        at = order[splits[order] == split]
-        label, times, of = table["label"].to_numpy()[at], table["event_time"].to_numpy()[at], entity[at]
-        coded = [table[c].combine_chunks().dictionary_encode() for c in ("group", "partition")]
-        pair = coded[0].indices.to_numpy()[at].astype(np.int64) * len(coded[1].dictionary) + coded[1].indices.to_numpy()[at]
-        pairs, home = np.unique(pair, return_inverse=True)
-        names_of = [(coded[0].dictionary[p // len(coded[1].dictionary)].as_py(), coded[1].dictionary[p % len(coded[1].dictionary)].as_py())
-                    for p in pairs.tolist()]
-        for i, detector in enumerate(detectors):
-            score = table[names[i]].to_numpy()[at]
-            limits = np.array([np.nan if (v := threshold(detector, *key)) is None else v for key in names_of])[home]
-            events: dict[str, float | None] = dict.fromkeys(("event_precision", "event_recall", "detection_delay"))
-            if not np.isnan(limits).any():
-                events = event_wise(label, score > limits, of, times)
-            roc, pr = vus(label, score, of, length)
-            found = {"vus_roc": roc, "vus_pr": pr, **events}
-            rows += [{**base, "detector": detector, "split": C.SPLIT_NAMES[split], "group": C.ALL, "kind": None, "metric": name,
-                      "value": value, "ci_low": None, "ci_high": None, "n": len(at)} for name, value in found.items()]
-    return rows
+    return rows if coarse else rows + range_rows(files, detectors, threshold, length, {"run_id": run_id, "seed": seed})
 
 
 def _group_rows(found: list[dict[str, Any]], coarse: bool, base: dict[str, Any], *, first: bool) -> list[dict[str, Any]]:

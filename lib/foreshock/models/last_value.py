@@ -15,6 +15,8 @@ Floats = npt.NDArray[np.float32]
 class LastValue:
     """The mean square (F,) of a training step, by which errors are divided: 1 is an ordinary step; 1 too where there is no step."""
 
+    blind = 1
+
     def __init__(self, step: npt.NDArray[np.float64], windows: int) -> None:
         self.step, self.windows = step, windows
 

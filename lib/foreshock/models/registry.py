@@ -2,7 +2,8 @@
 
 Protocol: `errors(x)` of windows (N, L, F) float32 gives (N, L, F) or, where a model sees no features apart, (N, L, 1);
 higher is more anomalous. `reconstruct(x)` gives what the model expected, (N, L, F), or None. `arrays()` and `spec()` hold all
-that `load` needs; nothing is pickled.
+that `load` needs; nothing is pickled. `blind`, where a model has it, is how many first steps of a window it expects nothing of: what
+`reconstruct` gives there is no expectation. The errors of such a model are over their ordinary size, so that 1 is ordinary.
 """
 
 from __future__ import annotations
@@ -62,6 +63,13 @@ def fit(name: str, x: Floats, weight: Floats, seed: int) -> Model:
 def fit_moments(name: str, moments: WindowMoments) -> Model:
     """A linear detector (LINEAR), fitted exactly on all windows from their moments."""
     found: Model = LINEAR[name].of_moments(moments)
+    return found
+
+
+def fitted_on(model: Model) -> int | None:
+    """The training windows (of the forest: their last events) that a detector was fitted on; None of the network, which learns from all."""
+    spec = model.spec()
+    found: int | None = spec.get("windows", spec.get("rows"))
     return found
 
 

@@ -62,7 +62,7 @@ class RidgeForecast:
 
     def __init__(self, coefficients: Doubles, intercept: Doubles, square: Doubles, mean: Doubles, windows: int) -> None:
         self.coefficients, self.intercept, self.square, self.mean, self.windows = coefficients, intercept, square, mean, windows
-        self.order = len(coefficients) // len(intercept)
+        self.order = self.blind = len(coefficients) // len(intercept)
 
     @classmethod
     def fit(cls, x: Floats, weight: Floats) -> RidgeForecast:

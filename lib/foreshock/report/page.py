@@ -186,12 +186,13 @@ def waterfall(counts: Row) -> Row:
 
 
 def card(event: Row) -> Row:
-    """A top event with its figure and the features that carry its error (without a reconstruction: its distance from 0)."""
+    """A top event with its figure, and the features that its score is made of with their shares; none where that is not known."""
+    shares = event.get("feature_errors") or {}
     x, back = event.get("x") or [], event.get("reconstruction")
     away = np.array(x or [[]], np.float64) - (np.array(back, np.float64) if back else 0.0)
-    square = np.nansum(away**2, axis=0)
-    order = np.argsort(-square, kind="stable").tolist()
-    parts = [(event["features"][at], float(square[at]), float(square.sum())) for at in order[:3] if square[at] > 0]
+    known = np.array([shares.get(name) or 0.0 for name in event["features"]]) if shares else np.nansum(away**2, axis=0)
+    order = np.argsort(-known, kind="stable").tolist()
+    parts = [(event["features"][at], float(known[at])) for at in order[:3] if shares and known[at] > 0]
     figure = plots.window(event, sorted(order[:MOST_FEATURES]))
     return {"event": event, "parts": parts, "figure": figure, "features": len(order)}
 

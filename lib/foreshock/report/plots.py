@@ -27,7 +27,7 @@ Floats = npt.NDArray[np.float64]
 Curves = dict[str, tuple[Floats, Floats]]  # split → (values, share of events at or below each), ascending
 INK, MUTED, LINE, CARD = "#1f2934", "#66717f", "#dfe4ea", "#fdfdfe"
 ALARM, KNOWN, PLAIN = "#c9304f", "#7a3fc4", "#4f86c6"
-SPLITS = {"train": "#7d8896", "calibration": "#2b78c9", "test": "#d9691e"}
+SPLITS = {"train": "#7d8896", "out_of_fold": "#2a8f78", "calibration": "#2b78c9", "test": "#d9691e"}
 VARIABLES = {INK: "ink", MUTED: "muted", LINE: "line", CARD: "card", ALARM: "alarm", KNOWN: "known", PLAIN: "plain",
              **{colour: split for split, colour in SPLITS.items()}}
 STYLE: Any = {

@@ -43,6 +43,32 @@ def gates(quality: dict[str, Any], counts: dict[str, Any], flagged: int) -> list
     return missed
 
 
+def strongest(drift: list[dict[str, Any]], most: int = 3) -> list[dict[str, Any]]:
+    """Of each pair of splits, all groups together: how far the score moved, and the features that moved farthest, by their middle 90 %."""
+    pairs: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in drift:
+        if row["group"] == "all":
+            pairs.setdefault((row["from_split"], row["to_split"]), []).append(row)
+    kept = ("wasserstein", "trimmed", "band", "quantile_ratio", "verdict")
+    made = []
+    for (low, high), rows in pairs.items():
+        known = [r for r in rows if r["feature"] is not None and r["trimmed"] is not None]
+        far = sorted(known, key=lambda r: (-r["trimmed"], r["feature"]))
+        score = next(({k: r[k] for k in kept} for r in rows if r["feature"] is None), None)
+        made.append({"from": low, "to": high, "score": score, "features": [{k: r[k] for k in ("feature", *kept)} for r in far[:most]]})
+    return made
+
+
+def training_facts(info: dict[str, Any]) -> dict[str, Any]:
+    """What a bundle's info says of the fit: `train_windows`; how many of them each detector but the network was `fitted_on`; `explained`,
+    the share of each feature that it explains (null: it expects none); `folds`, [from, to) in microseconds, null where one has no end."""
+    shares = {name: None if fact is None else fact["share"] for name, fact in (info.get("explained") or {}).items()}
+    folds = info.get("folds") or []
+    ends = [low for low, _ in folds[1:]]
+    return {"train_windows": info.get("train_windows"), "fitted_on": info.get("fitted_on") or {}, "explained": shares,
+            "folds": [{"from": a, "to": b} for a, b in zip([None, *ends], [*ends, None], strict=True)] if folds else []}
+
+
 def headline(summary: dict[str, Any]) -> list[str]:
     """The result in about a dozen lines."""
     c, model = summary["counts"], summary["model"]

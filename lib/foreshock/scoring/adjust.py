@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 Doubles = npt.NDArray[np.float64]
+TINY = 1e-10  # of the greatest variance: less is none
 
 
 @dataclass(frozen=True)
@@ -33,26 +34,33 @@ class Residuals:
         return self.products / max(self.n, 1) - np.outer(self.mean, self.mean)
 
     def precision(self) -> Doubles:
-        """The inverse (F, F) of the shrunk covariance; directions with next to no spread at all are left out."""
+        """The inverse (F, F) of the shrunk covariance; a direction with next to no spread at all counts as one with a scale of 1 (more,
+        where that is less than the rounding of the others)."""
         s, features = self.covariance, len(self.total)
         middle = np.trace(s) / features
         away = float(np.square(s - middle * np.eye(features)).sum())
         noise = max(0.0, (self.fourth / max(self.n, 1) - float(np.square(s).sum())) / max(self.n, 1))
         share = 1.0 if away <= 0 else min(1.0, noise / away)
         shrunk = (1 - share) * s + share * middle * np.eye(features)
-        return np.linalg.pinv(shrunk, rcond=1e-10, hermitian=True)
+        values, vectors = np.linalg.eigh(shrunk)
+        least = TINY * values[-1]
+        inverse = 1 / np.where(values > least, values, max(1.0, least))
+        return np.asarray((vectors * inverse) @ vectors.T)
 
 
-def standardised(errors: npt.ArrayLike, scale: npt.ArrayLike) -> Doubles:
-    """The mean (n,) over features of errors (n, F), each divided by its scale (F,); a feature whose scale is 0 counts as it is."""
+def over_scale(errors: npt.ArrayLike, scale: npt.ArrayLike) -> Doubles:
+    """Errors (n, F), each over its feature's scale (F,), or as it is where that is 0; their mean is the score `standardised`."""
     divisor = np.asarray(scale, np.float64)
-    return (np.asarray(errors, np.float64) / np.where(divisor > 0, divisor, 1.0)).mean(axis=-1)
+    return np.asarray(np.asarray(errors, np.float64) / np.where(divisor > 0, divisor, 1.0))
 
 
-def mahalanobis(residuals: npt.ArrayLike, mean: npt.ArrayLike, precision: npt.ArrayLike) -> Doubles:
-    """The squared distance (n,) of residuals (n, F) from their calibration mean, over F, so that 1 is ordinary."""
+def contributions(residuals: npt.ArrayLike, mean: npt.ArrayLike, precision: npt.ArrayLike) -> Doubles:
+    """What each feature (n, F) adds to the squared distance of residuals (n, F) from their calibration mean: r_i (P r)_i.
+
+    Their mean is the score `mahalanobis`, so that 1 is ordinary. One is negative where a feature makes the others more ordinary.
+    """
     away = np.asarray(residuals, np.float64) - np.asarray(mean, np.float64)
-    return np.einsum("ni,ij,nj->n", away, np.asarray(precision, np.float64), away, optimize=True) / away.shape[-1]
+    return np.asarray(away * (away @ np.asarray(precision, np.float64)))
 
 
 def combined(scores: npt.ArrayLike, quantiles: npt.ArrayLike, how: str) -> Doubles:

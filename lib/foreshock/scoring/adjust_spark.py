@@ -15,8 +15,9 @@ from pyspark.sql.pandas.types import from_arrow_schema
 
 from foreshock.errors import DataError
 from foreshock.parquet import parquet_file, read_table
-from foreshock.scoring.adjust import Doubles, Residuals, combined, mahalanobis, standardised
-from foreshock.scoring.scorer import CODE_SHIFT, schema_of
+from foreshock.scoring.adjust import Doubles, Residuals, combined, contributions, over_scale
+from foreshock.scoring.aggregate import LARGEST, finite
+from foreshock.scoring.scorer import CODE_SHIFT, lists, schema_of
 from foreshock.session import each_item, map_items
 
 LEAST_WEIGHT = 1e-6  # of an exponential average's newest score: older ones are left out
@@ -54,22 +55,33 @@ def _sums(spark: SparkSession, files: list[str], one: Any) -> list[Doubles]:
     return total
 
 
+def _errors(table: pa.Table) -> Doubles:
+    """The error (n, F) of each feature, averaged over the windows that know of the event."""
+    return np.asarray(_matrix(table, "errors") / np.maximum(table["n"].to_numpy(), 1)[:, None])
+
+
+def _residuals(table: pa.Table) -> Doubles:
+    return _matrix(table, "value") - _matrix(table, "expected")
+
+
 def error_scale(spark: SparkSession, files: list[str], split: int, chosen: bool) -> Doubles:
     """The mean error (F,) of each feature over the fitted split's events: the scale of `standardised`."""
     def one(file: str) -> list[Doubles] | None:
         table = _rows(file, ["errors", "n"], split, chosen)
-        own = _matrix(table, "errors") / np.maximum(table["n"].to_numpy(), 1)[:, None] if len(table) else None
-        return None if own is None else [np.array([len(own)]), own.sum(axis=0)]
+        return [np.array([len(table)]), _errors(table).sum(axis=0)] if len(table) else None
 
     count, total = _sums(spark, files, one)
     return np.asarray(total / count[0])
 
 
 def residuals(spark: SparkSession, files: list[str], split: int, chosen: bool) -> Residuals:
-    """The sums of `Residuals` over the fitted split's events: value less expected."""
+    """The sums of `Residuals` over the fitted split's events: value less expected, where something was."""
+    def own(file: str) -> Doubles | None:
+        table = _rows(file, ["value", "expected", "forecasts"], split, chosen).filter(pa.compute.field("forecasts") > 0)
+        return _residuals(table) if len(table) else None
+
     def first(file: str) -> list[Doubles] | None:
-        table = _rows(file, ["value", "expected"], split, chosen)
-        r = _matrix(table, "value") - _matrix(table, "expected") if len(table) else None
+        r = own(file)
         return None if r is None else [np.array([len(r)]), r.sum(axis=0), r.T @ r]
 
     count, total, products = _sums(spark, files, first)
@@ -77,22 +89,30 @@ def residuals(spark: SparkSession, files: list[str], split: int, chosen: bool) -
     found = Residuals(int(count[0]), total, products.reshape(features, features))
 
     def second(file: str) -> list[Doubles] | None:
-        table = _rows(file, ["value", "expected"], split, chosen)
-        r = _matrix(table, "value") - _matrix(table, "expected") - found.mean if len(table) else None
-        return None if r is None else [np.array([np.square(np.square(r).sum(axis=1)).sum()])]
+        r = own(file)
+        return None if r is None else [np.array([np.square(np.square(r - found.mean).sum(axis=1)).sum()])]
 
     return Residuals(found.n, found.total, found.products, float(_sums(spark, files, second)[0][0]))
 
 
 def rescore(spark: SparkSession, files: list[str], detectors: tuple[str, ...], how: str, facts: dict[str, Any], target: Path) -> list[str]:
     """Files with the model's score (s0) made from its errors by feature (`standardised`, facts: scale) or its residuals
-    (`mahalanobis`, facts: mean, precision)."""
-    def change(table: pa.Table) -> Doubles:
-        if how == "standardised":
-            return standardised(_matrix(table, "errors") / np.maximum(table["n"].to_numpy(), 1)[:, None], facts["scale"])
-        return mahalanobis(_matrix(table, "value") - _matrix(table, "expected"), facts["mean"], facts["precision"])
+    (`mahalanobis`, facts: mean, precision), and `errors` that are what the features add to it.
 
-    return _rewrite(spark, files, detectors, {"s0": change}, target)
+    An event of which the model never expected anything has no residual: it keeps its plain score, in which 1 is ordinary too (`blind`).
+    """
+    def added(table: pa.Table) -> Doubles:
+        if how == "standardised":
+            return over_scale(_errors(table), facts["scale"])
+        expects = table["forecasts"].to_numpy()[:, None] > 0
+        return np.where(expects, contributions(_residuals(table), facts["mean"], facts["precision"]), _errors(table))
+
+    def errors(table: pa.Table) -> Doubles:
+        own = np.maximum(added(table), 0) * np.maximum(table["n"].to_numpy(), 1)[:, None]
+        return own * np.minimum(1, LARGEST / np.maximum(own.max(axis=-1, keepdims=True), 1))  # as a whole, so that shares stay
+
+    made = {"s0": lambda table: added(table).mean(axis=-1), "errors": errors}
+    return _rewrite(spark, files, detectors, made, target)
 
 
 def ensemble(spark: SparkSession, files: list[str], fitted: tuple[str, ...], all_: tuple[str, ...], of: tuple[str, ...],
@@ -107,13 +127,17 @@ def ensemble(spark: SparkSession, files: list[str], fitted: tuple[str, ...], all
 
 
 def _rewrite(spark: SparkSession, files: list[str], detectors: tuple[str, ...], columns: dict[str, Any], target: Path) -> list[str]:
-    """Files with some score columns replaced by functions of their rows; scores stay float32 values."""
+    """Files with some columns replaced by functions of their rows: scores, which stay float32 values, or arrays (n, F)."""
     schema = schema_of(detectors)
+
+    def column(values: Doubles) -> pa.Array:
+        single = finite(values).astype(np.float32)
+        return lists(single) if single.ndim == 2 else pa.array(single.astype(np.float64))
 
     def one(file: str) -> Iterator[pa.RecordBatch]:
         for batch in parquet_file(file).iter_batches():
             table = pa.Table.from_batches([batch])
-            made = {name: pa.array(np.asarray(f(table), np.float32).astype(np.float64)) for name, f in columns.items()}
+            made = {name: column(f(table)) for name, f in columns.items()}
             arrays = [made.get(f.name, table[f.name] if f.name in table.column_names else pa.nulls(len(table), f.type)) for f in schema]
             yield from pa.table(arrays, schema=schema).combine_chunks().to_batches()
 

@@ -8,13 +8,21 @@ what a block knows of them is partial and merged later.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 ENDING = ("window", "last")
+LARGEST = 1e30  # of an error: a window's, all features together, still sum to a float32
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+
+
+def finite(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Values of any shape, none above 1e30 or below -1e30; what is not a number, such as inf - inf, counts as 1e30."""
+    largest = values.dtype.type(LARGEST)
+    return np.fmax(np.fmin(values, largest), -largest)  # fmin takes the number where the other is none
 
 
 @dataclass(frozen=True)

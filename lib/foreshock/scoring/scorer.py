@@ -16,10 +16,10 @@ from foreshock import columns as C
 from foreshock.dataset.schema import decode
 from foreshock.errors import DataError
 from foreshock.models.isolation_forest import IsolationForest
-from foreshock.models.registry import errors_and_expected
+from foreshock.models.registry import Model, errors_and_expected
 from foreshock.parquet import parquet_file, read_table
 from foreshock.paths import at
-from foreshock.scoring.aggregate import ENDING, Layout, aggregate, final
+from foreshock.scoring.aggregate import ENDING, LARGEST, Layout, aggregate, final, finite
 from foreshock.scoring.attribution import Attribution, attribute
 from foreshock.storage import file_sha256
 from foreshock.training import bundle as bundles
@@ -75,7 +75,10 @@ class _Block:
 
 
 def score_chunk(plan: Plan, task: Task) -> Iterator[pa.RecordBatch]:
-    """Rows (one a held event) of a chunk's blocks, in batches (columns: `schema_of`). Raises DataError for an altered file."""
+    """Rows (one a held event) of a chunk's blocks, in batches (columns: `schema_of`). Raises DataError for an altered file.
+
+    Errors by feature are at most 1e30 (`finite`), so that an event far beyond float32's squares is judged too, and flagged.
+    """
     if file_sha256(at(task.file)) != task.sha256:
         raise DataError(f"{task.file}: its sha256 is not the manifest's; the dataset was altered. Run jobs/prepare.py --force.")
     folder, sha256 = task.held_out[:2] if task.held_out else (plan.bundle, plan.bundle_sha256)
@@ -122,20 +125,34 @@ def _score(plan: Plan, task: Task, bundle: bundles.Bundle, blocks: list[_Block])
     bounds = np.cumsum([len(v) for v in views])[:-1]
     errors: dict[str, list[npt.NDArray[Any]] | None] = {}
     apart: list[tuple[Floats, Floats, Floats]] | None = None
+    blind = getattr(bundle.models[plan.detectors[0]], "blind", 0)
     for name in plan.detectors:
         model = bundle.models[name]
         if isinstance(model, IsolationForest):
             errors[name] = None
         elif name == plan.detectors[0]:
-            found, expected = errors_and_expected(model, x)
+            found, expected = _finite_errors(model, x, explain=True)
             errors[name] = np.split(found.mean(axis=-1), bounds)
             if expected is not None and plan.attributes:
                 apart = list(zip(*(np.split(a, bounds) for a in (found, x, expected)), strict=True))
         else:
-            errors[name] = np.split(model.errors(x).mean(axis=-1), bounds)
+            errors[name] = np.split(_finite_errors(model, x)[0].mean(axis=-1), bounds)
     for i, block in enumerate(blocks):
-        own = None if apart is None else attribute(plan.kind, *apart[i], block.layout)
+        own = None if apart is None else attribute(plan.kind, *apart[i], block.layout, blind)
         yield _rows(plan, task, bundle, block, {n: None if e is None else e[i] for n, e in errors.items()}, own)
+
+
+def _finite_errors(model: Model, x: Floats, *, explain: bool = False) -> tuple[Floats, Floats | None]:
+    """Errors of windows and, to explain them, what the model expected; both `finite`."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        found, expected = errors_and_expected(model, x) if explain else (model.errors(x), None)
+    if expected is None:
+        return finite(found), None
+    expected, beyond = finite(expected), ~(found < LARGEST).all(axis=(1, 2))
+    if beyond.any():  # squares are too large to be told apart, what is squared is not
+        away = np.abs(x[beyond].astype(np.float64) - expected[beyond])
+        found[beyond] = LARGEST * np.square(away / away.max(axis=(1, 2), keepdims=True))
+    return finite(found), expected
 
 
 def _rows(plan: Plan, task: Task, bundle: bundles.Bundle, block: _Block, errors: dict[str, Any],
@@ -171,7 +188,7 @@ def _rows(plan: Plan, task: Task, bundle: bundles.Bundle, block: _Block, errors:
         count = known.count
     columns["n"] = (np.ones(len(at), np.int64) if count is None else count).astype(np.int32)
     columns |= dict.fromkeys(EXPLAINED) if own is None else {
-        "errors": own.errors, "step": own.step, "value": own.value, "expected": own.expected}
+        "errors": own.errors, "step": own.step, "value": own.value, "expected": own.expected, "forecasts": own.forecasts}
     schema = schema_of(plan.detectors)
     arrays = []
     for f in schema:
@@ -181,13 +198,17 @@ def _rows(plan: Plan, task: Task, bundle: bundles.Bundle, block: _Block, errors:
         elif isinstance(value, list):
             arrays.append(pa.array([v for v, k in zip(value, keep, strict=True) if k], f.type))
         elif value.ndim == 2:
-            chosen = np.ascontiguousarray(value[keep], np.float32)
-            ends = np.arange(len(chosen) + 1, dtype=np.int32) * value.shape[1]
-            arrays.append(pa.ListArray.from_arrays(ends, chosen.ravel()))
+            arrays.append(lists(value[keep]).cast(f.type))
         else:
             chosen = value[keep]
             arrays.append(pa.array(chosen.tolist() if chosen.dtype.kind == "U" else chosen).cast(f.type))
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def lists(values: npt.NDArray[Any]) -> pa.ListArray:
+    """A list column of an array (n, F)."""
+    ends = np.arange(len(values) + 1, dtype=np.int32) * values.shape[1]
+    return pa.ListArray.from_arrays(ends, np.ascontiguousarray(values).ravel())
 
 
 KEYS = pa.schema([("split", pa.int8()), ("partition", pa.string()), ("group", pa.string()), ("entity", pa.string()),
@@ -195,7 +216,8 @@ KEYS = pa.schema([("split", pa.int8()), ("partition", pa.string()), ("group", pa
                   ("calibrate", pa.int8())])
 
 
-EXPLAINED = {"errors": pa.list_(pa.float32()), "step": pa.int32(), "value": pa.list_(pa.float32()), "expected": pa.list_(pa.float32())}
+EXPLAINED = {"errors": pa.list_(pa.float32()), "step": pa.list_(pa.int32()), "value": pa.list_(pa.float32()),
+             "expected": pa.list_(pa.float32()), "forecasts": pa.int32()}
 
 
 def schema_of(detectors: tuple[str, ...]) -> pa.Schema:
@@ -215,6 +237,6 @@ def explain_event(bundle: bundles.Bundle, name: str, file: str, block_id: int, a
     a = ordinal * stride
     window = np.ascontiguousarray(x[a : a + length][None])
     model = bundle.models[name]
-    rebuilt = model.reconstruct(window)
+    errors, rebuilt = _finite_errors(model, window, explain=True)
     return {"x": window[0].tolist(), "reconstruction": None if rebuilt is None else rebuilt[0].tolist(),
-            "errors": model.errors(window)[0].mean(axis=-1).tolist(), "times": times[a : a + length].tolist(), "step": at - a}
+            "errors": errors[0].mean(axis=-1).tolist(), "times": times[a : a + length].tolist(), "step": at - a}

@@ -17,6 +17,8 @@ from foreshock.scoring.aggregate import ENDING
 from foreshock.scoring.scorer import CODE_SHIFT, KEYS, Plan, Task, schema_of, score_chunk
 from foreshock.session import each_item, map_items
 
+PLACE = ("unit", "block_id", "at", "file", "step", "value", "expected")
+
 
 def score_files(spark: SparkSession, plan: Plan, tasks: list[Task], features: int, work: Path) -> list[str]:
     """Score every task's file of so many features and write one row an event under `work`; returns the Parquet files, in order."""
@@ -67,8 +69,8 @@ def _files(folder: Path) -> list[str]:
 def _merge(partial: DataFrame, plan: Plan, features: int) -> DataFrame:
     keys = [f.name for f in KEYS]
     total = F.sum("n")
-    # The block in which the event lies deepest explains it best, and its unit stands for it.
-    place = F.max(F.struct("n", "unit", "block_id", "at", "file", "step", "value", "expected"))
+    # The block with most forecasts of the event, then that in which it lies deepest, explains it best, and its unit stands for it.
+    place = F.max(F.struct("forecasts", "n", *PLACE))
     values: list[Column] = []
     for i, name in enumerate(plan.detectors):
         score = F.col(f"s{i}")
@@ -87,7 +89,7 @@ def _merge(partial: DataFrame, plan: Plan, features: int) -> DataFrame:
     errors = F.array(*[F.sum(F.col("errors")[j]).cast("float") for j in range(features)])
     errors = F.when(F.count("errors") > 0, errors).cast("array<float>").alias("errors")
     grouped = partial.groupBy(*keys).agg(place.alias("place"), total.cast("int").alias("n"), errors, *values)
-    rest = [F.col(f"place.{c}").alias(c) for c in ("unit", "block_id", "at", "file", "step", "value", "expected")]
+    rest = [F.col(f"place.{c}").alias(c) for c in ("forecasts", *PLACE)]
     empty = [F.lit(None).cast("array<double>").alias(f"v{i}") for i in range(len(plan.detectors))]
     scores = [f"s{i}" for i in range(len(plan.detectors))]
     return grouped.select(*keys, *rest, F.lit(False).alias("partial"), "n", "errors", *scores, *empty)

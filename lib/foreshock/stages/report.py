@@ -16,7 +16,7 @@ from foreshock.errors import GateError, SettingsError
 from foreshock.parquet import read_table
 from foreshock.paths import remove
 from foreshock.report.page import ReportData, render_page
-from foreshock.report.summary import by_reason, gates, headline, reconcile
+from foreshock.report.summary import by_reason, gates, headline, reconcile, strongest, training_facts
 from foreshock.scaling.histogram import Histogram
 from foreshock.stages.context import Context
 from foreshock.stages.diagnose import VERDICT
@@ -94,12 +94,16 @@ def _summary(context: Context) -> dict[str, Any]:
     rule = context.settings.thresholds.chosen
     missed = gates(settings["quality"], counts, flagged.total())
     verdict = read_json(context.run / VERDICT) if (context.run / VERDICT).exists() else None
+    facts = training_facts(read_json(context.run / "model" / bundles.NAME)["info"])
+    for fold in facts["folds"]:
+        fold |= {end: None if time is None else _iso(time) for end, time in fold.items()}
     return {
         "run_id": context.run_id, "status": "gate not met" if missed else "done", "verdict": verdict, "model": detectors[0],
         "detectors": detectors, "rule": {"name": rule.name, "level": rule.at}, "thresholds": pooled,
         "metrics": _rows(context.tables / C.METRICS), "counts": counts,
         "flagged": {s: {"flagged": flagged[s], "judged": judged[s]} for s in (C.CALIBRATION, C.TEST) if judged[s]}, "gates": missed,
-        "report": str(context.run / "report.html"), "settings_sha256": context.sha256,
+        "report": str(context.run / "report.html"), "settings_sha256": context.sha256, "drift": strongest(_rows(context.tables / C.DRIFT)),
+        **facts,
     }
 
 
@@ -107,7 +111,7 @@ def _data(context: Context, summary: dict[str, Any]) -> ReportData:
     rows = _rows(context.tables / C.ERROR_DISTRIBUTION)
     distributions: dict[str, dict[str, dict[str, Any]]] = {}
     for detector in summary["detectors"]:
-        for split in C.SPLITS:
+        for split in C.SCORED:
             own = [r for r in rows if r["detector"] == detector and r["split"] == split and r["n"]]
             if own:
                 merged = sum((_histogram(r) for r in own), Histogram())

@@ -19,10 +19,11 @@ from foreshock.events.partitions import is_time
 from foreshock.parquet import dataset, read_table
 from foreshock.paths import move, remove
 from foreshock.scoring.aggregate import ENDING
-from foreshock.scoring.scorer import Plan, Task, explain_event
+from foreshock.scoring.scorer import Plan, Task
 from foreshock.scoring.spark import event_spans, score_files
 from foreshock.stages.adjust import ADJUST, adjust
 from foreshock.stages.context import Context
+from foreshock.stages.details import details
 from foreshock.stages.diagnose import SHAPES, VERDICT, diagnose
 from foreshock.stages.extract import partition_counts, read_ledger
 from foreshock.stages.prepare import other_run, read_scaler
@@ -36,9 +37,6 @@ from foreshock.thresholds.distribution import QUANTILES, Distributions, Key, loc
 from foreshock.thresholds.fitting_spark import Fitting
 from foreshock.thresholds.rules import Judging, Threshold, check_borrowed, fixed_row, judging, threshold_of
 from foreshock.training import bundle as bundles
-
-TOP_EVENTS = 5
-TIMELINE = 4000
 
 
 def score(context: Context, partitions: list[str] | None = None) -> None:
@@ -108,7 +106,7 @@ class _Scoring:
         measured = metrics(context.spark, files, self.detectors, lambda d, g, p: threshold_of(by, d, g, p), judged=judged,
                            run_id=context.run_id, seed=context.settings.run.seed, length=self.plan.length, spans=by_split)
         tables.write_rows(measured, tables.METRICS, work / "tables" / C.METRICS)
-        write_json(work / "score_details.json", self._details(files, by))
+        write_json(work / "score_details.json", details(context, self.plan, self.bundle, files, work / "tables" / C.SCORES, by))
         counts |= {"judged": judged, "thresholds": len(rows), "metrics": len(measured)}
         if self.partitions is None:
             counts["verdict"] = diagnose(context, self.manifests, files, self.bundle, rows, measured, spans, work)["causes"]
@@ -189,37 +187,6 @@ class _Scoring:
             table = dataset(rest).to_table(columns=["partition", "group"], filter=pc.field("split") == 1)
             found.update({(C.TRAIN, p, g): n for (p, g), n in _counted(table, ["partition", "group"]).items()})
         return dict(found)
-
-    def _details(self, files: list[str], by: Judging) -> dict[str, Any]:
-        """What the report shows beside the tables: the highest events with their windows, and a sample over time."""
-        scored = dataset(files)
-        light = ["event_time", "event_id", "s0", "label", "split", "group", "partition"]
-        table = scored.to_table(columns=light, filter=pc.field("split") >= 2)
-        highest = table.filter(pc.field("split") == 3)["s0"]
-        least = pc.min(highest.take(pc.select_k_unstable(highest, k=min(len(highest), 2000), sort_keys=[("s0", "descending")])))
-        test = scored.to_table(filter=(pc.field("split") == 3) & (pc.field("s0") >= least))
-        chosen: dict[str, dict[str, Any]] = {}
-        for row in test.take(pc.select_k_unstable(test, k=min(len(test), 2000), sort_keys=[("s0", "descending")])).to_pylist():
-            chosen.setdefault(row["entity"], row)
-            if len(chosen) == TOP_EVENTS:
-                break
-        top = []
-        for row in chosen.values():
-            path = self.context.run / "dataset" / C.TEST / row["file"]
-            window = explain_event(
-                self.bundle, self.plan.detectors[0], str(path), row["block_id"], row["at"], self.plan.length, self.plan.stride)
-            limit = threshold_of(by, self.detectors[0], row["group"], row["partition"])
-            top.append({k: row[k] for k in ("entity", "event_id", "event_time", "partition", "group")} | window | {
-                "score": row["s0"], "threshold": limit, "label": row["label"] if row["label"] >= 0 else None,
-                "kind": row["kind"] or None, "features": list(self.bundle.features)})
-        step = max(1, len(table) // TIMELINE)
-        order = pc.sort_indices(table, sort_keys=[("event_time", "ascending"), ("event_id", "ascending")])
-        sample = table.take(order.take(list(range(0, len(table), step))))
-        line = [{"event_time": r["event_time"], "score": r["s0"], "label": r["label"] if r["label"] >= 0 else None,
-                 "split": C.SPLIT_NAMES[r["split"]], "threshold": (t := threshold_of(by, self.detectors[0], r["group"], r["partition"])),
-                 "is_anomaly": None if t is None else r["s0"] > t}
-                for r in sample.to_pylist()]
-        return {"top_events": top, "timeline": line}
 
     def _publish(self, fingerprint: str) -> None:
         context, new = self.context, self.work / "tables"

@@ -10,7 +10,7 @@ from foreshock.dataset.reader import sample_windows
 from foreshock.errors import SettingsError
 from foreshock.models import registry
 from foreshock.models.explained import explained
-from foreshock.models.moments import WindowMoments
+from foreshock.models.moments import WindowMoments, middle
 from foreshock.models.moments_spark import MOST_VALUES, window_moments
 from foreshock.paths import copy, remove, stamps
 from foreshock.stages.context import Context
@@ -81,19 +81,22 @@ def _train(context: Context, target: Any) -> dict[str, Any]:
             models[name], info["training"] = train_network(context, manifest)
         elif name in registry.LINEAR and manifest.length * len(manifest.features) <= MOST_VALUES:
             moments = moments or window_moments(context.spark, fit_files(context, manifest), manifest.length, manifest.stride,
-                                                len(manifest.features))
+                                                len(manifest.features), origin=middle(x))
             models[name] = registry.fit_moments(name, moments)
             context.log.event("train", f"detector {name} fitted exactly", windows=moments.n, of=manifest.total("windows"))
         else:
             models[name] = registry.fit(name, x, weight, s.run.seed)
-            context.log.event("train", f"detector {name} fitted on a sample", windows=len(x), of=manifest.total("windows"))
+            context.log.event("train", f"detector {name} fitted on a sample", windows=registry.fitted_on(models[name]),
+                              of=manifest.total("windows"))
     if s.fitted_split == C.OUT_OF_FOLD:
         info["folds"] = train_folds(context, manifest, scaler_sha, models, moments, target)
     info["sample_windows"] = len(x)
+    info["fitted_on"] = {name: n for name, model in models.items() if (n := registry.fitted_on(model)) is not None}
     facts = {name: explained(model, x, weight, manifest.features, s.model.output if name == "lstm_autoencoder" else "linear")
              for name, model in models.items()}
     info["explained"] = {name: None if fact is None else fact.to_mapping() for name, fact in facts.items()}
     bundles.save(target, bundles.Bundle(models, manifest.features, manifest.length, scaler_sha, info))
     curve = info["training"]
     return {"detectors": list(models), "epochs": len(curve.get("epochs", [])), "best_epoch": curve.get("best_epoch"),
-            "windows_per_second": curve.get("windows_per_second"), "sample_windows": len(x)}
+            "windows_per_second": curve.get("windows_per_second"), "sample_windows": len(x),
+            "fitted_on": info["fitted_on"]}

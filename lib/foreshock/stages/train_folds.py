@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from foreshock import columns as C
-from foreshock.dataset.folds import BINS, boundaries, spans, touching
+from foreshock.dataset.folds import BINS, boundaries, counted, parts, spans, touching
 from foreshock.dataset.held_out_spark import write_without
 from foreshock.dataset.manifest import Manifest
 from foreshock.dataset.schema import decode
@@ -55,7 +55,7 @@ def train_folds(context: Context, manifest: Manifest, scaler_sha: str, models: d
     sample = _sample(files, manifest) if sampled else None
     for fold, span in enumerate(found):
         own: dict[str, Any] = {}
-        left = None if moments is None else _left(context, files, manifest, span, fold)
+        left = None if moments is None else _left(context, files, manifest, span, fold, moments.origin)
         for name in models:
             if name == NETWORK:
                 own[name] = _network(context, manifest, span, fold, target)
@@ -86,9 +86,10 @@ def _too_little(windows: int, fold: int) -> DataError:
                      "split.train.")
 
 
-def _left(context: Context, files: list[str], manifest: Manifest, span: tuple[int, int], fold: int) -> WindowMoments:
+def _left(context: Context, files: list[str], manifest: Manifest, span: tuple[int, int], fold: int,
+          origin: npt.NDArray[np.float64]) -> WindowMoments:
     """The moments of the windows that do not touch a fold: summed, for taking away would cost digits where the fold holds huge values."""
-    left = window_moments(context.spark, files, manifest.length, manifest.stride, len(manifest.features), without=span)
+    left = window_moments(context.spark, files, manifest.length, manifest.stride, len(manifest.features), span, origin)
     if left.n < 2:
         raise _too_little(left.n, fold)
     return left
@@ -107,11 +108,12 @@ def _events(context: Context, files: list[str]) -> tuple[int, int, npt.NDArray[n
 
     rows = list(each_item(context.spark, files, ends, "low bigint, high bigint"))
     low, high = min(r["low"] for r in rows), max(r["high"] for r in rows)
+    begins = parts(low, high)
 
     def counts(file: str) -> Iterator[pa.RecordBatch]:
         total = np.zeros(BINS, np.int64)
         for t in times(file):
-            total += np.bincount((t - low) * BINS // (high - low + 1), minlength=BINS)
+            total += counted(t, begins)
         yield pa.RecordBatch.from_pydict({"counts": pa.array([total.tolist()], pa.list_(pa.int64()))})
 
     return low, high, np.sum([r["counts"] for r in each_item(context.spark, files, counts, "counts array<bigint>")], axis=0)

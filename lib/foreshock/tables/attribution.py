@@ -38,6 +38,6 @@ def explain(units: Units) -> list[Column]:
     total = F.aggregate(errors, F.lit(0.0), lambda a, b: a + b.cast("double"))
     at = F.expr("cast(array_position(errors, array_max(errors)) as int) - 1")  # the function takes no column
     shares = F.struct(*[(errors[i].cast("double") / total).alias(name) for i, name in enumerate(units.names)])
-    found = (shares, F.get(F.array(*[F.lit(n) for n in units.names]), at), F.col("step"),
+    found = (shares, F.get(F.array(*[F.lit(n) for n in units.names]), at), F.get(F.col("step"), at),
              units.original(F.col("value"), at), units.original(F.col("expected"), at))
     return [F.when(total > 0, column).alias(name) for column, name in zip(found, COLUMNS, strict=True)]
