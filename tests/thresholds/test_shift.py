@@ -67,6 +67,27 @@ def test_sheer_numbers_alarm_nobody_and_a_shift_is_named_since_its_partition() -
     assert since(found, "a", rows["a"].band) is None
 
 
+def test_a_drift_that_begins_within_calibration_is_dated_there() -> None:
+    late, whole = RNG.normal(0, 1, 12_000), RNG.normal(1.5, 1, 12_000)
+    late[6000:] += 1.5
+    still = RNG.normal(0, 1, 12_000)
+    found = shapes(train={"a": RNG.normal(0, 1, 24_000)}, calibration={"a": late}, test={"a": whole})
+    assert since(found, "a", null_band(found, "a")) == "calibration-1"
+    assert since(shapes(train={"a": still}, calibration={"a": still}, test={"a": whole}), "a", 0.1) == "test-0"
+    assert since(shapes(train={"a": still}, calibration={"a": whole}, test={"a": still}), "a", 0.1) is None
+
+
+def test_every_pair_that_tells_causes_apart_is_compared() -> None:
+    both = {None: RNG.exponential(1, 1200), "a": RNG.normal(0, 1, 1200)}
+    found = comparisons(shapes(train=both, out_of_fold={None: both[None]}, validation=both, calibration=both, test=both))
+    later = [("train", "validation"), ("train", "calibration"), ("train", "test"), ("validation", "calibration"), ("validation", "test"),
+             ("calibration", "test")]
+    assert sorted((c.from_split, c.to_split) for c in found if c.feature == "a") == sorted(later)
+    held_out = [("train", "out_of_fold"), ("out_of_fold", "calibration")]  # of whose features nothing new is to be said
+    assert sorted((c.from_split, c.to_split) for c in found if c.feature is None) == sorted(later + held_out)
+    assert {c.verdict for c in found} == {"stable"}
+
+
 def test_too_few_events_are_not_judged() -> None:
     found = shapes(train={"a": RNG.normal(0, 1, 1000)}, test={"a": RNG.normal(9, 1, 20)})
     row = next(c for c in comparisons(found) if c.to_split == "test")

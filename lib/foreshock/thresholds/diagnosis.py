@@ -151,7 +151,8 @@ def _overfit(facts: Facts) -> Cause | None:
     slices = [h for h in facts.shapes.slices(C.TRAIN, None) if h.n]
     for split in (C.OUT_OF_FOLD, VALIDATION, C.CALIBRATION):
         other = facts.shapes.of(split, None)
-        moved = any(c.to_split == split and c.feature is not None and c.verdict == SHIFTED for c in facts.comparisons)
+        moved = any((c.from_split, c.to_split) == (C.TRAIN, split) and c.feature is not None and c.verdict == SHIFTED
+                    for c in facts.comparisons)
         if min(train.n, other.n) < LEAST_EVENTS or moved:
             continue
         ratios = [_level(other, q) / max(_level(train, q), 1e-30) for q in (0.5, 0.9)]
