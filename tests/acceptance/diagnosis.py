@@ -6,7 +6,7 @@ Series are eight mixtures of three autoregressive factors with noise, of eight e
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +23,12 @@ FEATURES = tuple(f"f{i}" for i in range(8))
 ENTITIES, LENGTH = 8, 10
 STEPS = {TRAIN: 1200, VALIDATION: 150, CALIBRATION: 400, TEST: 400}  # of each entity
 PARTITIONS = 10
-PLANTED = (d.OUT_OF_REACH, d.UNDER_FITTED, d.OVER_FITTED, d.DRIFTED, d.CONTAMINATED, d.OUT_OF_SUPPORT, d.NO_SIGNAL)
+PLANTED = (d.OUT_OF_REACH, d.UNDER_FITTED, d.OVER_FITTED, d.DRIFTED, d.CONTAMINATED, d.CONTAMINATED_CALIBRATION, d.OUT_OF_SUPPORT,
+           d.NO_SIGNAL)
+Draw = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
+HEAVY: dict[str, Draw] = {
+    "t(2.5)": lambda rng, shape: rng.standard_t(2.5, shape), "t(3)": lambda rng, shape: rng.standard_t(3, shape),
+    "lognormal": lambda rng, shape: (rng.lognormal(0, 1, shape) - np.exp(0.5)) / np.sqrt((np.e - 1) * np.e)}
 
 
 @dataclass
@@ -43,13 +48,17 @@ class Planted:
     splits: dict[str, Made] = field(default_factory=dict)
 
 
-def series(rng: np.random.Generator, mixing: np.ndarray, steps: int) -> np.ndarray:
+def normal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    return rng.standard_normal(shape)
+
+
+def series(rng: np.random.Generator, mixing: np.ndarray, steps: int, noise: Draw) -> np.ndarray:
     """(entities, steps, F): factors of autocorrelation 0.8 and 0.5 of noise."""
     shocks = rng.standard_normal((ENTITIES, steps + 50, 3)) * 0.6
     factors = np.zeros_like(shocks)
     for t in range(1, steps + 50):
         factors[:, t] = 0.8 * factors[:, t - 1] + shocks[:, t]
-    own = factors[:, 50:] @ mixing + 0.5 * rng.standard_normal((ENTITIES, steps, len(FEATURES)))
+    own = factors[:, 50:] @ mixing + 0.5 * noise(rng, (ENTITIES, steps, len(FEATURES)))
     return own / 1.5
 
 
@@ -70,16 +79,18 @@ def cut(x: np.ndarray, hit: np.ndarray) -> Made:
     return Made(views.reshape(-1, LENGTH, len(FEATURES)).astype(np.float32), at.ravel(), near.ravel().astype(np.int64))
 
 
-def plant(causes: tuple[str, ...], seed: int) -> Planted:
+def plant(causes: tuple[str, ...], seed: int, noise: Draw = normal, times: float = 1) -> Planted:
+    """noise: what series have beside their factors; times: how many times as long as STEPS they are."""
     rng = np.random.default_rng([seed, 5])
     mixing = rng.standard_normal((3, len(FEATURES)))
     mixing /= np.linalg.norm(mixing, axis=0)
     made = Planted(causes, seed)
-    steps = STEPS | ({TRAIN: 50 + LENGTH - 1} if d.OVER_FITTED in causes else {})
+    steps = {s: int(n * times) for s, n in STEPS.items()} | ({TRAIN: 50 + LENGTH - 1} if d.OVER_FITTED in causes else {})
     for split, n in steps.items():
-        x = series(rng, mixing, n)
+        x = series(rng, mixing, n, noise)
         hit = np.zeros(x.shape[:2], bool)
-        if split == TEST or (d.CONTAMINATED in causes and split != VALIDATION):
+        if split == TEST or (d.CONTAMINATED in causes and split != VALIDATION) or (
+                d.CONTAMINATED_CALIBRATION in causes and split == CALIBRATION):
             hit = spoil(rng, x, 0.03)
         if split == TEST and d.DRIFTED in causes:
             moved = int(rng.integers(len(FEATURES)))
@@ -143,7 +154,8 @@ def judge(made: Planted, *, deep: bool = False) -> dict[str, Any]:
     fact = explained(model, train.x, weight, FEATURES, output)
     profiles = {s: profile(model, made.splits[s].x) for s in (TRAIN, TEST)}
     return d.verdict(d.Facts(name, shapes, comparisons(shapes), threshold, "quantile", 0.99, CALIBRATION,
-                             fact.to_mapping() if fact else None, output, penalties, profiles, ranked))
+                             fact.to_mapping() if fact else None, output, penalties, profiles, ranked,
+                             positive=int(test.label.sum()), overlap=LENGTH))
 
 
 def profile(model: Model, x: np.ndarray) -> dict[str, float]:
@@ -189,4 +201,20 @@ def planted(*, seeds: Iterable[int], healthy: Iterable[int]) -> dict[str, Any]:
     assert min(first[c] for c in PLANTED) >= 0.8 * len(seeds), figures
     assert len(alarms) <= max(1, len(healthy) // 20), figures
     assert named >= 0.95 * drifts and both >= 0.7 * len(PAIRS) * len(seeds), figures
+    return figures
+
+
+def heavy(*, seeds: Iterable[int], sizes: tuple[float, ...] = (1, 0.5)) -> dict[str, Any]:
+    """Healthy series whose noise has heavy tails: the share of false alarms by law and size."""
+    seeds = list(seeds)
+    figures: dict[str, Any] = {"seeds": len(seeds), "sizes": ", ".join(map(str, sizes))}
+    said = []
+    for law, noise in HEAVY.items():
+        for size in sizes:
+            found = [(seed, judge(plant((), 200 + seed, noise, size))["causes"]) for seed in seeds]
+            alarms = [f"{law} × {size} {seed}: {', '.join(causes)}" for seed, causes in found if causes != [d.HEALTHY]]
+            figures[f"{law}, series × {size}: alarmed"] = len(alarms) / len(seeds)
+            said += alarms
+    figures["alarms"] = "; ".join(said) or "none"
+    assert len(said) <= 0.1 * len(seeds) * len(sizes) * len(HEAVY), figures
     return figures

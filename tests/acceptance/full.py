@@ -59,6 +59,7 @@ FULL["question_ethereum"] = ("the question on labelled Ethereum transactions, an
                              lambda w: question.ethereum(w, started))
 FULL["diagnosis"] = ("planted causes: the first verdict right, healthy runs without one, two causes both named",
                      lambda _: diagnosis.planted(seeds=range(5), healthy=range(40)))
+FULL["heavy_tails"] = ("healthy series with heavy tails: at most 10 % with a verdict", lambda _: diagnosis.heavy(seeds=range(40)))
 FULL["planted_runs"] = ("planted causes through the whole job: the first verdict right",
                         lambda w: planted_runs.planted_runs(w, started, seeds=(1, 2)))
 FULL["scores"] = ("plain, standardised and Mahalanobis errors, smoothed or not: PR AUC",

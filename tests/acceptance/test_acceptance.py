@@ -92,6 +92,10 @@ def test_planted_causes_are_named() -> None:
     assert diagnosis.judge(diagnosis.plant((), 11))["causes"] == [d.HEALTHY]
 
 
+def test_heavy_tails_alone_are_no_cause() -> None:
+    diagnosis.heavy(seeds=range(3))
+
+
 @pytest.mark.slow
 def test_planted_causes_of_networks_are_named() -> None:
     for cause in (d.OUT_OF_REACH, d.UNDER_FITTED):

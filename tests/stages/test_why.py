@@ -123,8 +123,9 @@ def test_conformal_flags_the_units_that_benjamini_and_hochberg_reject(run_dir: P
 def test_drift_and_verdict_are_written(run_dir: Path) -> None:
     rows = tools.query(f"SELECT from_split, to_split, feature, wasserstein, verdict FROM '{run_dir}/tables/drift/*.parquet' "
                        "WHERE \"group\" = 'all'")
-    assert {r[:3] for r in rows} == {(a, b, f) for a, b in (("train", "validation"), ("train", "calibration"), ("train", "test"),
-                                                            ("calibration", "test")) for f in (None, "a", "b")}
+    pairs = (("train", "validation"), ("train", "calibration"), ("train", "test"), ("validation", "calibration"), ("validation", "test"),
+             ("calibration", "test"))
+    assert {r[:3] for r in rows} == {(a, b, f) for a, b in pairs for f in (None, "a", "b")}
     assert {r[4] for r in rows} == {"stable"} and all(0 <= r[3] < 0.5 for r in rows)
     found = tools.summary(run_dir)["verdict"]
     assert found["causes"] == ["no_signal"] and "no signal" in found["text"]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from acceptance.rules import EVENTS, LAWS, RISK, excesses
 from foreshock.thresholds.pareto import LEAST_EXCESSES, dispersion, fit_tail, interval
+from scipy import stats
 
 
 def test_a_tail_that_is_none_is_told_by_its_fit() -> None:
@@ -14,6 +15,16 @@ def test_a_tail_that_is_none_is_told_by_its_fit() -> None:
     two_humps = np.concatenate([rng.exponential(1, 400), rng.normal(30, 0.5, 100)])
     assert np.mean(np.array(good) < 0.05) < 0.2
     assert fit_tail(two_humps, 0.0, 10_000).p < 0.01
+
+
+@pytest.mark.parametrize(("power", "n"), [(0.3, 20_000), (0.4, 100_000), (0.5, 200_000), (1.0, 20_000), (8.0, 20_000)])
+def test_tails_without_a_mean_are_fitted_too(power: float, n: int) -> None:
+    y = np.random.default_rng(1).pareto(power, n)  # a tail of shape and scale 1 / power
+    found = fit_tail(y, 0.0, n)
+    deviation = (1 + 1 / power) / np.sqrt(n)  # of the maximum-likelihood shape (Smith, 1987)
+    assert found.shape == pytest.approx(1 / power, abs=4 * deviation)
+    assert found.log_likelihood >= stats.genpareto.logpdf(y, 1 / power, scale=1 / power).sum()
+    assert found.quantile(0.01) == pytest.approx(0.01 ** (-1 / power) - 1, rel=0.25)
 
 
 def test_scale_and_start_only_scale_and_shift() -> None:

@@ -7,7 +7,17 @@ import pytest
 from foreshock.errors import DataError, SettingsError
 from foreshock.scaling.histogram import Histogram, refine
 from foreshock.thresholds.distribution import Distributions, Key, TailEvents, locate, resolve
-from foreshock.thresholds.rules import Estimate, check_borrowed, fixed_row, judging, pot_estimate, threshold_of, threshold_rows, wanted_keys
+from foreshock.thresholds.rules import (
+    Estimate,
+    check_borrowed,
+    fixed_row,
+    judging,
+    pot_estimate,
+    quantile_estimate,
+    threshold_of,
+    threshold_rows,
+    wanted_keys,
+)
 
 VALUES = {(p, g): np.random.default_rng(i).exponential(1 + i, n).astype(np.float32)
           for i, (p, g, n) in enumerate([("2024-01-01", "a", 900), ("2024-01-01", "b", 40), ("2024-01-02", "a", 700)])}
@@ -119,6 +129,41 @@ def test_a_rule_that_cannot_judge_a_group_says_why_and_falls_back() -> None:
     assert a.fallback == "all: pot: 31 excesses, fewer than 50"
     own = next(r for r in rows if r.fitted_on == "self")
     assert own.threshold is None and own.fallback == "none: pot: 31 excesses, fewer than 50"
+
+
+@pytest.mark.parametrize(("n", "level", "least"), [(1000, 0.9999, 10_000), (99, 0.99, 100), (9_999, 0.9999, 10_000), (3, 0.7, 4)])
+def test_a_level_that_leaves_no_score_above_it_has_no_quantile(n: int, level: float, least: int) -> None:
+    pooled, group = Key("pca", "calibration", None, "all"), Key("pca", "calibration", None, "a")
+    why = f"n = {n} < {least}, too few for level {level}"
+    assert quantile_estimate(group, 9.0, n, level, (1.0, 9.0)) == f"quantile: {why}"
+    assert quantile_estimate(group._replace(partition="p"), 9.0, n, level) == f"quantile: {why}"
+    assert quantile_estimate(pooled, 9.0, n, level, (1.0, 9.0)) == Estimate(9.0, instead=f"highest score: {why}")
+    assert quantile_estimate(pooled, 9.0, least, level, (1.0, 9.0)) == Estimate(9.0, 1.0, 9.0)
+    assert quantile_estimate(group, 9.0, least, level) == Estimate(9.0)
+    short = quantile_estimate(pooled, 9.0, n, level, instead="31 excesses, fewer than 50")
+    assert short == Estimate(9.0, instead=f"highest score: {why}; quantile: 31 excesses, fewer than 50")
+
+
+def test_too_few_for_the_level_fall_back_by_the_chain_and_say_so() -> None:
+    found, _ = made()  # 1640 events pooled, 1600 of group a, 40 of b
+    keys = wanted_keys(found, ("pca",), "calibration")
+    highest = {k: float(found.of(k).maximum or 0) for k in keys}
+
+    def by(level: float) -> dict:
+        rows = threshold_rows(found, keys, lambda k: quantile_estimate(k, highest[k], found.of(k).n, level), rule="quantile", level=level,
+                              margin=1.0, min_count=10, fitted="calibration")
+        return {(r.group, r.partition): r for r in rows}
+
+    some = by(0.999)  # wants 1000 events
+    assert some["all", None].fallback is None and some["a", None].fallback is None
+    assert some["a", "2024-01-02"].fallback == "group a: quantile: n = 700 < 1000, too few for level 0.999"
+    assert some["b", None].threshold == some["all", None].threshold and some["b", None].fallback.startswith("all: quantile: n = 40 < 1000")
+    none = by(0.9999)
+    assert none["all", None].threshold == max(v.max() for v in VALUES.values())
+    assert none["all", None].fallback == "highest score: n = 1640 < 10000, too few for level 0.9999"
+    assert none["a", None].threshold == none["all", None].threshold
+    assert none["a", None].fallback == f"all: quantile: n = 1600 < 10000, too few for level 0.9999; {none['all', None].fallback}"
+    assert none["a", "2024-01-03"].threshold is None and none["a", "2024-01-03"].fallback.startswith("none: quantile: n = 900")
 
 
 def test_a_fixed_threshold_judges_every_group_of_its_detector_and_the_first_of_two_rules_decides() -> None:

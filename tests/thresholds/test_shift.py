@@ -1,27 +1,15 @@
-"""Effect sizes against SciPy and hand-worked values, the null band, and what a verdict says."""
+"""Effect sizes against SciPy and hand-worked values, the null band, and what is compared."""
 
 from __future__ import annotations
-
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from foreshock.scaling.histogram import Histogram
-from foreshock.thresholds.diagnosis import Facts, Ranked, verdict
-from foreshock.thresholds.shift import SLICES, Part, Shapes, comparisons, effect, null_band, since, total
+from foreshock.thresholds.shift import SLICES, Shapes, comparisons, effect, null_band, since, total
 from scipy import stats
+from thresholds.given import shapes
 
 RNG = np.random.default_rng(3)
-
-
-def shapes(**splits: dict[str | None, np.ndarray]) -> Shapes:
-    """Each split's values in SLICES equal slices of time, two partitions to the split."""
-    parts = {}
-    for split, features in splits.items():
-        for feature, values in features.items():
-            for s, own in enumerate(np.array_split(values, SLICES)):
-                parts[Part(split, "all", f"{split}-{s // 6}", s, feature)] = Histogram.of(own)
-    return Shapes(parts)
 
 
 def test_wasserstein_is_scipys_to_the_histograms_bound() -> None:
@@ -67,6 +55,27 @@ def test_sheer_numbers_alarm_nobody_and_a_shift_is_named_since_its_partition() -
     assert since(found, "a", rows["a"].band) is None
 
 
+def test_a_drift_that_begins_within_calibration_is_dated_there() -> None:
+    late, whole = RNG.normal(0, 1, 12_000), RNG.normal(1.5, 1, 12_000)
+    late[6000:] += 1.5
+    still = RNG.normal(0, 1, 12_000)
+    found = shapes(train={"a": RNG.normal(0, 1, 24_000)}, calibration={"a": late}, test={"a": whole})
+    assert since(found, "a", null_band(found, "a")) == "calibration-1"
+    assert since(shapes(train={"a": still}, calibration={"a": still}, test={"a": whole}), "a", 0.1) == "test-0"
+    assert since(shapes(train={"a": still}, calibration={"a": whole}, test={"a": still}), "a", 0.1) is None
+
+
+def test_every_pair_that_tells_causes_apart_is_compared() -> None:
+    both = {None: RNG.exponential(1, 1200), "a": RNG.normal(0, 1, 1200)}
+    found = comparisons(shapes(train=both, out_of_fold={None: both[None]}, validation=both, calibration=both, test=both))
+    later = [("train", "validation"), ("train", "calibration"), ("train", "test"), ("validation", "calibration"), ("validation", "test"),
+             ("calibration", "test")]
+    assert sorted((c.from_split, c.to_split) for c in found if c.feature == "a") == sorted(later)
+    held_out = [("train", "out_of_fold"), ("out_of_fold", "calibration")]  # of whose features nothing new is to be said
+    assert sorted((c.from_split, c.to_split) for c in found if c.feature is None) == sorted(later + held_out)
+    assert {c.verdict for c in found} == {"stable"}
+
+
 def test_too_few_events_are_not_judged() -> None:
     found = shapes(train={"a": RNG.normal(0, 1, 1000)}, test={"a": RNG.normal(9, 1, 20)})
     row = next(c for c in comparisons(found) if c.to_split == "test")
@@ -79,50 +88,3 @@ def test_stored_shapes_come_back() -> None:
     assert {p.split for p in back.parts} == {"train"} and len(back.parts) == 2 * SLICES
     assert back.of("train", "a").n == 1000 and back.of("train", "a").maximum == found.of("train", "a").maximum
     assert total([]).n == 0
-
-
-def facts(**changed: object) -> Facts:
-    base = {s: {None: RNG.exponential(1, 6000), "a": RNG.normal(0, 1, 6000), "b": RNG.normal(0, 1, 6000)}
-            for s in ("train", "validation", "calibration", "test")}
-    made = shapes(**base)
-    known = {"windows": 2000, "share": {"a": 0.8, "b": 0.7}, "spread": {"a": 0.9, "b": 0.9}, "outside": {"a": 0.0, "b": 0.0}}
-    return replace(Facts("lstm_autoencoder", made, comparisons(made), 4.6, "quantile", 0.99, "calibration", known), **changed)  # type: ignore[arg-type]
-
-
-def test_healthy_says_so_alone() -> None:
-    assert verdict(facts())["causes"] == ["healthy"]
-
-
-def test_the_questions_own_causes_with_their_remedies() -> None:
-    known = {"windows": 2000, "share": {"a": 0.01, "b": -0.2}, "spread": {"a": 0.001, "b": 0.0}, "outside": {"a": 0.5, "b": 0.31}}
-    found = verdict(facts(explained=known, output="sigmoid", penalties={"l1": 0.001, "l2": 0.001}))
-    assert found["causes"] == ["output_out_of_reach", "under_fitted"] and found["features"] == ["a", "b"]
-    for words in ("a (50%), b (31%)", "Set model.output: linear", "regularised flat", "model.l1: 0.001"):
-        assert words in found["text"], words
-
-
-def test_a_constant_feature_and_no_reconstruction_are_no_cause() -> None:
-    known = {"windows": 10, "share": {"a": None, "b": 0.7}, "spread": {"a": None, "b": 0.9}, "outside": {"a": 0.0, "b": 0.0}}
-    assert verdict(facts(explained=known))["causes"] == ["healthy"]
-    assert verdict(facts(explained=None))["causes"] == ["healthy"]
-
-
-@pytest.mark.parametrize(("threshold", "words"), [(1e6, "nothing can be flagged"), (0.01, "nearly everything is flagged")])
-def test_a_threshold_beyond_the_scores(threshold: float, words: str) -> None:
-    found = verdict(facts(threshold=threshold))
-    assert found["causes"] == ["threshold_out_of_support"] and words in found["text"]
-
-
-def test_no_signal_and_better_rivals() -> None:
-    low = (Ranked("lstm_autoencoder", 0.57, 0.52, 0.61, 0.51), Ranked("pca", 0.52, 0.49, 0.55, 0.5))
-    found = verdict(facts(ranked=low))
-    assert found["causes"] == ["no_signal"] and "cluster in time: within blocks of time it is 0.51" in found["text"]
-    beaten = verdict(facts(ranked=(Ranked("lstm_autoencoder", 0.8, 0.78, 0.82), Ranked("pca", 0.95, 0.94, 0.96))))
-    assert beaten["causes"] == ["healthy"] and "pca beats lstm_autoencoder" in beaten["text"]
-    one_high = (*low, Ranked("zscore", 0.64, 0.6, 0.66))
-    assert verdict(facts(ranked=one_high))["causes"] == ["healthy"]
-
-
-def test_a_rare_risk_that_nothing_reaches_is_no_fault() -> None:
-    assert verdict(facts(threshold=1e6, rule="pot", level=0.9999))["causes"] == ["healthy"]  # 1.2 of 12,000 events were to be expected
-    assert verdict(facts(threshold=1e6, rule="fixed", level=None))["causes"] == ["threshold_out_of_support"]

@@ -12,7 +12,7 @@ from pyspark.sql import types as T
 from foreshock import columns as C
 from foreshock.config import Settings
 from foreshock.errors import DataError, SettingsError
-from foreshock.events.partitions import DAY, MONTH
+from foreshock.events.partitions import DAY, MONTH, identifier
 from foreshock.events.source_spark import BAD, MALFORMED, SourceTable, quoted
 
 COLUMN = "column"
@@ -174,9 +174,14 @@ def contract(source: SourceTable, settings: Settings, found: dict[str, Expressio
 
 
 def raw_columns(features: dict[str, Expression], settings: Settings) -> dict[str, str]:
-    """The source columns that features read, with their names in events/ (`raw_…` where the plain name is taken)."""
+    """The source columns that features read, with their names in events/ (`raw_…` where the plain name is taken).
+
+    One that a feature of its own name is, unchanged, is there already.
+    """
+    same = {e.reads[0] for n, e in features.items() if isinstance(e.kind, T.DoubleType) and e.reads == (n,)
+            and identifier(settings.events.features[n]) == n and settings.quality.null_policy(n) != "zero"}
     taken = {n.lower() for n in (*C.CONTRACT, *features, REASON_LIKE, SPLIT, ROW, COLUMN)}
-    reads = sorted({c for e in features.values() for c in e.reads})
+    reads = sorted({c for e in features.values() for c in e.reads} - same)
     return {c: (f"{C.RAW_PREFIX}{c}" if c.lower() in taken else c) for c in reads}
 
 

@@ -17,6 +17,8 @@ from foreshock.events.partitions import NULL, SourceFiles
 from foreshock.events.source_spark import SourceTable, read_source
 
 DUPLICATE = "duplicate_id"
+# A task keeps the files of its few partitions open, rather than sorting its rows by them.
+UNSORTED = {"spark.sql.optimizer.plannedWrite.enabled": "false", "spark.sql.maxConcurrentOutputFileWriters": "32"}
 
 
 @dataclass
@@ -66,11 +68,9 @@ def extract_rows(
     if partitions is not None:
         rows = rows.filter(F.col(C.PARTITION).isin(*partitions))
     own_id = settings.events.id is not None
-    kept = rows.filter(F.col(C.REASON).isNull()).select(F.xxhash64(C.EVENT_ID).alias("__hash"))
-    if known_ids is not None and own_id:
-        kept = kept.unionByName(known_ids.select(F.xxhash64(C.EVENT_ID).alias("__hash")))
-    twice = kept.groupBy("__hash").count().filter("count > 1").select("__hash")
-    if twice.isEmpty():
+    known = known_ids if own_id else None
+    # First over all ids, refused rows' too: that reads nothing but what ids are made of.
+    if _twice(rows, known).isEmpty() or (twice := _twice(rows.filter(F.col(C.REASON).isNull()), known)).isEmpty():
         return rows
     marked = twice.withColumn("__twice", F.lit(True))
     rows = rows.withColumn("__hash", F.xxhash64(C.EVENT_ID)).join(marked, "__hash", "left")
@@ -91,6 +91,14 @@ def extract_rows(
         several = several.withColumn(C.EVENT_ID, F.concat(C.EVENT_ID, nth))
     whole = rows.columns
     return rows.filter(~suspect).select(*whole).unionByName(several.select(*whole)).drop("__hash", "__twice")
+
+
+def _twice(rows: DataFrame, known_ids: DataFrame | None) -> DataFrame:
+    """Hashes of the event ids that several rows have, or a row and another partition's."""
+    hashes = rows.select(F.xxhash64(C.EVENT_ID).alias("__hash"))
+    if known_ids is not None:
+        hashes = hashes.unionByName(known_ids.select(F.xxhash64(C.EVENT_ID).alias("__hash")))
+    return hashes.groupBy("__hash").count().filter("count > 1").select("__hash")
 
 
 def count_rows(rows: DataFrame, settings: Settings) -> dict[str, PartitionCount]:
@@ -135,7 +143,15 @@ def write_events(rows: DataFrame, settings: Settings, target: Path, *, aligned: 
     kept = rows.filter(F.col(C.REASON).isNull()).drop(C.REASON, contract.COLUMN, contract.ROW, "split", *hidden)
     if not aligned:
         kept = kept.sparkSession.sql(f"SELECT /*+ REBALANCE(`{C.PARTITION}`) */ * FROM {{kept}}", kept=kept)
-    kept.write.partitionBy(C.PARTITION).parquet(str(target))
+    conf = kept.sparkSession.conf
+    before = {key: conf.get(key) for key in UNSORTED}
+    try:
+        for key, value in UNSORTED.items():
+            conf.set(key, value)
+        kept.write.partitionBy(C.PARTITION).parquet(str(target))
+    finally:
+        for key, own in before.items():
+            conf.set(key, str(own))
 
 
 def write_quarantine(rows: DataFrame, target: Path) -> None:

@@ -16,15 +16,15 @@ from foreshock.stages.context import Context
 from foreshock.stages.prepare import other_run
 from foreshock.storage import read_json, write_json
 from foreshock.tables import spark as tables
-from foreshock.thresholds.diagnosis import Facts, Ranked, verdict
+from foreshock.thresholds.diagnosis import verdict
+from foreshock.thresholds.facts import Facts, profile, ranking
 from foreshock.thresholds.rules import SELF, Threshold
 from foreshock.thresholds.shift import VALIDATION, Shapes, comparisons
 from foreshock.thresholds.shift_spark import BlockFile, shapes
 from foreshock.training.bundle import Bundle
 
 SHAPES, VERDICT = "shapes.json", "verdict.json"
-PROFILED_CHUNKS = 16
-PROFILED, PROFILE_SHARE, LEAST_PROFILE = 5000, 0.01, 10
+PROFILED, PROFILED_CHUNKS = 5000, 16
 
 
 def diagnose(context: Context, manifests: dict[str, Manifest], files: list[str], bundle: Bundle, rows: list[Threshold],
@@ -48,31 +48,21 @@ def diagnose(context: Context, manifests: dict[str, Manifest], files: list[str],
     row = next((r for r in rows if r.detector == model and r.rule == rule.name and r.level == rule.at and r.partition is None
                 and r.group == C.ALL and r.fitted_on != SELF), None)
     network = model == "lstm_autoencoder"
+    ranked, positive = ranking(metrics, s.all_detectors)
     made = verdict(Facts(
         model, found, compared, row.threshold if row else None, rule.name, rule.at, row.fitted_on if row else "",
         bundle.info.get("explained", {}).get(model), s.model.output if network else "linear",
         {"l1": s.model.l1, "l2": s.model.l2} if network else {},
         {split: p for split, m in manifests.items() if split != C.CALIBRATION and (p := _profile(data / split, m, bundle, model))},
-        _ranked(metrics, s.all_detectors), is_time(found.partitions(C.TEST))))
+        ranked, is_time(found.partitions(C.CALIBRATION) + found.partitions(C.TEST)), positive, max(1, first.length // first.stride),
+        s.events.calibrate_where is not None))
     write_json(work / VERDICT, made)
     return made
 
 
 def _profile(folder: Path, manifest: Manifest, bundle: Bundle, model: str) -> dict[str, float] | None:
-    """The share of each feature in the squared error of the highest hundredth of sampled windows; null where features have none apart."""
-    if model not in bundle.models or model == "isolation_forest" or len(manifest.features) < 2:
-        return None
+    """The `facts.profile` of sampled windows."""
+    if model not in bundle.models or model == "isolation_forest" or len(manifest.features) == 1:
+        return profile(None, manifest.features)
     x, _ = sample_windows(folder, manifest, C.FIT if manifest.split == C.TRAIN else C.BLOCK_TEST, PROFILED, chunks=PROFILED_CHUNKS)
-    errors = np.asarray(bundle.models[model].errors(x), np.float64).mean(axis=1) if len(x) else np.zeros((0, 1))  # (N, F)
-    if errors.shape[1] != len(manifest.features) or not len(errors):
-        return None
-    top = errors[np.argsort(-errors.sum(axis=1), kind="stable")[: max(LEAST_PROFILE, int(len(errors) * PROFILE_SHARE))]]
-    shares = (top / np.maximum(top.sum(axis=1, keepdims=True), 1e-30)).mean(axis=0)
-    return dict(zip(manifest.features, shares.tolist(), strict=True))
-
-
-def _ranked(metrics: list[dict[str, Any]], detectors: tuple[str, ...]) -> tuple[Ranked, ...]:
-    rows = [m for m in metrics if m["split"] == C.TEST and m["group"] == C.ALL and m["kind"] is None and m["detector"] in detectors]
-    within = {m["detector"]: m["value"] for m in rows if m["metric"] == "roc_auc_within_blocks"}
-    return tuple(Ranked(m["detector"], m["value"], m["ci_low"], m["ci_high"], within.get(m["detector"]))
-                 for m in rows if m["metric"] == "roc_auc")
+    return profile(np.asarray(bundle.models[model].errors(x), np.float64).mean(axis=1) if len(x) else None, manifest.features)

@@ -61,7 +61,7 @@ def described(features: tuple[str, ...]) -> dict[str, Described]:
             Column(C.REASON, "string", "why score, or threshold, is null"),
             Column("feature_errors", f"struct<{shares}>", "each feature's share of the error; they sum to 1"),
             Column("top_feature", "string", "feature with the largest share"),
-            Column("top_step", "int", "step of the window, from 0, where that feature is most wrong"),
+            Column("top_step", "int", "how many events before its own (0 or less) that feature is most wrong"),
             Column("top_value", "double", "its value there, in original units"),
             Column("top_expected", "double", "what the model expected there, in original units"), SPLIT, PARTITION), BY_DAY),
         C.DETECTOR_SCORES: Described("an event of calibration or test, by another detector", (
@@ -81,10 +81,11 @@ def described(features: tuple[str, ...]) -> dict[str, Described]:
             Column("fitted_on", "string", "split it was fitted on; self: the partition's own scores"),
             Column("goodness", "double", "p-value of the fitted tail's goodness of fit"))),
         C.DRIFT: Described("how far a pair of splits lies apart, by group and feature", (
-            RUN_ID, Column("from_split", "string", "split compared"), Column("to_split", "string", "split compared with"), GROUP,
+            RUN_ID, Column("from_split", "string", "split compared: train, out_of_fold, validation or calibration"),
+            Column("to_split", "string", "split compared with: out_of_fold, validation, calibration or test"), GROUP,
             Column("feature", "string", "null: the score"), Column("wasserstein", "double", "in units of the train spread"),
             Column("psi", "double", "population stability index"), Column("quantile_ratio", "double", "ratio of upper quantiles"),
-            Column("verdict", "string", "drifted, or null"), Column("trimmed", "double", "the same distance without the tails"),
+            Column("verdict", "string", "shifted, stable or too_few"), Column("trimmed", "double", "the same distance without the tails"),
             Column("band", "double", "distance that chance alone explains"), Column("n_from", "bigint", "events of from_split"),
             Column("n_to", "bigint", "events of to_split"))),
         C.METRICS: Described("a metric by detector, split, group and kind", (

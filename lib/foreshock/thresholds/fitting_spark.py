@@ -16,7 +16,7 @@ from foreshock.thresholds.conformal import fdr_cut, risk_cut
 from foreshock.thresholds.distribution import Distributions, Key, TailEvents, Wanted, locate
 from foreshock.thresholds.interval import quantile_interval
 from foreshock.thresholds.pareto import excess_share
-from foreshock.thresholds.rules import Estimate, Threshold, fixed_row, pot_estimate, threshold_rows, wanted_keys
+from foreshock.thresholds.rules import Estimate, Threshold, fixed_row, pot_estimate, quantile_estimate, threshold_rows, wanted_keys
 
 Exact = dict[tuple[Key, float], float]
 Units = dict[Key, npt.NDArray[np.float64]]
@@ -80,18 +80,19 @@ class Fitting:
             return Estimate(cut.threshold, instead=cut.reason)
         if key.group != C.ALL or rule.quantile is None:
             return f"conformal: {cut}"
-        return Estimate(exact[key, rule.quantile], instead=f"quantile: {cut}")
+        return quantile_estimate(key, exact[key, rule.quantile], self.distributions.of(key).n, rule.quantile, instead=cut)
 
     def _begin(self, rule: Rule, at: float, key: Key) -> float:
         return 1 - excess_share(self.distributions.of(key).n, rule.risk) if rule.name == "pot" else passes.tail_level(at)
 
     def _own(self, rule: Rule, at: float, exact: Exact, tails: dict[Begin, TailEvents], key: Key) -> Estimate | str:
         """A distribution's estimate; all groups pooled with too few excesses for a tail take the plain quantile instead."""
-        begin = (key, self._begin(rule, at, key))
+        begin, n = (key, self._begin(rule, at, key)), self.distributions.of(key).n
         if rule.name == "pot":
-            found = pot_estimate(tails[begin], exact[begin], self.distributions.of(key).n, rule.risk)
+            found = pot_estimate(tails[begin], exact[begin], n, rule.risk)
             if not isinstance(found, str) or key.partition is not None or key.group != C.ALL:
                 return found
-            return Estimate(exact[key, at], instead=f"quantile: {found.removeprefix('pot: ')}")
+            return quantile_estimate(key, exact[key, at], n, at, instead=found.removeprefix("pot: "))
         tail = tails[begin]
-        return Estimate(exact[key, at], *quantile_interval(tail.units, tail.sizes, tail.values, tail.homes, at, self.seed))
+        ends = quantile_interval(tail.units, tail.sizes, tail.values, tail.homes, at, self.seed)
+        return quantile_estimate(key, exact[key, at], n, at, ends)

@@ -59,7 +59,7 @@ def fit_tail(excesses: npt.ArrayLike, start: float, n: int) -> Tail:
         raise ValueError(f"{len(y)} excesses, fewer than {LEAST_EXCESSES}")
     if len(np.unique(y)) < 10:
         raise ValueError(f"the {len(y)} excesses have only {len(np.unique(y))} values")
-    unit = float(y.mean())
+    unit = float(np.median(y))  # the mean of a very heavy tail says nothing of its scale
     shape, scale, likelihood = _fit(y / unit)
     found = likelihood - len(y) * np.log(unit)
     uniform = np.sort(stats.genpareto.cdf(y / unit, shape, scale=scale))
@@ -120,36 +120,35 @@ def _growth(shape: float, times: float) -> float:
 def _log_likelihood(y: Floats, shape: float, scale: float) -> float:
     if scale <= 0:
         return -np.inf
-    if abs(shape) < 1e-9:
+    bent = shape * y / scale
+    if max(abs(shape), float(np.abs(bent).max())) < 1e-9:
         return float(-len(y) * np.log(scale) - y.sum() / scale)
-    inside = 1 + shape * y / scale
-    if inside.min() <= 0:
+    if bent.min() <= -1:
         return -np.inf
-    return float(-len(y) * np.log(scale) - (1 + 1 / shape) * np.log(inside).sum())
+    return float(-len(y) * np.log(scale) - (1 + 1 / shape) * np.log1p(bent).sum())
 
 
 def _fit(y: Floats) -> tuple[float, float, float]:
-    """(shape, scale, log-likelihood) of excesses whose mean is 1."""
-    lowest = -1 / float(y.max())
+    """(shape, scale, log-likelihood) of excesses whose median is 1; theta is then 2 ^ shape − 1."""
+    highest, mean = float(y.max()), float(y.mean())
 
-    def shape_of(theta: float) -> float:
-        return float(np.log1p(theta * y).mean())
+    def tail(theta: float) -> tuple[float, float]:
+        shape = float(np.log1p(theta * y).mean())
+        return shape, mean if abs(theta) * highest < 1e-9 else shape / theta
 
     def profile(theta: float) -> float:
-        shape = shape_of(theta)
-        scale = 1.0 if abs(theta) < 1e-9 else shape / theta
+        shape, scale = tail(theta)
         return -len(y) * (np.log(scale) + shape + 1) if shape > LEAST_SHAPE and scale > 0 else -np.inf
 
-    near = lowest * (1 - np.geomspace(1e-9, 0.999, 120))
-    grid = np.concatenate([near, [-1e-9], np.geomspace(1e-4, 1e4, 160)])
+    near = (np.geomspace(1e-9, 0.999, 120) - 1) / highest
+    grid = np.concatenate([near, [0.0], np.geomspace(1e-4 / max(mean, 1.0), 1e4, 160)])
     grid.sort()
     values = np.array([profile(t) for t in grid])
     at = int(np.argmax(values))
     low, high = grid[max(at - 1, 0)], grid[min(at + 1, len(grid) - 1)]
     found = optimize.minimize_scalar(lambda t: -profile(t), bounds=(low, high), method="bounded", options={"xatol": 1e-12})
     theta = float(found.x) if -found.fun >= values[at] else float(grid[at])
-    shape = shape_of(theta)
-    scale = 1.0 if abs(theta) < 1e-9 else shape / theta
+    shape, scale = tail(theta)
     return shape, scale, _log_likelihood(y, shape, scale)
 
 

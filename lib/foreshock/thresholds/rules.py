@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -123,6 +124,22 @@ def pot_estimate(tail: TailEvents, start: float, n: int, risk: float) -> Estimat
         return f"pot: {error}"
     low, high = interval(excesses, fitted, risk, dispersion(tail.units, tail.sizes, tail.homes[up]))
     return Estimate(fitted.quantile(risk), low, high, fitted.p)
+
+
+def quantile_estimate(key: Key, value: float, n: int, level: float, ends: tuple[float | None, float | None] = (None, None),
+                      instead: str | None = None) -> Estimate | str:
+    """The exact quantile at a level of n scores, with its interval; instead: why it stands in for another rule.
+
+    Where fewer than one score would lie above it, it is the highest of them, whatever the level: only all groups pooled take that, and say
+    so; any other distribution gets why it has none.
+    """
+    said = [] if instead is None else [f"quantile: {instead}"]
+    if n * (1 - level) > 1 - 1e-9:
+        return Estimate(value, *ends, instead="; ".join(said) or None)
+    why = f"n = {n} < {math.ceil(1 / (1 - level) - 1e-6)}, too few for level {level:.10g}"
+    if key.partition is not None or key.group != C.ALL:
+        return f"quantile: {why}"
+    return Estimate(value, instead="; ".join([f"highest score: {why}", *said]))
 
 
 Judging = dict[tuple[str, str | None, str | None], float]

@@ -26,7 +26,8 @@ LEAST_EVENTS, LEAST_SLICES = 50, 4
 MOST_GROUPS = 200
 LEAST_SHIFT, OF_BAND, UNBANDED = 0.25, 1.5, 0.6
 VALIDATION = "validation"
-PAIRS = ((C.TRAIN, C.OUT_OF_FOLD), (C.TRAIN, VALIDATION), (C.TRAIN, C.CALIBRATION), (C.TRAIN, C.TEST), (C.CALIBRATION, C.TEST))
+PAIRS = ((C.TRAIN, C.OUT_OF_FOLD), (C.TRAIN, VALIDATION), (C.TRAIN, C.CALIBRATION), (C.TRAIN, C.TEST), (C.OUT_OF_FOLD, C.CALIBRATION),
+         (VALIDATION, C.CALIBRATION), (VALIDATION, C.TEST), (C.CALIBRATION, C.TEST))
 STABLE, SHIFTED, TOO_FEW = "stable", "shifted", "too_few"
 Floats = npt.NDArray[np.float64]
 
@@ -209,15 +210,16 @@ def comparisons(shapes: Shapes) -> list[Comparison]:
         for feature in shapes.features():
             band = null_band(shapes, feature, group) if C.TRAIN in there else None
             rows += [compare(shapes, pair, group, feature, band) for pair in PAIRS
-                     if there.issuperset(pair) and (feature is None or pair[1] != C.OUT_OF_FOLD)]  # whose features are train's own
+                     if there.issuperset(pair) and (feature is None or C.OUT_OF_FOLD not in pair)]  # whose features are train's own
     return rows
 
 
 def since(shapes: Shapes, feature: str | None, band: float | None) -> str | None:
-    """The first test partition from which on every one lies apart from train; null where the last one does not."""
+    """The first partition of calibration or test from which on every one lies apart from train; null where the last one does not."""
     first = None
-    for partition in reversed(shapes.partitions(C.TEST)):
-        found = compare(shapes, (C.TRAIN, C.TEST), C.ALL, feature, band, partition=partition)
+    judged = [(split, p) for split in (C.CALIBRATION, C.TEST) for p in shapes.partitions(split)]
+    for split, partition in reversed(judged):
+        found = compare(shapes, (C.TRAIN, split), C.ALL, feature, band, partition=partition)
         if found.verdict == STABLE:
             break
         first = partition if found.verdict == SHIFTED else first
