@@ -17,8 +17,6 @@ from foreshock.events.partitions import NULL, SourceFiles
 from foreshock.events.source_spark import SourceTable, read_source
 
 DUPLICATE = "duplicate_id"
-# A task keeps the files of its few partitions open, rather than sorting its rows by them.
-UNSORTED = {"spark.sql.optimizer.plannedWrite.enabled": "false", "spark.sql.maxConcurrentOutputFileWriters": "32"}
 
 
 @dataclass
@@ -143,15 +141,7 @@ def write_events(rows: DataFrame, settings: Settings, target: Path, *, aligned: 
     kept = rows.filter(F.col(C.REASON).isNull()).drop(C.REASON, contract.COLUMN, contract.ROW, "split", *hidden)
     if not aligned:
         kept = kept.sparkSession.sql(f"SELECT /*+ REBALANCE(`{C.PARTITION}`) */ * FROM {{kept}}", kept=kept)
-    conf = kept.sparkSession.conf
-    before = {key: conf.get(key) for key in UNSORTED}
-    try:
-        for key, value in UNSORTED.items():
-            conf.set(key, value)
-        kept.write.partitionBy(C.PARTITION).parquet(str(target))
-    finally:
-        for key, own in before.items():
-            conf.set(key, str(own))
+    kept.write.partitionBy(C.PARTITION).parquet(str(target))
 
 
 def write_quarantine(rows: DataFrame, target: Path) -> None:
