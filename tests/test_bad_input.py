@@ -305,6 +305,12 @@ def somebody_elses(place: Place) -> None:
     (place.run / "events" / "mine.txt").write_text("not a run's")
 
 
+def own_conf(place: Place) -> None:
+    """A project's folder, with a conf and data of its own, as run directory."""
+    somebody_elses(place)
+    (place.run / "conf.yaml").write_text("run: {name: mine}\n")
+
+
 def null_folder(place: Place) -> None:
     """Rows of no day, as Spark and Hive file them."""
     hive(folders={"2024-01-06": "__HIVE_DEFAULT_PARTITION__"})(place)
@@ -449,6 +455,7 @@ CASES: dict[str, Case] = {
     "Parquet of two schemas": data_error(two_schemas, "u.parquet", "`value`", "string", "double"),
     "Parquet of INT96 times": kept(int96, {}, after=lambda p: times_kept(p)),
     "a folder of somebody else's": Case(somebody_elses, code=2, says=("--run-dir", "events", "no run of ours")),
+    "a project's own folder": Case(own_conf, code=2, says=("--run-dir", "conf.yaml", "no run of ours"), job="pipeline"),
     "a folder of somebody else's, forced": Case(somebody_elses, code=2, says=("--run-dir", "events"), flags=("--force",), job="pipeline"),
     "Parquet of nanoseconds": kept(nanoseconds, {}, after=lambda p: times_kept(p)),
     "corrupt partition, later": data_error(later_partition("parquet", "PAR1 no"), "day=2024-01-07", leaves=("events", "tables")),

@@ -55,6 +55,18 @@ def python_error(line: str) -> Py4JJavaError:
 
 EXAMPLES = {
     "our own error stays": (errors.DataError("3 rows"), errors.DataError, ["3 rows"]),
+    "a line to S3 that broke amid a file": (
+        CapturedError("Encountered error while reading file s3://lake/x.parquet\nCaused by: java.net.SocketException: Connection reset"),
+        errors.ServiceError, ["connection to S3", "Connection reset"]),
+    "a full disk, though a socket broke too": (
+        python_error("OSError: [Errno 28] No space left on device\njava.net.SocketException: Broken pipe s3://lake"), errors.ServiceError,
+        ["disk is full"]),
+    "a worker that died, though a socket broke too": (
+        CapturedError("Python worker exited unexpectedly (crashed) s3://lake\njava.net.SocketException: Connection reset"),
+        errors.ServiceError, ["a worker failed"]),
+    "a REST catalog that refuses": (
+        CapturedError("org.apache.iceberg.exceptions.NotAuthorizedException: Not authorized: the token is wrong"), errors.ServiceError,
+        ["Iceberg catalog", "the token is wrong"]),
     "our own error in a Python worker": (
         python_error("foreshock.errors.DataError: /run/model: the bundle does not belong"), errors.DataError,
         ["/run/model: the bundle does not belong"]),

@@ -15,7 +15,7 @@ from foreshock.errors import SettingsError
 
 # What wins over the settings' endpoint and profile where it is in the environment.
 STRONGER = {"endpoint": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL_GLUE", "AWS_ENDPOINT_URL_ATHENA", "AWS_ENDPOINT_URL_S3TABLES"),
-            "profile": ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")}
+            "profile": ("AWS_DEFAULT_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")}
 SETTINGS = {"endpoint": ("AWS_ENDPOINT_URL",), "region": ("AWS_REGION", "AWS_DEFAULT_REGION"), "profile": ("AWS_PROFILE",),
             "kms_key": (KMS_KEY,), "requester_pays": (REQUESTER_PAYS,)}
 

@@ -116,7 +116,9 @@ def _resolve_paths(raw: dict[str, Any], base: Path) -> None:
         node: Any = raw
         for section in sections:
             node = node.get(section) if isinstance(node, dict) else None
-        if isinstance(node, dict) and isinstance(value := node.get(key), str) and value and not value.startswith("arn:"):
+        # The warehouse of other catalogs than hadoop is a name of theirs.
+        other = key == "warehouse" and isinstance(node, dict) and node.get("catalog", "hadoop") != "hadoop"
+        if isinstance(node, dict) and isinstance(value := node.get(key), str) and value and not other:
             try:
                 node[key] = str(absolute(value, base))
             except SettingsError as error:

@@ -21,8 +21,10 @@ ROW = ("SparkRuntimeException", "SparkArithmeticException", "SparkDateTimeExcept
        "PatternSyntaxException")
 AWS = ("AmazonS3Exception", "AmazonClientException", "SdkClientException", "AWSBadRequestException", "AWSServiceIOException",
        "AWSServiceThrottledException", "NoAuthWithAWSException", "AmazonServiceException", "botocore.exceptions", "AWSClientIOException",
-       "AWSRedirectException", "software.amazon.awssdk", "java.net.Socket", "java.net.UnknownHost", "java.net.ConnectException",
-       "ConnectionClosedException", "NoHttpResponseException", "ConnectTimeoutException")  # and what breaks the line to it
+       "AWSRedirectException", "software.amazon.awssdk")
+LINE = ("java.net.Socket", "java.net.UnknownHost", "java.net.ConnectException", "ConnectionClosedException", "NoHttpResponseException",
+        "ConnectTimeoutException")
+ICEBERG = "org.apache.iceberg.exceptions."
 DEAD = ("Python worker exited unexpectedly", "OutOfMemoryError", "Lost executor", "ExecutorLostFailure",
         "Total size of serialized results")
 
@@ -45,6 +47,13 @@ def explain(error: BaseException, doing: str) -> errors.ForeshockError | None:
         return errors.ServiceError(f"{doing}: the disk is full ({head}). Free or add space, then run the same command.")
     if any(mark in text for mark in PERMISSION):
         return errors.SettingsError(f"{doing}: no permission ({head}). Change it, or choose another place.")
+    if ICEBERG in text:
+        said = next(line.strip() for line in reversed(text.splitlines()) if ICEBERG in line)
+        return errors.ServiceError(f"{doing}: the Iceberg catalog refused or failed: {said[:400].rstrip('.')}. Check it and its "
+                                   "credentials, then run the same command.")
+    broken = [line.strip() for line in text.splitlines() if any(mark in line for mark in LINE)]
+    if broken and "s3" in text.lower() and not any(mark in text for mark in DEAD):
+        return errors.ServiceError(f"{doing}: the connection to S3 failed: {broken[-1][:400].rstrip('.')}. Run the same command again.")
     if isinstance(error, OSError) and error.errno is not None and error.errno != errno.ENOENT:
         found = machine_error(error, doing)
         return found if isinstance(found, errors.ForeshockError) else None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ from foreshock.errors import ServiceError, SettingsError
 
 S3 = "s3://"
 AT_ONCE = 32  # objects copied together
+PASSING = ("SlowDown", "InternalError", "ServiceUnavailable")  # what S3 says when it is to be asked again
 
 
 class S3Path(_UPath):
@@ -146,10 +148,15 @@ def remove(path: Path) -> None:
     if is_remote(path):
         name, fs = filesystem(path)
         bucket, _, key = name.partition("/")
+        tries = 5
         for prefix in (key, f"{key.rstrip('/')}/") if key else ("",):
             while found := _keys(fs, bucket, prefix, exact=bool(key) and prefix == key):
                 answer = fs.call_s3("delete_objects", Bucket=bucket, Delete={"Objects": [{"Key": k} for k in found], "Quiet": True})
-                if errors := answer.get("Errors"):
+                errors = answer.get("Errors")
+                if errors and tries and all(e.get("Code") in PASSING for e in errors):
+                    tries -= 1
+                    time.sleep(1)
+                elif errors:
                     raise ServiceError(f"S3 DeleteObjects {S3}{bucket}/{errors[0].get('Key')}: {errors[0].get('Code')}: "
                                        f"{errors[0].get('Message')} ({len(errors)} of {len(found)} objects). Check permissions.")
     elif path.is_dir() and not path.is_symlink():

@@ -18,7 +18,8 @@ from foreshock.paths import absolute, below, check_bucket, is_remote, move, remo
 
 STAGES = ("extract", "prepare", "train", "score", "report")
 OUTPUTS = ("source", "events", "events_test", "quarantine", "quarantine_test", "scaler.json", "scaler", "dataset", "rest", "tails",
-           "model", "checkpoints", "tensorboard", "tables", "score_details.json", "report.html", "summary.json", "sink.json", "events.log",
+           "model", "checkpoints", "tensorboard", "tables", "score_details.json",
+           "verdict.json", "shapes.json", "adjust.json", "report.html", "summary.json", "sink.json", "events.log",
            ".stages", ".staging", "conf.yaml")
 
 

@@ -17,7 +17,7 @@ from foreshock.errors import ServiceError, SettingsError
 
 ENDED = ("SUCCEEDED", "FAILED", "CANCELLED")
 POLL_SECONDS, POLL_MOST = 0.2, 5.0
-STOP_SECONDS = 10.0  # that queries are given to end in, once they are told to
+STOP_SECONDS, STOPS_AT_ONCE = 10.0, 16  # that a query is given to end in, once it is told to
 
 
 @dataclass
@@ -63,28 +63,37 @@ class Unloading:
 
     def stop(self) -> None:
         """Stop every query that runs, and wait until they have ended; what cannot be stopped is logged."""
-        if self._running:
-            with ThreadPoolExecutor(len(self._running)) as pool:
-                list(pool.map(self._stop, self._running))
+        if not self._running:
+            return
+        with ThreadPoolExecutor(min(STOPS_AT_ONCE, len(self._running))) as pool:
+            whys = list(pool.map(self._stop, self._running))
+        for query, why in zip(self._running, whys, strict=True):
+            self._say("a query could not be stopped" if why else "query stopped", partition=query.unit, query=query.id, state=query.state,
+                      **({"why": why} if why else {}))
+            if query.id is not None:
+                self._note(query)
         self._running = []
 
-    def _stop(self, query: Query) -> None:
+    def _stop(self, query: Query) -> str | None:
+        """Stop a query and see it end; why not, where it cannot. Throttling, too, is waited out."""
         client, until = self._stopper, time.monotonic() + STOP_SECONDS
-        try:
-            if query.id is None:  # it may have begun: the same token tells its id
-                query.id = client.start_query_execution(**self._request(query))["QueryExecutionId"]
-            client.stop_query_execution(QueryExecutionId=query.id)
-            while True:  # what it has written is cleared away next, so nothing may come after
+        told, why = False, None
+        while time.monotonic() < until:
+            try:
+                if query.id is None:  # it may have begun: the same token tells its id
+                    query.id = client.start_query_execution(**self._request(query))["QueryExecutionId"]
+                if not told:
+                    client.stop_query_execution(QueryExecutionId=query.id)
+                    told = True
                 found = client.get_query_execution(QueryExecutionId=query.id)["QueryExecution"]
                 query.state, query.bytes = found["Status"]["State"], int(found.get("Statistics", {}).get("DataScannedInBytes", 0))
-                if query.state in ENDED or time.monotonic() > until:
-                    break
-                time.sleep(POLL_SECONDS)
-            self._say("query stopped", partition=query.unit, query=query.id, state=query.state)
-        except (BotoCoreError, ClientError) as error:
-            self._say("a query could not be stopped", partition=query.unit, query=query.id, why=str(error)[:300])
-        if query.id is not None:
-            self._note(query)
+                if query.state in ENDED:  # what it has written is cleared away next, so nothing may come after
+                    return None
+                why = f"it is still {query.state}"
+            except (BotoCoreError, ClientError) as error:
+                why = str(error)[:300]
+            time.sleep(POLL_SECONDS)
+        return why
 
     def _note(self, query: Query) -> None:
         self.done.queries.append({"partition": query.unit, "id": query.id, "state": query.state, "bytes": query.bytes})

@@ -71,6 +71,17 @@ class Context:
             except OSError as error:
                 raise machine_error(error, f"tables.location {location}: cannot be written") from None
 
+    def _settings_there(self, conf: Path) -> dict[str, Any]:
+        """The settings of the run that a directory holds. Raises SettingsError for a conf.yaml that no run wrote."""
+        try:
+            there = parse_yaml(conf.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, ValueError):
+            there = None
+        if not isinstance(there, dict) or not isinstance(there.get("settings"), dict) or "settings_sha256" not in there:
+            raise SettingsError(f"--run-dir {self.run.path} holds a conf.yaml that no run of ours wrote. Nothing was written. Use a folder "
+                                "of its own.")
+        return dict(there["settings"])
+
     @contextlib.contextmanager
     def open(self, *, replace_all: bool = False) -> Iterator[Context]:
         """Lock the run directory and settle whose settings it holds.
@@ -84,8 +95,7 @@ class Context:
             conf = self.run / "conf.yaml"
             wanted = as_mapping(self.settings)
             if conf.exists():
-                there = parse_yaml(conf.read_text(encoding="utf-8")) or {}
-                keys = differing_keys(there.get("settings", {}), wanted)
+                keys = differing_keys(self._settings_there(conf), wanted)
                 if keys and not self.force and self.run.started:
                     raise SettingsError(
                         f"--run-dir {self.run.path} holds a run of other settings; these differ: {', '.join(keys)}. Nothing "
@@ -113,7 +123,8 @@ class Context:
             finally:
                 with contextlib.suppress(Exception):
                     self.run.check_held()
-                    remove(self.run / ".staging")
+                    with contextlib.suppress(Exception):
+                        remove(self.run / ".staging")
                     self.log.flush()
 
     @contextlib.contextmanager

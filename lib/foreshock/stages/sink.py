@@ -107,8 +107,8 @@ class Sink:
         gone = {n: sorted(set(former[n]) - set(own[n])) if partitions is None else [] for n in BY_DAY}
         # Noted before too: what a run that is killed here has published is still its own to replace.
         kept = {n: sorted(set(former[n]) | set(own[n])) for n in BY_DAY}
-        write_json(context.run / RECORD, {"fingerprint": None, "partitions": kept})
         context.run.check_held()
+        write_json(context.run / RECORD, {"fingerprint": None, "partitions": kept})
         with context.attempt("publish") as counts:
             if self._iceberg is not None:
                 counts["snapshots"] = self._to_iceberg(self._iceberg, tables, own, gone)
@@ -219,6 +219,7 @@ class Sink:
                     with contextlib.suppress(Exception):
                         remove(self._location / table / part)
             raise
+        remove(self._location / ".staging")  # a run that was killed may have left some
         for table in BY_DAY:
             for key in gone[table]:
                 if part := there[table].get(key):

@@ -168,7 +168,7 @@ class Iceberg:
         """A partition of these that another run wrote since `look`; None: none."""
         if not self.exists(table) or not (new := self._snapshots(table) - self._seen[table][1]):
             return None
-        entries = self.spark.table(self.name(table, ".entries")).filter(F.col("status") == 1).filter(F.col("snapshot_id").isin(*new))
+        entries = self.spark.table(self.name(table, ".all_entries")).filter(F.col("status") == 1).filter(F.col("snapshot_id").isin(*new))
         rows = entries.select("data_file.partition.split", "data_file.partition.partition").distinct().collect()
         return next((k for k in sorted({(r[0], r[1]) for r in rows}) if k in set(keys)), None)
 
