@@ -13,8 +13,9 @@ from foreshock.thresholds import diagnosis as d
 from acceptance import tools
 
 FEATURES = tuple(f"x{i}" for i in range(8))
-ENTITIES, A_DAY, DAYS, TEST_FROM = 8, 120, 20, 15
-CAUSES = (d.HEALTHY, d.OUT_OF_REACH, d.UNDER_FITTED, d.OVER_FITTED, d.DRIFTED, d.CONTAMINATED, d.OUT_OF_SUPPORT, d.NO_SIGNAL)
+ENTITIES, A_DAY, DAYS, CALIBRATION_FROM, TEST_FROM = 8, 120, 20, 10, 15
+CAUSES = (d.HEALTHY, d.OUT_OF_REACH, d.UNDER_FITTED, d.OVER_FITTED, d.DRIFTED, d.CONTAMINATED, d.CONTAMINATED_CALIBRATION,
+          d.OUT_OF_SUPPORT, d.NO_SIGNAL)
 Run = Callable[[dict[str, Any], Path], Any]
 
 
@@ -32,7 +33,7 @@ def table(cause: str, seed: int) -> tuple[pa.Table, str]:
     mixing = rng.standard_normal((3, len(FEATURES)))
     x = factors @ (mixing / np.linalg.norm(mixing, axis=0)) + 0.4 * rng.standard_normal((ENTITIES, n, len(FEATURES)))
     hit = np.zeros((ENTITIES, n), bool)
-    first = 0 if cause == d.CONTAMINATED else TEST_FROM * A_DAY
+    first = {d.CONTAMINATED: 0, d.CONTAMINATED_CALIBRATION: CALIBRATION_FROM}.get(cause, TEST_FROM) * A_DAY
     for e in range(ENTITIES):
         for start in rng.integers(first, n - 6, max(3, (n - first) * 3 // 500)):
             hit[e, start : start + 5] = True

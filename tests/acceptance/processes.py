@@ -55,21 +55,26 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
-def kill_all(work: Path, *, moments: tuple[float, ...] = (0.5,)) -> dict[str, Any]:
-    """kill -9 of the driver in each stage: the same command finishes, tables equal the undisturbed run's; then does nothing."""
+def kill_all(work: Path, *, moments: tuple[float, ...] = (0.5,), in_turn: bool = False) -> dict[str, Any]:
+    """kill -9 of the driver in each stage: the same command finishes, tables equal the undisturbed run's; then does nothing.
+
+    in_turn: one run is killed in every stage it comes to, and then finishes.
+    """
     conf = small_conf(work)
     code, _, err = finish(start("pipeline", conf, work / "calm"))
     assert code == 0, err
     figures: dict[str, Any] = {}
     for stage in STAGES:
         for moment in moments:
-            run_dir = work / f"killed-{stage}-{moment}"
+            run_dir = work / ("killed" if in_turn else f"killed-{stage}-{moment}")
             process = start("pipeline", conf, run_dir)
             wait_for(run_dir, f'"stage": "{stage}", "message": "started"')
             time.sleep(moment)
             alive = process.poll() is None
             os.killpg(process.pid, signal.SIGKILL)
             finish(process)
+            if in_turn and stage != STAGES[-1]:
+                continue
             code, _, err = finish(start("pipeline", conf, run_dir))
             assert code == 0, err
             difference = tools.largest_difference(work / "calm", run_dir)

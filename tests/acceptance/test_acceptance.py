@@ -65,7 +65,7 @@ def test_order_only_is_found(tmp_path: Path, spark: Any) -> None:
 
 @pytest.mark.slow
 def test_a_killed_run_is_finished(tmp_path: Path) -> None:
-    processes.kill_all(tmp_path)
+    processes.kill_all(tmp_path, in_turn=True)
 
 
 @pytest.mark.slow
