@@ -53,8 +53,7 @@ FULL["worker_stalled"] = ("one of two workers stopped (SIGSTOP): exit 4 naming i
 FULL["worker_slowed"] = ("one of two workers slowed tenfold: training ends, same weights", training.worker_slowed)
 FULL["pot"] = ("peaks over threshold at 1e-4: error, coverage, SciPy's likelihood", lambda _: rules.pot(seeds=500, compared=50))
 FULL["question"] = ("the question's settings fail and the verdict says why; mended, sensitivity >= 0.6 at specificity >= 0.95",
-                    lambda w: question.question(w, started, seeds=(7, 8, 9)))
-FULL["question_fresh"] = ("the same on seeds that no setting was chosen on", lambda w: question.question(w, started, seeds=(1, 2, 3)))
+                    lambda w: question.question(w, started, seeds=(4, 5, 6)))  # no setting was chosen on these
 FULL["question_ethereum"] = ("the question on labelled Ethereum transactions, and mended: no signal",
                              lambda w: question.ethereum(w, started))
 FULL["diagnosis"] = ("planted causes: the first verdict right, healthy runs without one, two causes both named",
