@@ -25,6 +25,7 @@ def test_shares_by_hand() -> None:
     assert found.share == {"a": pytest.approx(1 - 6 / 20), "b": None}
     assert found.spread == {"a": pytest.approx(0.5), "b": None}
     assert found.outside == {"a": 0.75, "b": 1.0}  # 2, 4 and -2 are no sigmoid's; neither is 5
+    assert found.reachable == {"a": pytest.approx(1 - (1 + 9 + 4) / 20), "b": None}  # at best 0 for 0, 1 for 2 and 4, 0 for -2
 
 
 def test_padding_does_not_count_and_a_model_without_reconstruction_has_none() -> None:

@@ -23,6 +23,15 @@ def test_the_questions_own_causes_with_their_remedies() -> None:
         assert words in found["text"], words
 
 
+@pytest.mark.parametrize(("share", "causes"), [(0.05, ["output_out_of_reach", "under_fitted"]), (0.09, ["output_out_of_reach"])])
+def test_a_fit_far_below_what_its_output_can_reach_is_to_blame_too(share: float, causes: list[str]) -> None:
+    known = {"windows": 2000, "share": {"a": share, "b": share}, "spread": {"a": 0.2, "b": 0.2}, "outside": {"a": 0.5, "b": 0.3},
+             "reachable": {"a": 0.4, "b": 0.2}}
+    found = verdict(facts(explained=known, output="sigmoid", penalties={"l1": 0.001}))
+    assert found["causes"] == causes
+    assert ("of 30.0% that lie within its output's range" in found["text"]) == (len(causes) == 2)
+
+
 def test_a_constant_feature_and_no_reconstruction_are_no_cause() -> None:
     known = {"windows": 10, "share": {"a": None, "b": 0.7}, "spread": {"a": None, "b": 0.9}, "outside": {"a": 0.0, "b": 0.0}}
     assert verdict(facts(explained=known))["causes"] == ["healthy"]

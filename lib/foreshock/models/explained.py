@@ -25,13 +25,14 @@ class Rebuilds(Protocol):
 @dataclass(frozen=True)
 class Explained:
     """Of a sample of training windows, per feature: `share`, 1 − squared error / squared distance from the median; `spread`, the standard
-    deviation of what the model expects, as a share of the data's; `outside`, the share of values that its output cannot reach. Null for
-    a feature that does not vary."""
+    deviation of what the model expects, as a share of the data's; `outside`, the share of values that its output cannot reach;
+    `reachable`, the share that the best output within its range would explain. Null for a feature that does not vary."""
 
     windows: int
     share: dict[str, float | None]
     spread: dict[str, float | None]
     outside: dict[str, float]
+    reachable: dict[str, float | None]
 
     def to_mapping(self) -> dict[str, Any]:
         return asdict(self)
@@ -56,7 +57,9 @@ def explained(model: Rebuilds, x: Floats, weight: Floats, features: tuple[str, .
     error = np.square(data - expected).sum(axis=0)
     apart = np.square(data - np.median(data, axis=0)).sum(axis=0)
     std, std_expected = data.std(axis=0), expected.std(axis=0)
-    share, spread = ([float(v) if ok else None for v, ok in zip(values, varies, strict=True)] for values, varies in (
-        (1 - error / np.where(apart > 0, apart, 1), apart > 0), (std_expected / np.where(std > 0, std, 1), std > 0)))
-    names = [dict(zip(features, values, strict=True)) for values in (share, spread)]
-    return Explained(len(x), names[0], names[1], dict(zip(features, beyond.mean(axis=0).tolist(), strict=True)))
+    least = np.square(data - np.clip(data, low, high)).sum(axis=0) if (low, high) != (None, None) else np.zeros(len(features))
+    share, spread, reachable = (
+        {f: float(v) if ok else None for f, v, ok in zip(features, values, varies, strict=True)} for values, varies in (
+            (1 - error / np.where(apart > 0, apart, 1), apart > 0), (std_expected / np.where(std > 0, std, 1), std > 0),
+            (1 - least / np.where(apart > 0, apart, 1), apart > 0)))
+    return Explained(len(x), share, spread, dict(zip(features, beyond.mean(axis=0).tolist(), strict=True)), reachable)

@@ -27,7 +27,7 @@ from foreshock.thresholds.facts import (
 from foreshock.thresholds.shift import LEAST_EVENTS, SHIFTED, VALIDATION, Comparison, limit_of, quantiles, since
 
 UNREACHED = 0.05  # of a feature's training values
-LEAST_EXPLAINED, FLAT = 0.1, 0.1
+LEAST_EXPLAINED, FLAT, OF_REACHABLE = 0.1, 0.1, 0.25
 NOTHING, STILL, WORSE = 0.01, 0.05, -0.1  # explained share and spread of a feature that is never reconstructed; or a share as low as this
 TRIVIAL = ("zscore", "last_value", "isolation_forest")  # expect no window, so there is nothing to fit too little
 OVER_RATIO = 1.2
@@ -76,12 +76,15 @@ def _fit(facts: Facts) -> Cause | None:
     whole = _mean(share)
     outside = facts.explained["outside"]
     bound = _mean({f: v for f, v in spread.items()}) or 0.0
-    flat = bound < FLAT
-    # Where much lies out of reach, little can be explained: then only a flat output says that the fit is to blame too.
-    if whole is None or whole >= LEAST_EXPLAINED or (max(outside.values(), default=0) > UNREACHED and not flat):
+    far, reach = max(outside.values(), default=0) > UNREACHED, _mean(facts.explained.get("reachable") or {})
+    # Where much lies out of reach, little can be explained: the fit is to blame too where it is far below even that.
+    flat = bound < FLAT or (far and whole is not None and reach is not None and whole < OF_REACHABLE * reach)
+    if whole is None or whole >= LEAST_EXPLAINED or (far and not flat):
         return None
     penalties = ", ".join(f"model.{k}: {v:g}" for k, v in facts.penalties.items() if v)
     evidence = f"it explains {whole:.1%} of the training data's squared distance from the median"
+    if far and reach is not None:
+        evidence += f", of {reach:.1%} that lie within its output's range"
     if flat and penalties:
         return Cause(UNDER_FITTED, f"The model is under-fitted, regularised flat: with {penalties} what it expects varies {bound:.1%} as "
                      f"much as the data, and {evidence}.", f"Leave out {penalties.replace(':', '')}, or lower it a hundredfold.")
