@@ -41,7 +41,7 @@ RUNTIME = {
 }
 
 
-TASK_TRIES = 4
+TASK_TRIES = 8
 
 
 def java_home() -> str | None:
@@ -72,7 +72,7 @@ def build_session(name: str, *, debug: bool = False, s3: bool = False, packages:
             os.environ["JAVA_HOME"] = from_wheel
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
         cores = os.environ.get("FORESHOCK_CORES", "*")
-        tries = f", {TASK_TRIES}" if s3 else ""  # as a cluster does: what a connection cut off is read again
+        tries = f", {TASK_TRIES}" if s3 else ""  # S3A does not always read again what a connection cut off
         file = _log_configuration()
         # Spark writes one large method for a row's checks, which Java otherwise interprets: counting them takes half the time so.
         options = "-XX:+UseParallelGC -XX:-UsePerfData -XX:-DontCompileHugeMethods"

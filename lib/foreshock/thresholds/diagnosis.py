@@ -27,7 +27,7 @@ from foreshock.thresholds.facts import (
 from foreshock.thresholds.shift import LEAST_EVENTS, SHIFTED, VALIDATION, Comparison, limit_of, quantiles, since
 
 UNREACHED = 0.05  # of a feature's training values
-LEAST_EXPLAINED, FLAT, OF_REACHABLE = 0.1, 0.1, 0.25
+LEAST_EXPLAINED, FLAT, OF_REACHABLE = 0.1, 0.1, 1 / 3
 NOTHING, STILL, WORSE = 0.01, 0.05, -0.1  # explained share and spread of a feature that is never reconstructed; or a share as low as this
 TRIVIAL = ("zscore", "last_value", "isolation_forest")  # expect no window, so there is nothing to fit too little
 OVER_RATIO = 1.2
@@ -77,9 +77,10 @@ def _fit(facts: Facts) -> Cause | None:
     outside = facts.explained["outside"]
     bound = _mean({f: v for f, v in spread.items()}) or 0.0
     far, reach = max(outside.values(), default=0) > UNREACHED, _mean(facts.explained.get("reachable") or {})
-    # Where much lies out of reach, little can be explained: the fit is to blame too where it is far below even that.
-    flat = bound < FLAT or (far and whole is not None and reach is not None and whole < OF_REACHABLE * reach)
-    if whole is None or whole >= LEAST_EXPLAINED or (far and not flat):
+    # Where much lies out of reach, less can be explained: the fit is to blame too where it is far below even that.
+    least = OF_REACHABLE * reach if far and reach is not None else LEAST_EXPLAINED
+    flat = bound < FLAT or (far and reach is not None)
+    if whole is None or whole >= least or (far and not flat):
         return None
     penalties = ", ".join(f"model.{k}: {v:g}" for k, v in facts.penalties.items() if v)
     evidence = f"it explains {whole:.1%} of the training data's squared distance from the median"
