@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import time
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import numpy.typing as npt
 
 from foreshock.errors import DataError, ServiceError
 from foreshock.quiet import held_stderr
+from foreshock.storage import write_bytes
 from foreshock.training.checkpoint import Arrays, Checkpoint, Position, Store
 from foreshock.training.steps import Stepper, learning_rate, wants_xla
 from foreshock.training.strategy import Replication
@@ -267,4 +269,6 @@ class _Training:
         """Record which blocks this worker saw in the epoch, in order."""
         folder = self.store.folder / "blocks"
         folder.mkdir(parents=True, exist_ok=True)
-        np.save(folder / f"epoch-{self.position.epoch:05d}-worker-{self.where.worker}.npy", np.array(self.data.seen, np.int64))
+        memory = io.BytesIO()  # np.save opens local paths only, and a run directory may lie on S3
+        np.save(memory, np.array(self.data.seen, np.int64))
+        write_bytes(folder / f"epoch-{self.position.epoch:05d}-worker-{self.where.worker}.npy", memory.getvalue())
