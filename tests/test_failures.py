@@ -48,9 +48,16 @@ TRACEBACK = (
 
 def python_error(line: str) -> Py4JJavaError:
     """A Python worker's exception as the driver sees it."""
-    return Py4JJavaError("An error occurred while calling o99.collect.", JavaError(
-        ABORTED + TRACEBACK + line + "\n\n\tat org.apache.spark.api.python.BasePythonRunner.handle(PythonRunner.scala:572)\n"
-        "\tat java.base/java.lang.Thread.run(Thread.java:840)\n"))
+    return Py4JJavaError(
+        "An error occurred while calling o99.collect.",
+        JavaError(
+            ABORTED
+            + TRACEBACK
+            + line
+            + "\n\n\tat org.apache.spark.api.python.BasePythonRunner.handle(PythonRunner.scala:572)\n"
+            "\tat java.base/java.lang.Thread.run(Thread.java:840)\n"
+        ),
+    )
 
 
 EXAMPLES = {
@@ -156,7 +163,9 @@ def test_what_is_a_defect_of_ours_stays_one(error: Exception) -> None:
 
 
 def test_a_file_of_ours_that_is_not_there_is_no_full_disk() -> None:
-    found = explain(FileNotFoundError(errno.ENOENT, "No such file or directory", "/run/x"), "prepare")
+    found = explain(
+        FileNotFoundError(errno.ENOENT, "No such file or directory", "/run/x"), "prepare"
+    )
     assert found is None or "space" not in str(found)
 
 
@@ -167,5 +176,11 @@ def test_a_circle_of_causes_ends() -> None:
 
 
 def test_exit_codes_are_those_of_the_interface() -> None:
-    kinds = (errors.ForeshockError, errors.SettingsError, errors.DataError, errors.ServiceError, errors.GateError)
+    kinds = (
+        errors.ForeshockError,
+        errors.SettingsError,
+        errors.DataError,
+        errors.ServiceError,
+        errors.GateError,
+    )
     assert [kind.exit_code for kind in kinds] == [1, 2, 3, 4, 5]

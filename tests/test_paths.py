@@ -26,7 +26,9 @@ def stack() -> Iterator[Stack]:
     made = Stack()
     before = dict(os.environ)
     os.environ.update({k: v for k, v in made.environment().items() if k.startswith("AWS_")})
-    made.client("s3").create_bucket(Bucket="bucket", CreateBucketConfiguration={"LocationConstraint": REGION})
+    made.client("s3").create_bucket(
+        Bucket="bucket", CreateBucketConfiguration={"LocationConstraint": REGION}
+    )
     yield made
     os.environ.clear()
     os.environ.update(before)
@@ -48,7 +50,10 @@ def test_a_file_is_written_listed_and_read_whatever_its_name(stack: Stack) -> No
     assert parquet.count_rows(str(folder / "x y.parquet")) == 3
     assert sorted(p.name for p in folder.iterdir()) == ["b", "x y.parquet"]
     assert [p.name for p in folder.glob("*.parquet")] == ["x y.parquet"]
-    assert [paths.below(f, folder) for f, _, _ in paths.stamps(folder)] == ["b/t.txt", "x y.parquet"]
+    assert [paths.below(f, folder) for f, _, _ in paths.stamps(folder)] == [
+        "b/t.txt",
+        "x y.parquet",
+    ]
     assert paths.at(str(folder / "b" / "t.txt")).read_text() == "é"
     assert str(pickle.loads(pickle.dumps(folder)) / "c") == f"{ODD}/c"
 
@@ -64,7 +69,11 @@ def test_moving_leaves_nothing_behind_even_marks_of_folders(stack: Stack) -> Non
         (source / name).write_text(name)
     stack.client("s3").put_object(Bucket="bucket", Key="from/_temporary/0/", Body=b"")
     paths.move(source, target)
-    assert sorted(str(paths.below(f, target)) for f, _, _ in paths.stamps(target)) == ["a=1/x", "a=2/y", "z"]
+    assert sorted(str(paths.below(f, target)) for f, _, _ in paths.stamps(target)) == [
+        "a=1/x",
+        "a=2/y",
+        "z",
+    ]
     assert stack.client("s3").list_objects_v2(Bucket="bucket", Prefix="from")["KeyCount"] == 0
 
 
@@ -73,13 +82,17 @@ def test_removing_a_folder_leaves_those_whose_names_begin_alike(stack: Stack) ->
         paths.at(f"s3://bucket/{name}").write_text("x")
     paths.remove(paths.at("s3://bucket/run"))
     paths.remove(paths.at("s3://bucket/absent"))
-    assert sorted(o["Key"] for o in stack.client("s3").list_objects_v2(Bucket="bucket")["Contents"]) == ["run.txt", "run1/a"]
+    assert sorted(
+        o["Key"] for o in stack.client("s3").list_objects_v2(Bucket="bucket")["Contents"]
+    ) == ["run.txt", "run1/a"]
 
 
 def test_what_may_not_be_removed_is_said_and_not_tried_for_ever(stack: Stack) -> None:
     paths.at("s3://bucket/kept").write_text("x")
-    body = (b'<?xml version="1.0"?><DeleteResult><Error><Key>kept</Key><Code>AccessDenied</Code><Message>Access Denied</Message></Error>'
-            b"</DeleteResult>")
+    body = (
+        b'<?xml version="1.0"?><DeleteResult><Error><Key>kept</Key><Code>AccessDenied</Code><Message>Access Denied</Message></Error>'
+        b"</DeleteResult>"
+    )
     answer = ("200 OK", [("Content-Type", "application/xml")], body)
     fault = always(answer, lambda r: r.method == "POST" and "delete" in r.query)
     with stack.fault(fault), pytest.raises(ServiceError, match="AccessDenied"):
@@ -105,7 +118,10 @@ def test_folders_go_up_and_down(stack: Stack, tmp_path: Path) -> None:
 
 def test_of_several_that_create_a_file_one_does(stack: Stack) -> None:
     won: list[bool] = []
-    threads = [threading.Thread(target=lambda: won.append(paths.create(paths.at("s3://bucket/only"), "x"))) for _ in range(6)]
+    threads = [
+        threading.Thread(target=lambda: won.append(paths.create(paths.at("s3://bucket/only"), "x")))
+        for _ in range(6)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -115,16 +131,25 @@ def test_of_several_that_create_a_file_one_does(stack: Stack) -> None:
 
 def test_a_run_directory_is_held_by_one_and_free_afterwards(stack: Stack) -> None:
     first, second = RunDirectory("s3://bucket/run"), RunDirectory("s3://bucket/run")
-    with first.locked(), pytest.raises(SettingsError, match="another run is at work"), second.locked():
+    with (
+        first.locked(),
+        pytest.raises(SettingsError, match="another run is at work"),
+        second.locked(),
+    ):
         pass
     with second.locked():
         pass
 
 
-def test_a_lock_left_behind_is_taken_over_and_its_owner_writes_no_more(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_left_behind_is_taken_over_and_its_owner_writes_no_more(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(locks, "DEAD_SECONDS", 2.0)
     monkeypatch.setattr(locks, "BEAT_SECONDS", 0.3)
-    write_json(paths.at("s3://bucket/run/.lock/00000007"), {"host": "elsewhere", "boot": "x", "process": 1, "beat": "still"})
+    write_json(
+        paths.at("s3://bucket/run/.lock/00000007"),
+        {"host": "elsewhere", "boot": "x", "process": 1, "beat": "still"},
+    )
     taken = RunDirectory("s3://bucket/run")
     with taken.locked():
         assert [p.name for p in paths.at("s3://bucket/run/.lock").iterdir()] == ["00000008"]
@@ -149,10 +174,16 @@ def test_a_stage_is_published_whole_with_its_record_last(stack: Stack) -> None:
         work = run.staging("extract")
         for text in ("one", "two"):
             (work / "events" / "part").write_text(text)
-            run.publish("extract", text, {work / "events": run / "events"}, sealed=[run / "events" / "part"])
+            run.publish(
+                "extract", text, {work / "events": run / "events"}, sealed=[run / "events" / "part"]
+            )
             assert run.is_done("extract", text)
     assert (run / "events" / "part").read_text() == "two"
-    puts = [r.path for r in stack.requests if r.method == "PUT" and r.path.endswith(("extract.json", "events/part"))]
+    puts = [
+        r.path
+        for r in stack.requests
+        if r.method == "PUT" and r.path.endswith(("extract.json", "events/part"))
+    ]
     assert puts[-1].endswith(".stages/extract.json")
 
 
@@ -163,7 +194,12 @@ def test_a_stage_that_cannot_be_published_leaves_no_half(stack: Stack) -> None:
         for name in ("a", "b"):
             (work / "tables" / name / "part").write_text(name)
         moves = {work / "tables" / n: run / "tables" / n for n in ("a", "b")}
-        with stack.fault(always(DENIED, lambda r: r.method == "PUT" and r.path.endswith("/tables/b/part"))), pytest.raises(Exception):  # noqa: B017
+        with (
+            stack.fault(
+                always(DENIED, lambda r: r.method == "PUT" and r.path.endswith("/tables/b/part"))
+            ),
+            pytest.raises(Exception),
+        ):  # noqa: B017
             run.publish("score", "f", moves)
         assert not run.is_done("score", "f")
         assert not (run / "tables").exists()
@@ -174,9 +210,13 @@ def test_sources_are_listed_by_their_partitions(stack: Stack) -> None:
         paths.at(f"s3://bucket/in put/{name}.parquet").write_text(name)
     found = list_source("s3://bucket/in put/date=*", "date")
     assert {u: [f.rsplit("/", 1)[-1] for f in files] for u, files in found.units.items()} == {
-        "2019-01-01": ["a.parquet"], "2019-01-02": ["b c.parquet"]}
+        "2019-01-01": ["a.parquet"],
+        "2019-01-02": ["b c.parquet"],
+    }
     before = found.fingerprints
-    paths.at("s3://bucket/in put/date=2019-01-01/a.parquet").write_text("date=2019-01-01/X")  # as long as before
+    paths.at("s3://bucket/in put/date=2019-01-01/a.parquet").write_text(
+        "date=2019-01-01/X"
+    )  # as long as before
     after = list_source("s3://bucket/in put/date=*", "date").fingerprints
     assert after["2019-01-01"] != before["2019-01-01"]
     assert after["2019-01-02"] == before["2019-01-02"]
@@ -185,7 +225,10 @@ def test_sources_are_listed_by_their_partitions(stack: Stack) -> None:
 def test_a_bucket_that_is_not_there_is_a_wrong_setting(stack: Stack) -> None:
     with pytest.raises(SettingsError, match=r"source\.path.*no bucket 'no-such-bucket'"):
         list_source("s3://no-such-bucket/x", None)
-    with pytest.raises(SettingsError, match="no bucket 'no-such-bucket'"), RunDirectory("s3://no-such-bucket/x").locked():
+    with (
+        pytest.raises(SettingsError, match="no bucket 'no-such-bucket'"),
+        RunDirectory("s3://no-such-bucket/x").locked(),
+    ):
         pass
     with pytest.raises(SettingsError, match="--conf"):
         load_settings("s3://no-such-bucket/conf.yaml")

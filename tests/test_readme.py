@@ -18,14 +18,24 @@ def test_every_yaml_block_is_valid_settings() -> None:
 
 
 def test_the_settings_block_shows_the_defaults() -> None:
-    block = re.search(r"<!-- settings: a test loads this block -->\n```yaml\n(.*?)```", README, re.DOTALL)
+    block = re.search(
+        r"<!-- settings: a test loads this block -->\n```yaml\n(.*?)```", README, re.DOTALL
+    )
     assert block
     shown = parse_yaml(block.group(1))
-    minimal = {"source": {"path": shown["source"]["path"]}, "split": shown["split"],
-               "events": {k: shown["events"][k] for k in ("entity", "time", "features", "partition", "tiebreak", "id")}}
+    minimal = {
+        "source": {"path": shown["source"]["path"]},
+        "split": shown["split"],
+        "events": {
+            k: shown["events"][k]
+            for k in ("entity", "time", "features", "partition", "tiebreak", "id")
+        },
+    }
     assert as_mapping(build_settings(shown)) == as_mapping(build_settings(minimal))
 
 
 def test_files_that_the_readme_names_are_there() -> None:
-    for name in set(re.findall(r"(?:scripts|jobs|conf|docs)/[\w./-]+\w", README)) - {"conf/my.yaml"}:
+    for name in set(re.findall(r"(?:scripts|jobs|conf|docs)/[\w./-]+\w", README)) - {
+        "conf/my.yaml"
+    }:
         assert (tools.ROOT / name).exists(), name

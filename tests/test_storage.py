@@ -13,7 +13,16 @@ from pathlib import Path
 import pytest
 from foreshock import paths
 from foreshock.errors import DataError, ServiceError, SettingsError
-from foreshock.storage import STAGES, RunDirectory, digest, file_sha256, machine_error, read_json, write_json, write_text
+from foreshock.storage import (
+    STAGES,
+    RunDirectory,
+    digest,
+    file_sha256,
+    machine_error,
+    read_json,
+    write_json,
+    write_text,
+)
 
 
 @pytest.fixture
@@ -30,7 +39,9 @@ def work(run: RunDirectory, stage: str, text: str) -> tuple[dict[Path, Path], li
     for name in ("a", "b"):
         (staging / "events" / name).write_text(text)
     (staging / "scaler.json").write_text(text)
-    return {staging / "events": run / "events", staging / "scaler.json": run / "scaler.json"}, [run / "scaler.json"]
+    return {staging / "events": run / "events", staging / "scaler.json": run / "scaler.json"}, [
+        run / "scaler.json"
+    ]
 
 
 def publish(run: RunDirectory, stage: str, fingerprint: str, text: str) -> None:
@@ -56,7 +67,11 @@ def test_a_stage_is_done_once_it_is_published(run: RunDirectory) -> None:
     assert contents(run) == {"first"}
     record = run.record("extract")
     assert record is not None
-    assert (record["fingerprint"], record["outputs"], record["rows"]) == ("one", ["events", "scaler.json"], 3)
+    assert (record["fingerprint"], record["outputs"], record["rows"]) == (
+        "one",
+        ["events", "scaler.json"],
+        3,
+    )
 
 
 def test_another_fingerprint_or_a_missing_output_is_not_done(run: RunDirectory) -> None:
@@ -169,7 +184,9 @@ def kill_at(monkeypatch: pytest.MonkeyPatch, moment: int) -> list[int]:
     return done
 
 
-def test_a_kill_between_any_two_steps_leaves_the_old_or_nothing_and_the_same_command_finishes(tmp_path: Path) -> None:
+def test_a_kill_between_any_two_steps_leaves_the_old_or_nothing_and_the_same_command_finishes(
+    tmp_path: Path,
+) -> None:
     finished = False
     for moment in range(100):
         run = RunDirectory(str(tmp_path / f"run{moment}"))
@@ -212,9 +229,17 @@ def test_nothing_of_a_killed_run_stays_once_the_same_command_has_finished(tmp_pa
                 with contextlib.suppress(KilledError):
                     run.publish("extract", "two", moves, sealed=sealed)
             publish(run, "extract", "two", "second")
-            left = {p.name for p in run.path.iterdir()} - {"events", "scaler.json", ".lock", ".stages", ".staging"}
+            left = {p.name for p in run.path.iterdir()} - {
+                "events",
+                "scaler.json",
+                ".lock",
+                ".stages",
+                ".staging",
+            }
             assert not left, f"killed at step {moment}"
-            assert {p.name for p in (run / ".stages").iterdir()} == {"extract.json"}, f"killed at step {moment}"
+            assert {p.name for p in (run / ".stages").iterdir()} == {"extract.json"}, (
+                f"killed at step {moment}"
+            )
 
 
 # --- files written whole -----------------------------------------------------------------------------------------------------
@@ -228,7 +253,9 @@ def test_json_is_written_and_read_back(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_write_that_fails_leaves_the_old_file_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "x.json"
     write_json(path, {"a": 1})
 
@@ -260,7 +287,10 @@ def test_digests_are_of_values_not_of_their_order(tmp_path: Path) -> None:
     assert digest({"a": 1}) != digest({"a": 2})
     assert digest([1, 2]) != digest([2, 1])
     (tmp_path / "x").write_bytes(b"abc")
-    assert file_sha256(tmp_path / "x") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert (
+        file_sha256(tmp_path / "x")
+        == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    )
 
 
 # --- lock --------------------------------------------------------------------------------------------------------------------
@@ -268,7 +298,11 @@ def test_digests_are_of_values_not_of_their_order(tmp_path: Path) -> None:
 
 def test_a_second_run_in_the_same_directory_is_refused(tmp_path: Path) -> None:
     path = str(tmp_path / "deep" / "run")
-    with RunDirectory(path).locked(), pytest.raises(SettingsError, match="another run") as caught, RunDirectory(path).locked():
+    with (
+        RunDirectory(path).locked(),
+        pytest.raises(SettingsError, match="another run") as caught,
+        RunDirectory(path).locked(),
+    ):
         pass
     assert path in str(caught.value)
     with RunDirectory(path).locked():
@@ -281,7 +315,9 @@ def test_the_lock_dies_with_a_killed_process(tmp_path: Path) -> None:
         "import sys, time\nfrom foreshock.storage import RunDirectory\n"
         "with RunDirectory(sys.argv[1]).locked():\n    print('held', flush=True)\n    time.sleep(60)\n"
     )
-    holder = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True
+    )
     try:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
@@ -308,9 +344,14 @@ def test_the_lock_is_given_back_after_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("inside", ["", "run", "deep/run"])
-def test_a_run_directory_that_is_or_lies_under_a_file_is_a_wrong_setting(tmp_path: Path, inside: str) -> None:
+def test_a_run_directory_that_is_or_lies_under_a_file_is_a_wrong_setting(
+    tmp_path: Path, inside: str
+) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(SettingsError, match="--run-dir") as caught, RunDirectory(str(tmp_path / "file" / inside)).locked():
+    with (
+        pytest.raises(SettingsError, match="--run-dir") as caught,
+        RunDirectory(str(tmp_path / "file" / inside)).locked(),
+    ):
         pass
     assert "file" in str(caught.value)
 
@@ -318,14 +359,21 @@ def test_a_run_directory_that_is_or_lies_under_a_file_is_a_wrong_setting(tmp_pat
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_no_write_permission_is_a_wrong_setting(tmp_path: Path) -> None:
     (tmp_path / "closed").mkdir(mode=0o500)
-    with pytest.raises(SettingsError, match="Permission denied"), RunDirectory(str(tmp_path / "closed" / "run")).locked():
+    with (
+        pytest.raises(SettingsError, match="Permission denied"),
+        RunDirectory(str(tmp_path / "closed" / "run")).locked(),
+    ):
         pass
 
 
 def test_urls_are_for_a_later_version() -> None:
     with pytest.raises(SettingsError, match="gs:// is not available in this version"):
         RunDirectory("gs://bucket/run")
-    assert RunDirectory("file:///tmp/x").path == RunDirectory("/tmp/x").path == Path("/tmp/x").resolve()
+    assert (
+        RunDirectory("file:///tmp/x").path
+        == RunDirectory("/tmp/x").path
+        == Path("/tmp/x").resolve()
+    )
 
 
 @pytest.mark.parametrize(

@@ -17,4 +17,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read by TensorFlow when it
 
 __version__ = "0.1.0"
 
-__all__ = ["DataError", "ForeshockError", "GateError", "ServiceError", "Settings", "SettingsError", "load_settings"]
+__all__ = [
+    "DataError",
+    "ForeshockError",
+    "GateError",
+    "ServiceError",
+    "Settings",
+    "SettingsError",
+    "load_settings",
+]

@@ -9,13 +9,24 @@ import os
 from typing import Any
 
 KMS_KEY, REQUESTER_PAYS = "FORESHOCK_KMS_KEY", "FORESHOCK_REQUESTER_PAYS"
-EXPORTED = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_CA_BUNDLE", KMS_KEY,
-            REQUESTER_PAYS)  # to Spark's executors; no credentials
+EXPORTED = (
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_ENDPOINT_URL",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+    "AWS_PROFILE",
+    "AWS_CA_BUNDLE",
+    KMS_KEY,
+    REQUESTER_PAYS,
+)  # to Spark's executors; no credentials
 HADOOP_AWS = "org.apache.hadoop:hadoop-aws:3.3.4"
 # For a session of this project's own. Plain `s3://` goes through S3A too, as on EMR; random reading is Parquet's.
-S3_SCHEME = {"spark.hadoop.fs.s3.impl": "org.apache.hadoop.fs.s3a.S3AFileSystem",
-             "spark.hadoop.fs.s3a.aws.credentials.provider": "com.amazonaws.auth.DefaultAWSCredentialsProviderChain",
-             "spark.hadoop.fs.s3a.experimental.input.fadvise": "random", "spark.hadoop.fs.s3a.fast.upload.buffer": "bytebuffer"}
+S3_SCHEME = {
+    "spark.hadoop.fs.s3.impl": "org.apache.hadoop.fs.s3a.S3AFileSystem",
+    "spark.hadoop.fs.s3a.aws.credentials.provider": "com.amazonaws.auth.DefaultAWSCredentialsProviderChain",
+    "spark.hadoop.fs.s3a.experimental.input.fadvise": "random",
+    "spark.hadoop.fs.s3a.fast.upload.buffer": "bytebuffer",
+}
 # Tasks put their files in place themselves: what they write is staging, which no reader sees, and a task tried again writes the same names.
 COMMIT = {"mapreduce.fileoutputcommitter.algorithm.version": "2"}
 RETRIES: dict[str, Any] = {"max_attempts": 10, "mode": "standard"}
@@ -23,7 +34,14 @@ RETRIES: dict[str, Any] = {"max_attempts": 10, "mode": "standard"}
 
 def endpoint(service: str = "S3") -> str | None:
     """The custom endpoint of a service (S3, GLUE, S3TABLES), where there is one."""
-    return next((os.environ[name] for name in (f"AWS_ENDPOINT_URL_{service}", "AWS_ENDPOINT_URL") if os.environ.get(name)), None)
+    return next(
+        (
+            os.environ[name]
+            for name in (f"AWS_ENDPOINT_URL_{service}", "AWS_ENDPOINT_URL")
+            if os.environ.get(name)
+        ),
+        None,
+    )
 
 
 def s3_options() -> dict[str, Any]:
@@ -33,12 +51,17 @@ def s3_options() -> dict[str, Any]:
     if endpoint():
         options["endpoint_url"] = endpoint()
         config["s3"] = {"addressing_style": "path"}
-    if os.environ.get("AWS_PROFILE") and not os.environ.get("AWS_ACCESS_KEY_ID"):  # which wins for boto3 and Java too
+    if os.environ.get("AWS_PROFILE") and not os.environ.get(
+        "AWS_ACCESS_KEY_ID"
+    ):  # which wins for boto3 and Java too
         options["profile"] = os.environ["AWS_PROFILE"]
     if os.environ.get(REQUESTER_PAYS):
         options["requester_pays"] = True
     if os.environ.get(KMS_KEY):
-        options["s3_additional_kwargs"] = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": os.environ[KMS_KEY]}
+        options["s3_additional_kwargs"] = {
+            "ServerSideEncryption": "aws:kms",
+            "SSEKMSKeyId": os.environ[KMS_KEY],
+        }
     return options
 
 
@@ -48,16 +71,26 @@ def hadoop_options() -> dict[str, str]:
     if os.environ.get("AWS_REGION"):
         options["spark.hadoop.fs.s3a.endpoint.region"] = os.environ["AWS_REGION"]
     if url := endpoint():
-        options |= {"spark.hadoop.fs.s3a.endpoint": url, "spark.hadoop.fs.s3a.path.style.access": "true",
-                    "spark.hadoop.fs.s3a.connection.ssl.enabled": str(url.startswith("https")).lower()}
+        options |= {
+            "spark.hadoop.fs.s3a.endpoint": url,
+            "spark.hadoop.fs.s3a.path.style.access": "true",
+            "spark.hadoop.fs.s3a.connection.ssl.enabled": str(url.startswith("https")).lower(),
+        }
     if os.environ.get(REQUESTER_PAYS):  # Hadoop 3.3.5 and later; EMRFS
-        options |= {"spark.hadoop.fs.s3a.requester.pays.enabled": "true", "spark.hadoop.fs.s3.useRequesterPaysHeader": "true"}
+        options |= {
+            "spark.hadoop.fs.s3a.requester.pays.enabled": "true",
+            "spark.hadoop.fs.s3.useRequesterPaysHeader": "true",
+        }
     if key := os.environ.get(KMS_KEY):
-        options |= {"spark.hadoop.fs.s3a.server-side-encryption-algorithm": "SSE-KMS",
-                    "spark.hadoop.fs.s3a.server-side-encryption.key": key}
+        options |= {
+            "spark.hadoop.fs.s3a.server-side-encryption-algorithm": "SSE-KMS",
+            "spark.hadoop.fs.s3a.server-side-encryption.key": key,
+        }
     return options
 
 
 def executor_environment() -> dict[str, str]:
     """What Spark's executors are to find in their environment."""
-    return {f"spark.executorEnv.{name}": os.environ[name] for name in EXPORTED if os.environ.get(name)}
+    return {
+        f"spark.executorEnv.{name}": os.environ[name] for name in EXPORTED if os.environ.get(name)
+    }

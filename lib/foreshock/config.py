@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from pydantic import field_validator, model_validator
 
-from foreshock.config_data import ANOMALY_KINDS, Events, Run, Section, Source, Span, Split, TestTable
+from foreshock.config_data import (
+    ANOMALY_KINDS,
+    Events,
+    Run,
+    Section,
+    Source,
+    Span,
+    Split,
+    TestTable,
+)
 from foreshock.config_output import Aws, Tables
 from foreshock.config_work import (
     DETECTORS,
@@ -50,8 +59,10 @@ class Settings(Section):
     def _detectors(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for name in value:
             if known_detector(name) in ("lstm_autoencoder", ENSEMBLE):
-                raise ValueError(f"{name} runs as {'model.name' if name != ENSEMBLE else 'the section ensemble'}; detectors beside the "
-                                 "model: " + ", ".join(DETECTORS[1:]))
+                raise ValueError(
+                    f"{name} runs as {'model.name' if name != ENSEMBLE else 'the section ensemble'}; detectors beside the "
+                    "model: " + ", ".join(DETECTORS[1:])
+                )
         if len(set(value)) != len(value):
             raise ValueError("a detector is named twice")
         return value
@@ -61,18 +72,30 @@ class Settings(Section):
         if isinstance(self.quality.nulls, dict):
             unknown = sorted(set(self.quality.nulls) - set(self.events.features) - {"default"})
             if unknown:
-                raise ValueError(f"quality.nulls names features that are not there: {', '.join(unknown)}")
+                raise ValueError(
+                    f"quality.nulls names features that are not there: {', '.join(unknown)}"
+                )
         if self.model.name == ENSEMBLE and self.ensemble is None:
-            raise ValueError("model.name: ensemble wants the section ensemble, such as {of: [pca, ridge_forecast]}")
+            raise ValueError(
+                "model.name: ensemble wants the section ensemble, such as {of: [pca, ridge_forecast]}"
+            )
         if self.scoring.errors != "plain" and self.model.name in ("isolation_forest", ENSEMBLE):
-            raise ValueError(f"scoring.errors: {self.scoring.errors} wants a model that expects a value of each feature; "
-                             f"{self.model.name} does not")
+            raise ValueError(
+                f"scoring.errors: {self.scoring.errors} wants a model that expects a value of each feature; "
+                f"{self.model.name} does not"
+            )
         for name in {"last_value", "ridge_forecast"} & set(self.all_detectors):
-            if (name == "last_value" and self.scoring.score == "min") or self.windows.short == "pad":
-                raise ValueError(f"detector {name} knows nothing before a window's first event, so neither windows.short: pad nor, for "
-                                 "last_value, scoring.score: min go with it; leave one of them out")
+            if (
+                name == "last_value" and self.scoring.score == "min"
+            ) or self.windows.short == "pad":
+                raise ValueError(
+                    f"detector {name} knows nothing before a window's first event, so neither windows.short: pad nor, for "
+                    "last_value, scoring.score: min go with it; leave one of them out"
+                )
             if self.windows.length < 2:
-                raise ValueError(f"detector {name} wants windows.length of 2 or more; received {self.windows.length}")
+                raise ValueError(
+                    f"detector {name} wants windows.length of 2 or more; received {self.windows.length}"
+                )
         if self.split.test is None:
             raise ValueError("split.test is needed: [from, to) or {path: …}")
         if self.model.from_ is None:
@@ -96,7 +119,11 @@ class Settings(Section):
         """The splits that must hold events and windows."""
         if self.model.from_ is not None:
             return ("test",)
-        return ("train", "test") if self.split.calibration is None else ("train", "calibration", "test")
+        return (
+            ("train", "test")
+            if self.split.calibration is None
+            else ("train", "calibration", "test")
+        )
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -106,7 +133,16 @@ class Settings(Section):
     def all_detectors(self) -> tuple[str, ...]:
         """The run's model first (an ensemble with its members), then the detectors beside it, an ensemble beside it last."""
         ensemble = () if self.ensemble is None else (*self.ensemble.of, ENSEMBLE)
-        return tuple(dict.fromkeys((self.model.name, *(ensemble if self.model.name == ENSEMBLE else ()), *self.detectors, *ensemble)))
+        return tuple(
+            dict.fromkeys(
+                (
+                    self.model.name,
+                    *(ensemble if self.model.name == ENSEMBLE else ()),
+                    *self.detectors,
+                    *ensemble,
+                )
+            )
+        )
 
     @property
     def fitted_detectors(self) -> tuple[str, ...]:

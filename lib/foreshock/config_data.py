@@ -15,7 +15,6 @@ ANOMALY_KINDS = ("value_spike", "dust_burst", "gas_price_regime", "drained_accou
 NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
 
 
-
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
 
@@ -28,13 +27,20 @@ def not_available(what: str) -> ValueError:
 class Section(BaseModel):
     """A part of the settings: frozen, strict about keys, finite numbers only."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=()
+    )
 
     @field_validator("*", mode="before")
     @classmethod
     def _no_boolean(cls, value: Any, info: ValidationInfo) -> Any:
-        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
-            raise ValueError("neither true nor false; a number (an integer for counts), text or a section is wanted")
+        if (
+            isinstance(value, bool)
+            and cls.model_fields[str(info.field_name)].annotation is not bool
+        ):
+            raise ValueError(
+                "neither true nor false; a number (an integer for counts), text or a section is wanted"
+            )
         return value
 
 
@@ -108,8 +114,12 @@ class Source(Section):
                 raise ValueError("kind: athena wants either `table` or `query`")
             if self.database is None:
                 raise ValueError("`database` is needed for kind: athena")
-            if self.partitions is not None and _ordered(self.partitions[0]) > _ordered(self.partitions[1]):
-                raise ValueError(f"partitions: the first comes before the last; received {list(self.partitions)}")
+            if self.partitions is not None and _ordered(self.partitions[0]) > _ordered(
+                self.partitions[1]
+            ):
+                raise ValueError(
+                    f"partitions: the first comes before the last; received {list(self.partitions)}"
+                )
         return self
 
     @field_validator("partitions", mode="before")
@@ -125,8 +135,27 @@ def _ordered(partition: str) -> tuple[int, str]:
 
 OWN_KEYS = {
     "files": {"path", "format", "schema_"},
-    "synthetic": {"events", "entities", "start", "days", "seed", "prevalence", "kinds", "anomalies_from"},
-    "athena": {"database", "table", "query", "partitions", "workgroup", "output", "max_bytes_scanned", "queries", "query_timeout"},
+    "synthetic": {
+        "events",
+        "entities",
+        "start",
+        "days",
+        "seed",
+        "prevalence",
+        "kinds",
+        "anomalies_from",
+    },
+    "athena": {
+        "database",
+        "table",
+        "query",
+        "partitions",
+        "workgroup",
+        "output",
+        "max_bytes_scanned",
+        "queries",
+        "query_timeout",
+    },
 }
 
 
@@ -149,7 +178,10 @@ class Events(Section):
     @field_validator("*", mode="before")
     @classmethod
     def _blank(cls, value: Any) -> Any:
-        if any(isinstance(v, str) and not v.strip() for v in (value if isinstance(value, list | tuple) else [value])):
+        if any(
+            isinstance(v, str) and not v.strip()
+            for v in (value if isinstance(value, list | tuple) else [value])
+        ):
             raise ValueError("an empty expression")
         if isinstance(value, bool | int | float):
             return str(value)
@@ -167,11 +199,19 @@ class Events(Section):
             return value
         for name, expression in value.items():
             if not isinstance(name, str) or not NAME.match(name):
-                raise ValueError(f"a feature's name is letters, digits and _, not starting with a digit: {name!r}")
-            if name in columns.CONTRACT or name.startswith((columns.TIEBREAK_PREFIX, columns.RAW_PREFIX)):
-                raise ValueError(f"`{name}` is a column of the event contract; name the feature otherwise")
+                raise ValueError(
+                    f"a feature's name is letters, digits and _, not starting with a digit: {name!r}"
+                )
+            if name in columns.CONTRACT or name.startswith(
+                (columns.TIEBREAK_PREFIX, columns.RAW_PREFIX)
+            ):
+                raise ValueError(
+                    f"`{name}` is a column of the event contract; name the feature otherwise"
+                )
             if isinstance(expression, list | dict):
-                raise ValueError(f"feature `{name}`: one SQL expression is wanted, received {expression!r}")
+                raise ValueError(
+                    f"feature `{name}`: one SQL expression is wanted, received {expression!r}"
+                )
             if not str(expression if expression is not None else "").strip():
                 raise ValueError(f"feature `{name}` has an empty expression")
         folded = [name.lower() for name in value]
@@ -207,7 +247,9 @@ def parse_time(value: Any) -> datetime:
         try:
             value = datetime.fromisoformat(value.strip())
         except ValueError:
-            raise ValueError(f"a date or timestamp such as 2019-03-01 is wanted, received {value!r}") from None
+            raise ValueError(
+                f"a date or timestamp such as 2019-03-01 is wanted, received {value!r}"
+            ) from None
     if isinstance(value, date) and not isinstance(value, datetime):
         value = datetime(value.year, value.month, value.day)
     if not isinstance(value, datetime):
@@ -228,7 +270,9 @@ class Split(Section):
                 raise ValueError(f"[from, to) takes two times, received {len(value)}")
             start, end = (parse_time(v) for v in value)
             if start >= end:
-                raise ValueError(f"[from, to): from must be before to, received [{value[0]}, {value[1]}]")
+                raise ValueError(
+                    f"[from, to): from must be before to, received [{value[0]}, {value[1]}]"
+                )
             return Span(start=start, end=end)
         if isinstance(value, dict) and set(value) == {"path"}:
             if info.field_name != "test":
@@ -243,7 +287,9 @@ class Split(Section):
         spans = [(name, span) for name, span in self.spans().items()]
         for (a, first), (b, second) in itertools.pairwise(spans):
             if second.start < first.start:
-                raise ValueError(f"in the order train, calibration, test: {b} {second} begins before {a} {first}")
+                raise ValueError(
+                    f"in the order train, calibration, test: {b} {second} begins before {a} {first}"
+                )
             if second.start < first.end:
                 raise ValueError(f"no overlap: {a} {first} and {b} {second} overlap")
         return self

@@ -16,11 +16,25 @@ from foreshock.config_data import OWN_KEYS
 from foreshock.errors import SettingsError
 from foreshock.paths import absolute, check_bucket, is_remote
 
-UNION_TAG = re.compile(r"^(Span|TestTable|str|int|constrained-.*)$|[\[(]")  # pydantic's names of a union's members
-PATHS = (("source", "path"), ("split", "test", "path"), ("model", "from"), ("tables", "location"), ("tables", "iceberg", "warehouse"))
+UNION_TAG = re.compile(
+    r"^(Span|TestTable|str|int|constrained-.*)$|[\[(]"
+)  # pydantic's names of a union's members
+PATHS = (
+    ("source", "path"),
+    ("split", "test", "path"),
+    ("model", "from"),
+    ("tables", "location"),
+    ("tables", "iceberg", "warehouse"),
+)
 
 
-HOW = ("workgroup", "output", "max_bytes_scanned", "queries", "query_timeout")  # of the source: how it is asked, not for what
+HOW = (
+    "workgroup",
+    "output",
+    "max_bytes_scanned",
+    "queries",
+    "query_timeout",
+)  # of the source: how it is asked, not for what
 
 
 class _Loader(yaml.SafeLoader):
@@ -30,12 +44,16 @@ class _Loader(yaml.SafeLoader):
         keys = [self.construct_object(k, deep=True) for k, _ in node.value]
         for key in keys:
             if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", node.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} stands twice", node.start_mark
+                )
         return super().construct_mapping(node, deep)
 
 
 _EXPONENT = re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9]*)?[eE][-+]?[0-9]+$")
-_Loader.yaml_implicit_resolvers = {k: list(v) for k, v in yaml.SafeLoader.yaml_implicit_resolvers.items()}
+_Loader.yaml_implicit_resolvers = {
+    k: list(v) for k, v in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+0123456789"))
 
 
@@ -60,9 +78,13 @@ def load_settings(path: str, overrides: list[str] | None = None) -> Settings:
             raise
         raise SettingsError(f"--conf {path}: cannot be read: {error}.") from None
     except (yaml.YAMLError, ValueError) as error:
-        raise SettingsError(f"--conf {path}: not valid YAML: {' '.join(str(error).split())}.") from None
+        raise SettingsError(
+            f"--conf {path}: not valid YAML: {' '.join(str(error).split())}."
+        ) from None
     if not isinstance(raw, dict):
-        raise SettingsError(f"--conf {path}: sections such as `source:` are wanted, received {type(raw).__name__}.")
+        raise SettingsError(
+            f"--conf {path}: sections such as `source:` are wanted, received {type(raw).__name__}."
+        )
     for override in overrides or []:
         _override(raw, override)
     _resolve_paths(raw, file.parent)
@@ -82,21 +104,31 @@ def _explain(error: Any) -> str:
     key = ".".join(str(p).rstrip("_") for p in error["loc"] if not UNION_TAG.search(str(p)))
     received = error.get("input")
     if error["type"] == "extra_forbidden" and key.startswith("aws."):
-        return (f"`{key}`: unknown key; allowed: endpoint, region, profile, kms_key, requester_pays. Credentials are never settings: they "
-                "come from the environment, a profile or the machine's role")
+        return (
+            f"`{key}`: unknown key; allowed: endpoint, region, profile, kms_key, requester_pays. Credentials are never settings: they "
+            "come from the environment, a profile or the machine's role"
+        )
     if error["type"] == "extra_forbidden":
         return f"`{key}`: unknown key; see the settings in the README for those that are allowed"
     if error["type"] == "missing":
         return f"`{key}` is missing"
     message = error["msg"].removeprefix("Value error, ")
-    shown = "" if isinstance(received, dict | Settings) or "received" in message else f"; received {received!r}"
+    shown = (
+        ""
+        if isinstance(received, dict | Settings) or "received" in message
+        else f"; received {received!r}"
+    )
     return (f"`{key}`: " if key else "") + message[:600] + shown[:200]
 
 
 def _override(raw: dict[str, Any], text: str) -> None:
     key, equals, value = text.partition("=")
     parts = [p.strip() for p in key.split(".")]
-    if not equals or not all(parts) or (len(parts) < 2 and parts[0] not in ("detectors", "ensemble")):
+    if (
+        not equals
+        or not all(parts)
+        or (len(parts) < 2 and parts[0] not in ("detectors", "ensemble"))
+    ):
         raise SettingsError(f"--set {text}: section.key=value is wanted, such as --set run.seed=8.")
     node: Any = raw
     for part in parts[:-1]:
@@ -117,8 +149,17 @@ def _resolve_paths(raw: dict[str, Any], base: Path) -> None:
         for section in sections:
             node = node.get(section) if isinstance(node, dict) else None
         # The warehouse of other catalogs than hadoop is a name of theirs.
-        other = key == "warehouse" and isinstance(node, dict) and node.get("catalog", "hadoop") != "hadoop"
-        if isinstance(node, dict) and isinstance(value := node.get(key), str) and value and not other:
+        other = (
+            key == "warehouse"
+            and isinstance(node, dict)
+            and node.get("catalog", "hadoop") != "hadoop"
+        )
+        if (
+            isinstance(node, dict)
+            and isinstance(value := node.get(key), str)
+            and value
+            and not other
+        ):
             try:
                 node[key] = str(absolute(value, base))
             except SettingsError as error:

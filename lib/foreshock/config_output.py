@@ -30,8 +30,14 @@ class Iceberg(Section):
 
     @model_validator(mode="after")
     def _whole(self) -> Iceberg:
-        if self.catalog == "s3tables" and self.warehouse is not None and not self.warehouse.startswith("arn:"):
-            raise ValueError(f"catalog s3tables: `warehouse` is the ARN of a table bucket, arn:aws:s3tables:…; received {self.warehouse!r}")
+        if (
+            self.catalog == "s3tables"
+            and self.warehouse is not None
+            and not self.warehouse.startswith("arn:")
+        ):
+            raise ValueError(
+                f"catalog s3tables: `warehouse` is the ARN of a table bucket, arn:aws:s3tables:…; received {self.warehouse!r}"
+            )
         if self.catalog != "rest" and self.uri is not None:
             raise ValueError(f"only catalog: rest takes uri; received {self.uri!r}")
         return self
@@ -56,11 +62,15 @@ class Tables(Section):
     def _together(self) -> Tables:
         if self.sink == "iceberg":
             if self.location is not None or self.glue.database is not None:
-                raise ValueError("sink: iceberg takes iceberg.warehouse and iceberg.namespace, not location or glue.database")
+                raise ValueError(
+                    "sink: iceberg takes iceberg.warehouse and iceberg.namespace, not location or glue.database"
+                )
             if self.iceberg.catalog == "rest" and self.iceberg.uri is None:
                 raise ValueError("sink: iceberg with catalog: rest wants iceberg.uri")
             if self.iceberg.catalog != "rest" and self.iceberg.warehouse is None:
-                raise ValueError("sink: iceberg wants iceberg.warehouse: a folder, s3://…, or the ARN of an S3 table bucket")
+                raise ValueError(
+                    "sink: iceberg wants iceberg.warehouse: a folder, s3://…, or the ARN of an S3 table bucket"
+                )
         elif "iceberg" in self.model_fields_set and self.iceberg != Iceberg():
             raise ValueError("only sink: iceberg takes iceberg")
         return self

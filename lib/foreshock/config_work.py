@@ -5,11 +5,25 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from foreshock.config_data import Positive, Section, Share, not_available
 
-DETECTORS = ("lstm_autoencoder", "pca", "isolation_forest", "ridge_forecast", "kmeans", "last_value", "zscore")
+DETECTORS = (
+    "lstm_autoencoder",
+    "pca",
+    "isolation_forest",
+    "ridge_forecast",
+    "kmeans",
+    "last_value",
+    "zscore",
+)
 
 NULL_POLICIES = ("quarantine", "zero", "median")
 
@@ -53,7 +67,9 @@ class Windows(Section):
     @model_validator(mode="after")
     def _block(self) -> Windows:
         if self.length > self.block:
-            raise ValueError(f"length ({self.length}) must not exceed block ({self.block}): raise windows.block")
+            raise ValueError(
+                f"length ({self.length}) must not exceed block ({self.block}): raise windows.block"
+            )
         return self
 
 
@@ -118,12 +134,18 @@ class Training(Section):
     @model_validator(mode="after")
     def _enough(self) -> Training:
         if self.workers > 1 and self.replicas not in ("auto", 1):
-            raise ValueError(f"replicas ({self.replicas}) with {self.workers} workers: `auto` is wanted, every GPU of each machine")
+            raise ValueError(
+                f"replicas ({self.replicas}) with {self.workers} workers: `auto` is wanted, every GPU of each machine"
+            )
         least = self.workers * (self.replicas if isinstance(self.replicas, int) else 1)
         if self.batch < least:
-            raise ValueError(f"batch ({self.batch}) must not be smaller than workers x replicas ({least}): each needs a window")
+            raise ValueError(
+                f"batch ({self.batch}) must not be smaller than workers x replicas ({least}): each needs a window"
+            )
         if self.windows_per_epoch is not None and self.windows_per_epoch < self.workers:
-            raise ValueError(f"windows_per_epoch ({self.windows_per_epoch}) must not be smaller than workers ({self.workers})")
+            raise ValueError(
+                f"windows_per_epoch ({self.windows_per_epoch}) must not be smaller than workers ({self.workers})"
+            )
         return self
 
 
@@ -141,7 +163,9 @@ class Smooth(Section):
     @model_validator(mode="after")
     def _one(self) -> Smooth:
         if (self.mean is None) == (self.exponential is None):
-            raise ValueError("a number of events, {mean: events} or {exponential: events} is wanted")
+            raise ValueError(
+                "a number of events, {mean: events} or {exponential: events} is wanted"
+            )
         return self
 
 
@@ -154,9 +178,14 @@ class Scoring(Section):
 
     @model_validator(mode="after")
     def _together(self) -> Scoring:
-        fits = {"standardised": ("window", "last", "cover", "mean"), "mahalanobis": ("last", "cover", "mean")}.get(self.errors)
+        fits = {
+            "standardised": ("window", "last", "cover", "mean"),
+            "mahalanobis": ("last", "cover", "mean"),
+        }.get(self.errors)
         if fits is not None and self.score not in fits:
-            raise ValueError(f"errors: {self.errors} goes with score: {', '.join(fits)}; received {self.score}")
+            raise ValueError(
+                f"errors: {self.errors} goes with score: {', '.join(fits)}; received {self.score}"
+            )
         return self
 
 
@@ -207,7 +236,9 @@ class Rule(Section):
         if name == "conformal":
             return {"level": 0.1, **raw}
         if name == "fixed" and raw.get("value") is None:
-            raise ValueError("rule `fixed` wants a value, for example {name: fixed, value: 0.5}; received none")
+            raise ValueError(
+                "rule `fixed` wants a value, for example {name: fixed, value: 0.5}; received none"
+            )
         return raw
 
     @field_validator("value")
@@ -224,7 +255,9 @@ class Rule(Section):
     @property
     def at(self) -> float | None:
         """The level of the rule's rows in `thresholds`; None: it has none."""
-        return {"quantile": self.level, "pot": 1 - self.risk, "conformal": self.level}.get(self.name)
+        return {"quantile": self.level, "pot": 1 - self.risk, "conformal": self.level}.get(
+            self.name
+        )
 
     @property
     def quantile(self) -> float | None:
@@ -232,7 +265,12 @@ class Rule(Section):
         return 1 - self.level if self.name == "conformal" else self.at
 
 
-RULES = {"quantile": ("level", "margin"), "pot": ("risk", "margin"), "conformal": ("level", "control"), "fixed": ("value",)}
+RULES = {
+    "quantile": ("level", "margin"),
+    "pot": ("risk", "margin"),
+    "conformal": ("level", "control"),
+    "fixed": ("value",),
+}
 
 
 class Thresholds(Section):
@@ -244,7 +282,9 @@ class Thresholds(Section):
     @model_validator(mode="after")
     def _use(self) -> Thresholds:
         if self.use is not None and self.use not in {r.name for r in self.rules}:
-            raise ValueError(f"use: one of the rules ({', '.join(r.name for r in self.rules)}), received {self.use!r}")
+            raise ValueError(
+                f"use: one of the rules ({', '.join(r.name for r in self.rules)}), received {self.use!r}"
+            )
         if len(set(self.rules)) != len(self.rules):
             raise ValueError("two rules are the same")
         return self

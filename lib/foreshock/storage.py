@@ -17,15 +17,40 @@ from foreshock.locks import locked
 from foreshock.paths import absolute, below, check_bucket, is_remote, move, remove
 
 STAGES = ("extract", "prepare", "train", "score", "report")
-OUTPUTS = ("source", "events", "events_test", "quarantine", "quarantine_test", "scaler.json", "scaler", "dataset", "rest", "tails",
-           "model", "checkpoints", "tensorboard", "tables", "score_details.json",
-           "verdict.json", "shapes.json", "adjust.json", "report.html", "summary.json", "sink.json", "events.log",
-           ".stages", ".staging", "conf.yaml")
+OUTPUTS = (
+    "source",
+    "events",
+    "events_test",
+    "quarantine",
+    "quarantine_test",
+    "scaler.json",
+    "scaler",
+    "dataset",
+    "rest",
+    "tails",
+    "model",
+    "checkpoints",
+    "tensorboard",
+    "tables",
+    "score_details.json",
+    "verdict.json",
+    "shapes.json",
+    "adjust.json",
+    "report.html",
+    "summary.json",
+    "sink.json",
+    "events.log",
+    ".stages",
+    ".staging",
+    "conf.yaml",
+)
 
 
 def digest(value: Any) -> str:
     """sha256 of a JSON-able value, the same for equal values."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":"), default=str).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps(value, sort_keys=True, separators=(",", ":"), default=str).encode()
+    ).hexdigest()
 
 
 def file_sha256(path: Path) -> str:
@@ -65,14 +90,26 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not valid JSON ({error}); it was altered. Run again with --force.") from None
+        raise DataError(
+            f"{path}: not valid JSON ({error}); it was altered. Run again with --force."
+        ) from None
 
 
 def machine_error(error: OSError, what: str) -> Exception:
     """The project's error for an OSError: no permission is the user's, a full disk the machine's."""
     message = f"{what}: {error.strerror or error} ({error.filename or what})."
-    if error.errno in (errno.EEXIST, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG):
-        return SettingsError(f"{message} Choose a place that can be written, or change its permissions.")
+    if error.errno in (
+        errno.EEXIST,
+        errno.EACCES,
+        errno.EPERM,
+        errno.EROFS,
+        errno.ENOTDIR,
+        errno.EISDIR,
+        errno.ENAMETOOLONG,
+    ):
+        return SettingsError(
+            f"{message} Choose a place that can be written, or change its permissions."
+        )
     return ServiceError(f"{message} Free or add space, then run the same command again.")
 
 
@@ -116,7 +153,11 @@ class RunDirectory:
     def foreign(self) -> list[str]:
         """What has the name of a run's results, in a folder where no run has been."""
         there = {p.name for p in self.path.iterdir()}
-        return [] if {"conf.yaml", ".stages"} & there else sorted(there & {n for n in OUTPUTS if not n.startswith(".")})
+        return (
+            []
+            if {"conf.yaml", ".stages"} & there
+            else sorted(there & {n for n in OUTPUTS if not n.startswith(".")})
+        )
 
     @property
     def started(self) -> bool:
@@ -137,7 +178,11 @@ class RunDirectory:
         if is_remote(self.path):
             remove(base)
         else:
-            for leftover in (*base.glob(f"{stage}-*"), *self.path.rglob(".removed-*"), *(self.path / ".stages").glob(".*.json.*")):
+            for leftover in (
+                *base.glob(f"{stage}-*"),
+                *self.path.rglob(".removed-*"),
+                *(self.path / ".stages").glob(".*.json.*"),
+            ):
                 remove(leftover)
         fresh = base / f"{stage}-{uuid.uuid4().hex[:12]}"
         fresh.mkdir()
@@ -153,7 +198,9 @@ class RunDirectory:
             return None
         record = read_json(path)
         if not isinstance(record, dict) or not {"fingerprint", "outputs", "sealed"} <= set(record):
-            raise DataError(f"{path}: not a stage's record; it was altered. Run again with --force.")
+            raise DataError(
+                f"{path}: not a stage's record; it was altered. Run again with --force."
+            )
         return record
 
     def is_done(self, stage: str, fingerprint: str) -> bool:
@@ -171,7 +218,9 @@ class RunDirectory:
         for name, sha in (self.record(stage) or {"sealed": {}})["sealed"].items():
             path = self.path / name
             if not path.exists():
-                raise DataError(f"{path}: written by stage {stage}, it is missing. Run again with --force.")
+                raise DataError(
+                    f"{path}: written by stage {stage}, it is missing. Run again with --force."
+                )
             if file_sha256(path) != sha:
                 raise DataError(
                     f"{path}: altered since stage {stage} wrote it (its sha256 is not the recorded one), so it "
@@ -184,12 +233,17 @@ class RunDirectory:
         A trained model is kept: its fingerprint is of the training data themselves, and a new day need not change them.
         """
         self.check_held()
-        for later in reversed(STAGES[STAGES.index(stage):]):
+        for later in reversed(STAGES[STAGES.index(stage) :]):
             if later == stage or later != "train":
                 self._record_path(later).unlink(missing_ok=True)
 
     def publish(
-        self, stage: str, fingerprint: str, moves: Mapping[Path, Path], *, sealed: list[Path] | None = None,
+        self,
+        stage: str,
+        fingerprint: str,
+        moves: Mapping[Path, Path],
+        *,
+        sealed: list[Path] | None = None,
         info: Mapping[str, Any] | None = None,
     ) -> None:
         """Move finished paths to their places (replacing what lies there), then write the stage's record."""
@@ -199,15 +253,25 @@ class RunDirectory:
                 remove(target)
                 move(source, target)
         except BaseException:
-            for source, target in moves.items():  # half of a stage is worse than none; what is still in staging goes with it
+            for (
+                source,
+                target,
+            ) in (
+                moves.items()
+            ):  # half of a stage is worse than none; what is still in staging goes with it
                 if not source.exists() or is_remote(target):
                     with contextlib.suppress(Exception):
                         remove(target)
             raise
         self._record_path(stage).parent.mkdir(exist_ok=True)
-        write_json(self._record_path(stage), {
-            "fingerprint": fingerprint,
-            "outputs": sorted(own for t in moves.values() if (own := below(t, self.path))),
-            "sealed": {own: file_sha256(p) for p in sealed or [] if (own := below(p, self.path))},
-            **(info or {}),
-        })
+        write_json(
+            self._record_path(stage),
+            {
+                "fingerprint": fingerprint,
+                "outputs": sorted(own for t in moves.values() if (own := below(t, self.path))),
+                "sealed": {
+                    own: file_sha256(p) for p in sealed or [] if (own := below(p, self.path))
+                },
+                **(info or {}),
+            },
+        )

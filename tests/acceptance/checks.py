@@ -48,7 +48,9 @@ def read_plain(folder: Path) -> list[Any]:
         warnings.simplefilter("ignore")
         from petastorm import make_reader
 
-        with make_reader(folder.resolve().as_uri(), reader_pool_type="dummy", shuffle_row_groups=False) as reader:
+        with make_reader(
+            folder.resolve().as_uri(), reader_pool_type="dummy", shuffle_row_groups=False
+        ) as reader:
             return list(reader)
 
 
@@ -72,9 +74,15 @@ def order_only(work: Path, spark: Any, *, seeds: tuple[int, ...]) -> dict[str, A
         for detector in found["detectors"]:
             for m in found["metrics"]:
                 what = (m["detector"], m["split"], m["metric"], m["group"])
-                if what == (detector, "test", "roc_auc", "all") and m["kind"] in ("order_only", None):
+                if what == (detector, "test", "roc_auc", "all") and m["kind"] in (
+                    "order_only",
+                    None,
+                ):
                     figures[f"seed {seed}, {detector}, {m['kind'] or 'all kinds'}"] = m["value"]
-        network, forest = (figures[f"seed {seed}, {d}, order_only"] for d in ("lstm_autoencoder", "isolation_forest"))
+        network, forest = (
+            figures[f"seed {seed}, {d}, order_only"]
+            for d in ("lstm_autoencoder", "isolation_forest")
+        )
         assert network >= 0.85, figures
         assert forest <= 0.65, figures
     return figures
@@ -84,14 +92,23 @@ def ethereum(work: Path, spark: Any) -> dict[str, Any]:
     """The 71,239 labelled transactions: counts reconcile; detection figures as they are."""
     from foreshock.config_file import load_settings
 
-    context = Context(load_settings(str(tools.ROOT / "conf" / "ethereum.yaml")), str(work / "ethereum"), quiet=True, spark=spark)
+    context = Context(
+        load_settings(str(tools.ROOT / "conf" / "ethereum.yaml")),
+        str(work / "ethereum"),
+        quiet=True,
+        spark=spark,
+    )
     with context.open():
         pipeline(context)
     found = tools.summary(work / "ethereum")
     counts = found["counts"]
     assert tools.reconciles(counts), counts
     assert counts["rows_read"] == 71_239, counts
-    aucs = {f"roc_auc {m['detector']} {m['split']}": m["value"] for m in found["metrics"] if m["metric"] == "roc_auc"}
+    aucs = {
+        f"roc_auc {m['detector']} {m['split']}": m["value"]
+        for m in found["metrics"]
+        if m["metric"] == "roc_auc"
+    }
     return {**{k: v for k, v in counts.items() if isinstance(v, int)}, **aucs}
 
 
@@ -101,13 +118,20 @@ def schema(work: Path, spark: Any) -> dict[str, Any]:
 
     from foreshock.config_file import load_settings
 
-    context = Context(load_settings(str(tools.ROOT / "conf" / "ethereum_schema.yaml")), str(work / "schema"), quiet=True, spark=spark)
+    context = Context(
+        load_settings(str(tools.ROOT / "conf" / "ethereum_schema.yaml")),
+        str(work / "schema"),
+        quiet=True,
+        spark=spark,
+    )
     with context.open():
         extract(context)
     lines = (tools.SHARED / "ethereum_blocks_17173049_17173050.jsonl").read_text().splitlines()
     wanted = {r["hash"]: r for r in map(json.loads, lines)}
-    rows = tools.query("SELECT event_id, CAST(value AS VARCHAR), value_eth, max_fee_gwei, CAST(max_fee_per_gas AS VARCHAR) FROM "
-                       f"read_parquet('{work}/schema/events/**/*.parquet')")
+    rows = tools.query(
+        "SELECT event_id, CAST(value AS VARCHAR), value_eth, max_fee_gwei, CAST(max_fee_per_gas AS VARCHAR) FROM "
+        f"read_parquet('{work}/schema/events/**/*.parquet')"
+    )
     assert len(rows) == len(wanted) == 298
     for event, value, eth, fee, raw_fee in rows:
         assert int(value) == wanted[event]["value"], event
@@ -116,7 +140,11 @@ def schema(work: Path, spark: Any) -> dict[str, Any]:
         assert (raw_fee is None) == (expected is None)
         assert fee == (0.0 if expected is None else expected / 1e9), event
     beyond = sum(r["value"] > 2**63 - 1 for r in wanted.values())
-    return {"rows": len(rows), "values beyond int64, exact": beyond, "nulls to zero": sum(r[4] is None for r in rows)}
+    return {
+        "rows": len(rows),
+        "values beyond int64, exact": beyond,
+        "nulls to zero": sum(r[4] is None for r in rows),
+    }
 
 
 def windows(work: Path, spark: Any, *, cases: int, seed: int = 0) -> dict[str, Any]:
@@ -125,12 +153,20 @@ def windows(work: Path, spark: Any, *, cases: int, seed: int = 0) -> dict[str, A
     total = 0
     for case in range(cases):
         length = int(rng.integers(1, 9))
-        settings = {"length": length, "block": int(rng.integers(length, 40)), "stride": int(rng.integers(1, 5)),
-                    "max_gap": None if rng.random() < 0.5 else float(rng.integers(20, 40000)),
-                    "short": "pad" if rng.random() < 0.3 else "drop"}
+        settings = {
+            "length": length,
+            "block": int(rng.integers(length, 40)),
+            "stride": int(rng.integers(1, 5)),
+            "max_gap": None if rng.random() < 0.5 else float(rng.integers(20, 40000)),
+            "short": "pad" if rng.random() < 0.3 else "drop",
+        }
         made = {**tools.conf(), "windows": settings}
-        table = tools.event_rows(int(rng.integers(300, 900)), int(rng.integers(1, 8)), int(rng.integers(2**31)),
-                                 skew=0.95 if rng.random() < 0.5 else 0.0)
+        table = tools.event_rows(
+            int(rng.integers(300, 900)),
+            int(rng.integers(1, 8)),
+            int(rng.integers(2**31)),
+            skew=0.95 if rng.random() < 0.5 else 0.0,
+        )
         source = tools.write(table, work / f"w{case}", files=int(rng.integers(1, 5)), shuffle=case)
         made["source"]["path"] = str(source)
         made["thresholds"]["min_count"] = 1
@@ -159,7 +195,10 @@ def prepare_with_parts(made: dict[str, Any], run_dir: Path, spark: Any, parts: i
 
 def compare_windows(table: Any, made: dict[str, Any], dataset: Path) -> int:
     wanted = tools.brute_force(table, made)
-    facts = {r["id"]: (int(r["time"].timestamp() * 1e6 + 0.5), r["label"]) for r in table.select(["id", "time", "label"]).to_pylist()}
+    facts = {
+        r["id"]: (int(r["time"].timestamp() * 1e6 + 0.5), r["label"])
+        for r in table.select(["id", "time", "label"]).to_pylist()
+    }
     length, stride = made["windows"]["length"], made["windows"].get("stride", 1)
     total = 0
     for split, by_entity in wanted.items():
@@ -170,7 +209,9 @@ def compare_windows(table: Any, made: dict[str, Any], dataset: Path) -> int:
             padding = int(block.first_padding)
             assert block.x.dtype == np.float32
             assert len(block.x) == len(block.event_id) == (block.n_windows - 1) * stride + length
-            for event, time, label in list(zip(block.event_id, block.event_time, block.label, strict=True))[padding:]:
+            for event, time, label in list(
+                zip(block.event_id, block.event_time, block.label, strict=True)
+            )[padding:]:
                 assert facts[str(event)] == (int(time), int(label)), event
             for w in range(block.n_windows):
                 view = block.event_id[w * stride : w * stride + length]
@@ -202,7 +243,11 @@ def dataset_size(work: Path, spark: Any, *, events: int) -> dict[str, Any]:
     assert rows_in_spark == blocks
     assert ratio <= 1.10, ratio
     size = sum(f.stat().st_size for f in folder.rglob("*.parquet"))
-    return {"x uncompressed / float32 matrix": ratio, "whole dataset, bytes an event (2 features)": size / events, "blocks": blocks}
+    return {
+        "x uncompressed / float32 matrix": ratio,
+        "whole dataset, bytes an event (2 features)": size / events,
+        "blocks": blocks,
+    }
 
 
 def scaling_exact(work: Path, spark: Any, *, values: int, partitions: int = 40) -> dict[str, Any]:
@@ -221,11 +266,21 @@ def scaling_exact(work: Path, spark: Any, *, values: int, partitions: int = 40) 
             path = work / f"s{case}" / f"{i}.parquet"
             path.parent.mkdir(parents=True, exist_ok=True)
             n = len(piece)
-            pq.write_table(pa.table({"event_time": pa.array(np.full(n, time), pa.timestamp("us", tz="UTC")), "train_ok": [True] * n,
-                                     "f": piece.astype(np.float64)}), path)
+            pq.write_table(
+                pa.table(
+                    {
+                        "event_time": pa.array(np.full(n, time), pa.timestamp("us", tz="UTC")),
+                        "train_ok": [True] * n,
+                        "f": piece.astype(np.float64),
+                    }
+                ),
+                path,
+            )
             items[f"p{i}"] = [str(path)]
         span = (int(time), int(time) + 1)
-        summary = fit_summary(spark, items, ("f",), span, "none", before=work / "none", after=work / f"summary{case}")
+        summary = fit_summary(
+            spark, items, ("f",), span, "none", before=work / "none", after=work / f"summary{case}"
+        )
         found = list(summary.quartiles()["f"])
         assert found == wanted, (case, found, wanted)
     return {"values": values, "q1": wanted[0], "median": wanted[1], "q3": wanted[2]}
@@ -242,15 +297,32 @@ def threshold(work: Path, spark: Any, *, runs: int, events: int) -> dict[str, An
     calibration = np.array([r[3] for r in rows if r[1] == "calibration" and r[3] is not None])
     above = float((calibration > limit).mean())
     assert abs(above - 0.01) <= 1 / len(calibration), above
-    entity = dict(tools.query(f"SELECT event_id, entity FROM read_parquet('{work}/t-run/tables/scores/**/*.parquet')"))
-    test = [(entity[r[0]], float(r[3] > limit)) for r in rows if r[1] == "test" and r[3] is not None]
+    entity = dict(
+        tools.query(
+            f"SELECT event_id, entity FROM read_parquet('{work}/t-run/tables/scores/**/*.parquet')"
+        )
+    )
+    test = [
+        (entity[r[0]], float(r[3] > limit)) for r in rows if r[1] == "test" and r[3] is not None
+    ]
     share, se = _cluster_robust(test)
-    cal_se = _cluster_robust([(entity[r[0]], float(r[3] > limit)) for r in rows if r[1] == "calibration" and r[3] is not None])[1]
+    cal_se = _cluster_robust(
+        [
+            (entity[r[0]], float(r[3] > limit))
+            for r in rows
+            if r[1] == "calibration" and r[3] is not None
+        ]
+    )[1]
     assert abs(share - 0.01) <= 3 * float(np.hypot(se, cal_se)), (share, se, cal_se)
     coverage = interval_coverage(runs)
     assert 0.90 <= coverage <= 0.98, coverage
-    return {"share above at calibration": above, "n": len(calibration), "share above at test": share, "its standard error": se,
-            f"interval coverage over {runs} runs": coverage}
+    return {
+        "share above at calibration": above,
+        "n": len(calibration),
+        "share above at test": share,
+        "its standard error": se,
+        f"interval coverage over {runs} runs": coverage,
+    }
 
 
 def _cluster_robust(flags: list[tuple[str, float]]) -> tuple[float, float]:
@@ -278,7 +350,9 @@ def stationary(n: int, entities: int, seed: int) -> Any:
 
     table = table.set_column(table.schema.get_field_index("a"), "a", pa.array(a.ravel()))
     table = table.set_column(table.schema.get_field_index("entity"), "entity", pa.array(who))
-    return table.set_column(table.schema.get_field_index("time"), "time", pa.array(time, pa.timestamp("us", tz="UTC")))
+    return table.set_column(
+        table.schema.get_field_index("time"), "time", pa.array(time, pa.timestamp("us", tz="UTC"))
+    )
 
 
 def interval_coverage(runs: int, *, length: int = 10, entities: int = 20, per: int = 1000) -> float:
@@ -315,12 +389,24 @@ def bundle(work: Path, spark: Any) -> dict[str, Any]:
     from foreshock.models.registry import fit
     from foreshock.training import bundle as bundles
 
-    spec = {"length": 12, "features": 3, "units": [16, 8], "dense": 8, "activation": "tanh", "output": "linear", "dropout": 0.0,
-            "l1": 0.0, "l2": 0.0}
+    spec = {
+        "length": 12,
+        "features": 3,
+        "units": [16, 8],
+        "dense": 8,
+        "activation": "tanh",
+        "output": "linear",
+        "dropout": 0.0,
+        "l1": 0.0,
+        "l2": 0.0,
+    }
     x = np.random.default_rng(0).normal(size=(3000, 12, 3)).astype(np.float32)
     weight = np.ones((3000, 12), np.float32)
-    models = {"lstm_autoencoder": network.LSTMAutoencoder(network.build(spec), spec), "pca": fit("pca", x, weight, 1),
-              "isolation_forest": fit("isolation_forest", x, weight, 1)}
+    models = {
+        "lstm_autoencoder": network.LSTMAutoencoder(network.build(spec), spec),
+        "pca": fit("pca", x, weight, 1),
+        "isolation_forest": fit("isolation_forest", x, weight, 1),
+    }
     folder = work / "bundle"
     folder.mkdir()
     bundles.save(folder, bundles.Bundle(models, ("a", "b", "c"), 12, "s", {}))
@@ -331,7 +417,9 @@ def bundle(work: Path, spark: Any) -> dict[str, Any]:
         figures[f"{name}: reloaded"] = float(np.abs(memory - loaded.models[name].errors(x)).max())
         assert figures[f"{name}: reloaded"] <= 1e-6
         parts = np.concatenate([model.errors(p) for p in np.array_split(x, 37)])
-        figures[f"{name}: other batches"] = float(np.abs(memory - parts).max() / max(1.0, float(memory.max())))
+        figures[f"{name}: other batches"] = float(
+            np.abs(memory - parts).max() / max(1.0, float(memory.max()))
+        )
         assert figures[f"{name}: other batches"] <= 1e-5
     return figures
 
@@ -341,11 +429,21 @@ def repeat(work: Path, spark: Any, *, events: int) -> dict[str, Any]:
     table = tools.event_rows(events, 6, 21)
     network = {"name": "lstm_autoencoder", "units": [8], "dense": 4}
     made = tools.conf(windows__length=8)
-    made |= {"model": network, "detectors": ["pca", "isolation_forest"], "training": {"epochs": 2, "batch": 64}}
+    made |= {
+        "model": network,
+        "detectors": ["pca", "isolation_forest"],
+        "training": {"epochs": 2, "batch": 64},
+    }
     made["source"]["path"] = str(tools.write(table, work / "a", files=1))
     run(made, work / "run-a", spark)
     run(made, work / "run-b", spark)
-    other = {**made, "source": {**made["source"], "path": str(tools.write(table, work / "c", files=7, shuffle=9))}}
+    other = {
+        **made,
+        "source": {
+            **made["source"],
+            "path": str(tools.write(table, work / "c", files=7, shuffle=9)),
+        },
+    }
     context = _context(other, work / "run-c", spark)
     with context.open():
         extract(context, whole_run=True)

@@ -23,12 +23,24 @@ FEATURES = tuple(f"f{i}" for i in range(8))
 ENTITIES, LENGTH = 8, 10
 STEPS = {TRAIN: 1200, VALIDATION: 150, CALIBRATION: 400, TEST: 400}  # of each entity
 PARTITIONS = 10
-PLANTED = (d.OUT_OF_REACH, d.UNDER_FITTED, d.OVER_FITTED, d.DRIFTED, d.CONTAMINATED, d.CONTAMINATED_CALIBRATION, d.OUT_OF_SUPPORT,
-           d.NO_SIGNAL)
+PLANTED = (
+    d.OUT_OF_REACH,
+    d.UNDER_FITTED,
+    d.OVER_FITTED,
+    d.DRIFTED,
+    d.CONTAMINATED,
+    d.CONTAMINATED_CALIBRATION,
+    d.OUT_OF_SUPPORT,
+    d.NO_SIGNAL,
+)
 Draw = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
 HEAVY: dict[str, Draw] = {
-    "t(2.5)": lambda rng, shape: rng.standard_t(2.5, shape), "t(3)": lambda rng, shape: rng.standard_t(3, shape),
-    "lognormal": lambda rng, shape: (rng.lognormal(0, 1, shape) - np.exp(0.5)) / np.sqrt((np.e - 1) * np.e)}
+    "t(2.5)": lambda rng, shape: rng.standard_t(2.5, shape),
+    "t(3)": lambda rng, shape: rng.standard_t(3, shape),
+    "lognormal": lambda rng, shape: (
+        (rng.lognormal(0, 1, shape) - np.exp(0.5)) / np.sqrt((np.e - 1) * np.e)
+    ),
+}
 
 
 @dataclass
@@ -73,10 +85,16 @@ def spoil(rng: np.random.Generator, x: np.ndarray, share: float) -> np.ndarray:
 
 
 def cut(x: np.ndarray, hit: np.ndarray) -> Made:
-    views = np.lib.stride_tricks.sliding_window_view(x, LENGTH, axis=1).transpose(0, 1, 3, 2)  # (E, w, L, F)
+    views = np.lib.stride_tricks.sliding_window_view(x, LENGTH, axis=1).transpose(
+        0, 1, 3, 2
+    )  # (E, w, L, F)
     at = np.broadcast_to(np.arange(views.shape[1]) / views.shape[1], views.shape[:2])
     near = np.lib.stride_tricks.sliding_window_view(hit, LENGTH, axis=1).any(axis=-1)
-    return Made(views.reshape(-1, LENGTH, len(FEATURES)).astype(np.float32), at.ravel(), near.ravel().astype(np.int64))
+    return Made(
+        views.reshape(-1, LENGTH, len(FEATURES)).astype(np.float32),
+        at.ravel(),
+        near.ravel().astype(np.int64),
+    )
 
 
 def plant(causes: tuple[str, ...], seed: int, noise: Draw = normal, times: float = 1) -> Planted:
@@ -85,12 +103,17 @@ def plant(causes: tuple[str, ...], seed: int, noise: Draw = normal, times: float
     mixing = rng.standard_normal((3, len(FEATURES)))
     mixing /= np.linalg.norm(mixing, axis=0)
     made = Planted(causes, seed)
-    steps = {s: int(n * times) for s, n in STEPS.items()} | ({TRAIN: 50 + LENGTH - 1} if d.OVER_FITTED in causes else {})
+    steps = {s: int(n * times) for s, n in STEPS.items()} | (
+        {TRAIN: 50 + LENGTH - 1} if d.OVER_FITTED in causes else {}
+    )
     for split, n in steps.items():
         x = series(rng, mixing, n, noise)
         hit = np.zeros(x.shape[:2], bool)
-        if split == TEST or (d.CONTAMINATED in causes and split != VALIDATION) or (
-                d.CONTAMINATED_CALIBRATION in causes and split == CALIBRATION):
+        if (
+            split == TEST
+            or (d.CONTAMINATED in causes and split != VALIDATION)
+            or (d.CONTAMINATED_CALIBRATION in causes and split == CALIBRATION)
+        ):
             hit = spoil(rng, x, 0.03)
         if split == TEST and d.DRIFTED in causes:
             moved = int(rng.integers(len(FEATURES)))
@@ -109,8 +132,17 @@ def network(x: np.ndarray, seed: int, **more: Any) -> Model:
     from foreshock.models.lstm_autoencoder import LSTMAutoencoder, build
 
     keras.utils.set_random_seed(seed)
-    spec = {"length": LENGTH, "features": len(FEATURES), "units": [32], "dense": 16, "activation": "tanh", "output": "linear", "dropout": 0,
-            "l1": 0, "l2": 0} | more
+    spec = {
+        "length": LENGTH,
+        "features": len(FEATURES),
+        "units": [32],
+        "dense": 16,
+        "activation": "tanh",
+        "output": "linear",
+        "dropout": 0,
+        "l1": 0,
+        "l2": 0,
+    } | more
     built = build(spec)
     built.compile(keras.optimizers.Adam(0.005), "mse")
     built.fit(x, x, batch_size=128, epochs=3, verbose=0)
@@ -153,19 +185,42 @@ def judge(made: Planted, *, deep: bool = False) -> dict[str, Any]:
     ranked = (d.Ranked(name, value, low, high),)
     fact = explained(model, train.x, weight, FEATURES, output)
     profiles = {s: profile(model, made.splits[s].x) for s in (TRAIN, TEST)}
-    return d.verdict(d.Facts(name, shapes, comparisons(shapes), threshold, "quantile", 0.99, CALIBRATION,
-                             fact.to_mapping() if fact else None, output, penalties, profiles, ranked,
-                             positive=int(test.label.sum()), overlap=LENGTH))
+    return d.verdict(
+        d.Facts(
+            name,
+            shapes,
+            comparisons(shapes),
+            threshold,
+            "quantile",
+            0.99,
+            CALIBRATION,
+            fact.to_mapping() if fact else None,
+            output,
+            penalties,
+            profiles,
+            ranked,
+            positive=int(test.label.sum()),
+            overlap=LENGTH,
+        )
+    )
 
 
 def profile(model: Model, x: np.ndarray) -> dict[str, float]:
     errors = model.errors(x).mean(axis=1)
     top = errors[np.argsort(-errors.sum(axis=1))[: max(10, len(errors) // 100)]]
-    return dict(zip(FEATURES, (top / top.sum(axis=1, keepdims=True)).mean(axis=0).tolist(), strict=True))
+    return dict(
+        zip(FEATURES, (top / top.sum(axis=1, keepdims=True)).mean(axis=0).tolist(), strict=True)
+    )
 
 
-PAIRS = ((d.OUT_OF_REACH, d.DRIFTED), (d.UNDER_FITTED, d.DRIFTED), (d.DRIFTED, d.OUT_OF_SUPPORT), (d.CONTAMINATED, d.DRIFTED),
-         (d.NO_SIGNAL, d.DRIFTED), (d.OUT_OF_SUPPORT, d.NO_SIGNAL))
+PAIRS = (
+    (d.OUT_OF_REACH, d.DRIFTED),
+    (d.UNDER_FITTED, d.DRIFTED),
+    (d.DRIFTED, d.OUT_OF_SUPPORT),
+    (d.CONTAMINATED, d.DRIFTED),
+    (d.NO_SIGNAL, d.DRIFTED),
+    (d.OUT_OF_SUPPORT, d.NO_SIGNAL),
+)
 
 
 def planted(*, seeds: Iterable[int], healthy: Iterable[int]) -> dict[str, Any]:
@@ -186,8 +241,15 @@ def planted(*, seeds: Iterable[int], healthy: Iterable[int]) -> dict[str, Any]:
                 drifts += 1
                 named += found["features"][:1] == [made.feature]
         figures[f"{cause}: first verdict right"] = first[cause] / len(seeds)
-    alarms = [(seed, found["causes"]) for seed in healthy if (found := judge(plant((), seed), deep=seed % 8 == 0))["causes"] != [d.HEALTHY]]
-    figures |= {"healthy runs with a verdict": len(alarms), "drifted feature named first among eight": named / drifts}
+    alarms = [
+        (seed, found["causes"])
+        for seed in healthy
+        if (found := judge(plant((), seed), deep=seed % 8 == 0))["causes"] != [d.HEALTHY]
+    ]
+    figures |= {
+        "healthy runs with a verdict": len(alarms),
+        "drifted feature named first among eight": named / drifts,
+    }
     both = 0
     for pair in PAIRS:
         for seed in seeds:
@@ -196,7 +258,9 @@ def planted(*, seeds: Iterable[int], healthy: Iterable[int]) -> dict[str, Any]:
             if not set(pair) <= set(found["causes"]):
                 said.append(f"{' + '.join(pair)} {seed}: {', '.join(found['causes'])}")
     figures["both of two causes named"] = both / (len(PAIRS) * len(seeds))
-    figures["not as planted"] = "; ".join(said + [f"healthy {s}: {', '.join(c)}" for s, c in alarms]) or "none"
+    figures["not as planted"] = (
+        "; ".join(said + [f"healthy {s}: {', '.join(c)}" for s, c in alarms]) or "none"
+    )
     assert sum(first.values()) >= 0.9 * len(PLANTED) * len(seeds), figures
     assert min(first[c] for c in PLANTED) >= 0.8 * len(seeds), figures
     assert len(alarms) <= max(1, len(healthy) // 20), figures
@@ -212,7 +276,11 @@ def heavy(*, seeds: Iterable[int], sizes: tuple[float, ...] = (1, 0.5)) -> dict[
     for law, noise in HEAVY.items():
         for size in sizes:
             found = [(seed, judge(plant((), 200 + seed, noise, size))["causes"]) for seed in seeds]
-            alarms = [f"{law} × {size} {seed}: {', '.join(causes)}" for seed, causes in found if causes != [d.HEALTHY]]
+            alarms = [
+                f"{law} × {size} {seed}: {', '.join(causes)}"
+                for seed, causes in found
+                if causes != [d.HEALTHY]
+            ]
             figures[f"{law}, series × {size}: alarmed"] = len(alarms) / len(seeds)
             said += alarms
     figures["alarms"] = "; ".join(said) or "none"

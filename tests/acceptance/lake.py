@@ -15,12 +15,33 @@ from acceptance import tools
 def lake(work: Path, name: str) -> dict[str, Any]:
     """Each test's seconds, and the figures that it recorded. Raises AssertionError where one fails."""
     report = work / "junit.xml"
-    done = subprocess.run([sys.executable, "-m", "pytest", f"tests/integration/{name}.py", "-q", "-p", "no:cacheprovider", "--junitxml",
-                           str(report)], cwd=tools.ROOT, env=os.environ | {"FORESHOCK_FULL_SIZE": "1"}, stdout=sys.stderr, check=False)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            f"tests/integration/{name}.py",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "--junitxml",
+            str(report),
+        ],
+        cwd=tools.ROOT,
+        env=os.environ | {"FORESHOCK_FULL_SIZE": "1"},
+        stdout=sys.stderr,
+        check=False,
+    )
     figures: dict[str, Any] = {}
     for case in ElementTree.parse(report).iter("testcase"):
-        ended = "failed" if case.find("failure") is not None or case.find("error") is not None else "passed"
-        figures[str(case.get("name")).removeprefix("test_").replace("_", " ")] = f"{ended}, {float(case.get('time', 0)):.1f} s"
+        ended = (
+            "failed"
+            if case.find("failure") is not None or case.find("error") is not None
+            else "passed"
+        )
+        figures[str(case.get("name")).removeprefix("test_").replace("_", " ")] = (
+            f"{ended}, {float(case.get('time', 0)):.1f} s"
+        )
         figures |= {str(p.get("name")): p.get("value") for p in case.iter("property")}
     assert done.returncode == 0, figures
     return figures

@@ -14,8 +14,17 @@ from acceptance import tools
 
 FEATURES = tuple(f"x{i}" for i in range(8))
 ENTITIES, A_DAY, DAYS, CALIBRATION_FROM, TEST_FROM = 8, 120, 20, 10, 15
-CAUSES = (d.HEALTHY, d.OUT_OF_REACH, d.UNDER_FITTED, d.OVER_FITTED, d.DRIFTED, d.CONTAMINATED, d.CONTAMINATED_CALIBRATION,
-          d.OUT_OF_SUPPORT, d.NO_SIGNAL)
+CAUSES = (
+    d.HEALTHY,
+    d.OUT_OF_REACH,
+    d.UNDER_FITTED,
+    d.OVER_FITTED,
+    d.DRIFTED,
+    d.CONTAMINATED,
+    d.CONTAMINATED_CALIBRATION,
+    d.OUT_OF_SUPPORT,
+    d.NO_SIGNAL,
+)
 Run = Callable[[dict[str, Any], Path], Any]
 
 
@@ -31,9 +40,13 @@ def table(cause: str, seed: int) -> tuple[pa.Table, str]:
         factors[:, t] = 0.85 * factors[:, t - 1] + shocks[:, t]
     factors[..., 0] += 0.8 * np.sin(2 * np.pi * hours / 24)
     mixing = rng.standard_normal((3, len(FEATURES)))
-    x = factors @ (mixing / np.linalg.norm(mixing, axis=0)) + 0.4 * rng.standard_normal((ENTITIES, n, len(FEATURES)))
+    x = factors @ (mixing / np.linalg.norm(mixing, axis=0)) + 0.4 * rng.standard_normal(
+        (ENTITIES, n, len(FEATURES))
+    )
     hit = np.zeros((ENTITIES, n), bool)
-    first = {d.CONTAMINATED: 0, d.CONTAMINATED_CALIBRATION: CALIBRATION_FROM}.get(cause, TEST_FROM) * A_DAY
+    first = {d.CONTAMINATED: 0, d.CONTAMINATED_CALIBRATION: CALIBRATION_FROM}.get(
+        cause, TEST_FROM
+    ) * A_DAY
     for e in range(ENTITIES):
         for start in rng.integers(first, n - 6, max(3, (n - first) * 3 // 500)):
             hit[e, start : start + 5] = True
@@ -44,20 +57,39 @@ def table(cause: str, seed: int) -> tuple[pa.Table, str]:
         x[:, day >= TEST_FROM + 2, moved] += 1.5
     if cause == d.NO_SIGNAL:
         label = (rng.random(hit.shape) < 0.03).astype(np.int8)
-    x = x * 10.0 ** rng.integers(-2, 5, len(FEATURES)) + rng.normal(0, 50, len(FEATURES))  # units of their own
+    x = x * 10.0 ** rng.integers(-2, 5, len(FEATURES)) + rng.normal(
+        0, 50, len(FEATURES)
+    )  # units of their own
     start = np.datetime64("2024-03-01T00:00:00", "us").astype(np.int64)
     times = start + (day * 24 + hours) * 3_600_000_000
-    made = {"who": np.repeat([f"e{e}" for e in range(ENTITIES)], n), "label": label.ravel(),
-            "at": pa.array(times.astype(np.int64).ravel(), pa.timestamp("us", tz="UTC"))}
+    made = {
+        "who": np.repeat([f"e{e}" for e in range(ENTITIES)], n),
+        "label": label.ravel(),
+        "at": pa.array(times.astype(np.int64).ravel(), pa.timestamp("us", tz="UTC")),
+    }
     return pa.table(made | {f: x[..., i].ravel() for i, f in enumerate(FEATURES)}), FEATURES[moved]
 
 
 def conf(path: Path, cause: str, seed: int) -> dict[str, Any]:
     made: dict[str, Any] = {
-        "run": {"name": f"planted-{cause.replace('_', '-')}", "seed": seed}, "source": {"kind": "files", "path": str(path)},
-        "events": {"entity": "who", "time": "at", "label": "label", "features": {f: f for f in FEATURES}},
-        "split": {"train": ["2024-03-01", "2024-03-11"], "calibration": ["2024-03-11", "2024-03-16"], "test": ["2024-03-16", "2024-03-21"]},
-        "windows": {"length": 10}, "model": {"name": "pca"}, "detectors": [], "thresholds": {"min_count": 100}}
+        "run": {"name": f"planted-{cause.replace('_', '-')}", "seed": seed},
+        "source": {"kind": "files", "path": str(path)},
+        "events": {
+            "entity": "who",
+            "time": "at",
+            "label": "label",
+            "features": {f: f for f in FEATURES},
+        },
+        "split": {
+            "train": ["2024-03-01", "2024-03-11"],
+            "calibration": ["2024-03-11", "2024-03-16"],
+            "test": ["2024-03-16", "2024-03-21"],
+        },
+        "windows": {"length": 10},
+        "model": {"name": "pca"},
+        "detectors": [],
+        "thresholds": {"min_count": 100},
+    }
     if cause in (d.OUT_OF_REACH, d.UNDER_FITTED):
         made["model"] = {"name": "lstm_autoencoder", "units": [32], "dense": 16}
         made["training"] = {"epochs": 4, "learning_rate": 0.005, "batch": 128}
@@ -72,7 +104,9 @@ def conf(path: Path, cause: str, seed: int) -> dict[str, Any]:
     return made
 
 
-def planted_runs(work: Path, run: Run, *, seeds: Iterable[int], causes: Iterable[str] = CAUSES) -> dict[str, Any]:
+def planted_runs(
+    work: Path, run: Run, *, seeds: Iterable[int], causes: Iterable[str] = CAUSES
+) -> dict[str, Any]:
     """By cause, the verdicts of its runs; the planted one is the first in nine of ten, a healthy run has none."""
     figures: dict[str, Any] = {}
     right: list[bool] = []
@@ -84,8 +118,14 @@ def planted_runs(work: Path, run: Run, *, seeds: Iterable[int], causes: Iterable
             target = work / f"run-{cause}-{seed}"
             run(conf(path, cause, seed), target)
             found = tools.summary(target)["verdict"]
-            said.append(", ".join(found["causes"]) + (f" ({found['features'][0]}, planted {moved})" if cause == d.DRIFTED else ""))
-            right.append(found["causes"][0] == cause and (cause != d.DRIFTED or found["features"][:1] == [moved]))
+            said.append(
+                ", ".join(found["causes"])
+                + (f" ({found['features'][0]}, planted {moved})" if cause == d.DRIFTED else "")
+            )
+            right.append(
+                found["causes"][0] == cause
+                and (cause != d.DRIFTED or found["features"][:1] == [moved])
+            )
         figures[f"planted {cause}"] = "; ".join(said)
     figures["first verdict right"] = sum(right) / len(right)
     assert sum(right) >= 0.9 * len(right), figures

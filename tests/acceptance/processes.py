@@ -27,16 +27,40 @@ def small_conf(work: Path, *, events: int = 20_000, **changes: Any) -> Path:
     """A small synthetic run with a network and both detectors."""
     made: dict[str, Any] = {
         "run": {"name": "small", "seed": 5},
-        "source": {"kind": "synthetic", "events": events, "entities": 30, "start": "2023-01-02", "days": 12, "prevalence": 0.03,
-                   "anomalies_from": "2023-01-11"},
-        "events": {"entity": "from_address", "time": "block_timestamp", "partition": "date", "tiebreak": ["block_number",
-                   "transaction_index"], "id": "hash", "label": "label", "kind": "kind",
-                   "features": {"value": "log10(1 + value / 1e15)", "gas": "log10(gas)", "used": "receipt_gas_used / gas",
-                                "price": "log10(gas_price)"}},
-        "split": {"train": ["2023-01-02", "2023-01-09"], "calibration": ["2023-01-09", "2023-01-11"],
-                  "test": ["2023-01-11", "2023-01-14"]},
-        "scaling": {"clip": 5}, "windows": {"length": 8}, "model": {"units": [8], "dense": 4},
-        "training": {"epochs": 2, "windows_per_epoch": 4000}, "thresholds": {"min_count": 500},
+        "source": {
+            "kind": "synthetic",
+            "events": events,
+            "entities": 30,
+            "start": "2023-01-02",
+            "days": 12,
+            "prevalence": 0.03,
+            "anomalies_from": "2023-01-11",
+        },
+        "events": {
+            "entity": "from_address",
+            "time": "block_timestamp",
+            "partition": "date",
+            "tiebreak": ["block_number", "transaction_index"],
+            "id": "hash",
+            "label": "label",
+            "kind": "kind",
+            "features": {
+                "value": "log10(1 + value / 1e15)",
+                "gas": "log10(gas)",
+                "used": "receipt_gas_used / gas",
+                "price": "log10(gas_price)",
+            },
+        },
+        "split": {
+            "train": ["2023-01-02", "2023-01-09"],
+            "calibration": ["2023-01-09", "2023-01-11"],
+            "test": ["2023-01-11", "2023-01-14"],
+        },
+        "scaling": {"clip": 5},
+        "windows": {"length": 8},
+        "model": {"units": [8], "dense": 4},
+        "training": {"epochs": 2, "windows_per_epoch": 4000},
+        "thresholds": {"min_count": 500},
     }
     for name, value in changes.items():
         section, key = name.split("__")
@@ -44,10 +68,26 @@ def small_conf(work: Path, *, events: int = 20_000, **changes: Any) -> Path:
     return tools.write_conf(made, work / "small.yaml")
 
 
-def start(job: str, conf: Path, run_dir: Path, *flags: str, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
-    command = [sys.executable, str(JOBS / f"{job}.py"), "--conf", str(conf), "--run-dir", str(run_dir), *flags]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **(env or {})},
-                            start_new_session=True)
+def start(
+    job: str, conf: Path, run_dir: Path, *flags: str, env: dict[str, str] | None = None
+) -> subprocess.Popen[str]:
+    command = [
+        sys.executable,
+        str(JOBS / f"{job}.py"),
+        "--conf",
+        str(conf),
+        "--run-dir",
+        str(run_dir),
+        *flags,
+    ]
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **(env or {})},
+        start_new_session=True,
+    )
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
@@ -55,7 +95,9 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
-def kill_all(work: Path, *, moments: tuple[float, ...] = (0.5,), in_turn: bool = False) -> dict[str, Any]:
+def kill_all(
+    work: Path, *, moments: tuple[float, ...] = (0.5,), in_turn: bool = False
+) -> dict[str, Any]:
     """kill -9 of the driver in each stage: the same command finishes, tables equal the undisturbed run's; then does nothing.
 
     in_turn: one run is killed in every stage it comes to, and then finishes.
@@ -81,10 +123,18 @@ def kill_all(work: Path, *, moments: tuple[float, ...] = (0.5,), in_turn: bool =
             assert difference <= 1e-6, (stage, difference)
             assert not list((run_dir / ".staging").glob("*")), "leftovers in .staging"
             figures[f"{stage} after {moment} s (alive when killed: {alive})"] = difference
-    before = {f: f.stat().st_mtime_ns for f in (work / "calm").rglob("*") if f.is_file() and f.name not in ("events.log", ".lock")}
+    before = {
+        f: f.stat().st_mtime_ns
+        for f in (work / "calm").rglob("*")
+        if f.is_file() and f.name not in ("events.log", ".lock")
+    }
     code, _, err = finish(start("pipeline", conf, work / "calm"))
     assert code == 0, err
-    after = {f: f.stat().st_mtime_ns for f in (work / "calm").rglob("*") if f.is_file() and f.name not in ("events.log", ".lock")}
+    after = {
+        f: f.stat().st_mtime_ns
+        for f in (work / "calm").rglob("*")
+        if f.is_file() and f.name not in ("events.log", ".lock")
+    }
     assert before == after, "the same command again wrote something"
     code, _, err = finish(start("pipeline", conf, work / "calm", "--set", "windows.length=9"))
     assert code == 2 and "windows.length" in err, (code, err)
@@ -115,19 +165,44 @@ def standalone_cluster(work: Path, *, cores: int = 1) -> Iterator[str]:
 
     home = Path(pyspark.__file__).parent
     port = free_port()
-    env = {**os.environ, "SPARK_LOCAL_IP": "127.0.0.1", "SPARK_NO_DAEMONIZE": "1", "SPARK_HOME": str(home)}
+    env = {
+        **os.environ,
+        "SPARK_LOCAL_IP": "127.0.0.1",
+        "SPARK_NO_DAEMONIZE": "1",
+        "SPARK_HOME": str(home),
+    }
     run = [str(home / "bin" / "spark-class")]
     master = "org.apache.spark.deploy.master.Master"
     worker = "org.apache.spark.deploy.worker.Worker"
     url = f"spark://127.0.0.1:{port}"
-    commands = [[*run, master, "--host", "127.0.0.1", "--port", str(port), "--webui-port", str(free_port())]]
-    commands += [[*run, worker, "--host", "127.0.0.1", "--cores", str(cores), "--memory", "2g", "--webui-port", str(free_port()),
-                  "--work-dir", str(work / f"worker{i}"), url] for i in (1, 2)]
+    commands = [
+        [*run, master, "--host", "127.0.0.1", "--port", str(port), "--webui-port", str(free_port())]
+    ]
+    commands += [
+        [
+            *run,
+            worker,
+            "--host",
+            "127.0.0.1",
+            "--cores",
+            str(cores),
+            "--memory",
+            "2g",
+            "--webui-port",
+            str(free_port()),
+            "--work-dir",
+            str(work / f"worker{i}"),
+            url,
+        ]
+        for i in (1, 2)
+    ]
     processes = []
     try:
         for i, command in enumerate(commands):
             log = (work / f"spark{i}.log").open("w")
-            processes.append(subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True))
+            processes.append(
+                subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
+            )
             time.sleep(4)
         yield url
     finally:
@@ -136,7 +211,9 @@ def standalone_cluster(work: Path, *, cores: int = 1) -> Iterator[str]:
                 os.killpg(p.pid, signal.SIGKILL)
 
 
-def submit_command(master: str, work: Path, job: str, conf: Path, run_dir: Path, *flags: str) -> list[str]:
+def submit_command(
+    master: str, work: Path, job: str, conf: Path, run_dir: Path, *flags: str
+) -> list[str]:
     """spark-submit of a job to a master, with the package as an archive for --py-files."""
     import pyspark
 
@@ -146,17 +223,36 @@ def submit_command(master: str, work: Path, job: str, conf: Path, run_dir: Path,
             for file in (tools.ROOT / "lib").rglob("*"):
                 if file.is_file() and file.suffix != ".pyc" and "egg-info" not in str(file):
                     z.write(file, file.relative_to(tools.ROOT / "lib"))
-    return [str(Path(pyspark.__file__).parent / "bin" / "spark-submit"), "--master", master, "--py-files", str(archive),
-            "--driver-memory", "1g", "--executor-memory", "1g", str(JOBS / f"{job}.py"), "--conf", str(conf), "--run-dir", str(run_dir),
-            *flags]
+    return [
+        str(Path(pyspark.__file__).parent / "bin" / "spark-submit"),
+        "--master",
+        master,
+        "--py-files",
+        str(archive),
+        "--driver-memory",
+        "1g",
+        "--executor-memory",
+        "1g",
+        str(JOBS / f"{job}.py"),
+        "--conf",
+        str(conf),
+        "--run-dir",
+        str(run_dir),
+        *flags,
+    ]
 
 
 def submit_environment() -> dict[str, str]:
     """What spark-submit needs to find this environment's Python and Spark."""
     import pyspark
 
-    return {**os.environ, "SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_PYTHON": sys.executable, "PYSPARK_DRIVER_PYTHON": sys.executable,
-            "SPARK_HOME": str(Path(pyspark.__file__).parent)}
+    return {
+        **os.environ,
+        "SPARK_LOCAL_IP": "127.0.0.1",
+        "PYSPARK_PYTHON": sys.executable,
+        "PYSPARK_DRIVER_PYTHON": sys.executable,
+        "SPARK_HOME": str(Path(pyspark.__file__).parent),
+    }
 
 
 def cluster(work: Path) -> dict[str, Any]:
@@ -165,8 +261,14 @@ def cluster(work: Path) -> dict[str, Any]:
     code, _, err = finish(start("pipeline", conf, work / "local"))
     assert code == 0, err
     with standalone_cluster(work) as url:
-        done = subprocess.run(submit_command(url, work, "pipeline", conf, work / "cluster"), env=submit_environment(),
-                              capture_output=True, text=True, timeout=900, check=False)
+        done = subprocess.run(
+            submit_command(url, work, "pipeline", conf, work / "cluster"),
+            env=submit_environment(),
+            capture_output=True,
+            text=True,
+            timeout=900,
+            check=False,
+        )
     assert done.returncode == 0, done.stderr[-3000:]
     difference = tools.largest_difference(work / "local", work / "cluster")
     assert difference <= 1e-6, difference
@@ -178,7 +280,11 @@ class Peak:
     """The largest resident memory of a process tree's members, by kind, while it runs."""
 
     def __init__(self, pid: int) -> None:
-        self.pid, self.peaks, self._stop = pid, {"driver": 0, "jvm": 0, "python worker": 0}, threading.Event()
+        self.pid, self.peaks, self._stop = (
+            pid,
+            {"driver": 0, "jvm": 0, "python worker": 0},
+            threading.Event(),
+        )
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
 
@@ -189,7 +295,13 @@ class Peak:
                 for p in [root, *root.children(recursive=True)]:
                     with contextlib.suppress(psutil.Error):
                         # A child that the JVM just forked has its memory, and its thread's name until it becomes another program.
-                        kind = "driver" if p.pid == self.pid else "python worker" if "python" in p.name() else "jvm"
+                        kind = (
+                            "driver"
+                            if p.pid == self.pid
+                            else "python worker"
+                            if "python" in p.name()
+                            else "jvm"
+                        )
                         self.peaks[kind] = max(self.peaks[kind], p.memory_info().rss)
 
     def stop(self) -> dict[str, float]:
@@ -200,12 +312,28 @@ class Peak:
 
 def memory(work: Path, *, events: int, windows_per_epoch: int) -> dict[str, Any]:
     """A large table through extract, prepare, one epoch and the scoring of two partitions: every process under 2 GiB."""
-    conf = small_conf(work, events=events, source__entities=20_000, source__days=30, training__epochs=1,
-                      training__windows_per_epoch=windows_per_epoch, windows__length=50, model__units=[16], model__dense=8,
-                      split__train=["2023-01-02", "2023-01-22"], split__calibration=["2023-01-22", "2023-01-26"],
-                      split__test=["2023-01-26", "2023-02-01"], source__anomalies_from="2023-01-26")
+    conf = small_conf(
+        work,
+        events=events,
+        source__entities=20_000,
+        source__days=30,
+        training__epochs=1,
+        training__windows_per_epoch=windows_per_epoch,
+        windows__length=50,
+        model__units=[16],
+        model__dense=8,
+        split__train=["2023-01-02", "2023-01-22"],
+        split__calibration=["2023-01-22", "2023-01-26"],
+        split__test=["2023-01-26", "2023-02-01"],
+        source__anomalies_from="2023-01-26",
+    )
     figures: dict[str, Any] = {}
-    for job, flags in (("extract", ()), ("prepare", ()), ("train", ()), ("score", ("--partitions", "2023-01-24,2023-01-28"))):
+    for job, flags in (
+        ("extract", ()),
+        ("prepare", ()),
+        ("train", ()),
+        ("score", ("--partitions", "2023-01-24,2023-01-28")),
+    ):
         started = time.monotonic()
         process = start(job, conf, work / "big", *flags)
         peak = Peak(process.pid)

@@ -25,29 +25,53 @@ def conf(name: str, seed: int, **sections: dict[str, Any]) -> dict[str, Any]:
 
 
 def metric(summary: dict[str, Any], name: str, detector: str = "lstm_autoencoder") -> float | None:
-    return next(m["value"] for m in summary["metrics"] if m["metric"] == name and m["detector"] == detector and m["split"] == "test"
-                and m["group"] == "all" and m["kind"] is None)
+    return next(
+        m["value"]
+        for m in summary["metrics"]
+        if m["metric"] == name
+        and m["detector"] == detector
+        and m["split"] == "test"
+        and m["group"] == "all"
+        and m["kind"] is None
+    )
 
 
-def question(work: Path, run: Run, *, seeds: tuple[int, ...], named: frozenset[str] = frozenset(CAUSES),
-             wanted: float = 0.6, **sections: dict[str, Any]) -> dict[str, Any]:
+def question(
+    work: Path,
+    run: Run,
+    *,
+    seeds: tuple[int, ...],
+    named: frozenset[str] = frozenset(CAUSES),
+    wanted: float = 0.6,
+    **sections: dict[str, Any],
+) -> dict[str, Any]:
     """question.yaml: sensitivity <= 0.05 at specificity >= 0.95 and the causes named; question_mended.yaml: >= 0.6 at >= 0.95."""
     figures: dict[str, Any] = {}
     for seed in seeds:
         for name in ("question", "question_mended"):
             run(conf(name, seed, **sections), work / f"{name}-{seed}")
             summary = tools.summary(work / f"{name}-{seed}")
-            sensitivity, specificity = metric(summary, "sensitivity"), metric(summary, "specificity")
+            sensitivity, specificity = (
+                metric(summary, "sensitivity"),
+                metric(summary, "specificity"),
+            )
             causes = summary["verdict"]["causes"]
-            figures |= {f"{name}, seed {seed}: sensitivity": sensitivity, f"{name}, seed {seed}: specificity": specificity,
-                        f"{name}, seed {seed}: accuracy": metric(summary, "accuracy"),
-                        f"{name}, seed {seed}: ROC AUC network": metric(summary, "roc_auc"),
-                        f"{name}, seed {seed}: ROC AUC PCA": metric(summary, "roc_auc", "pca"),
-                        f"{name}, seed {seed}: verdict": ", ".join(causes)}
-            assert sensitivity is not None and specificity is not None and specificity >= 0.95, figures
+            figures |= {
+                f"{name}, seed {seed}: sensitivity": sensitivity,
+                f"{name}, seed {seed}: specificity": specificity,
+                f"{name}, seed {seed}: accuracy": metric(summary, "accuracy"),
+                f"{name}, seed {seed}: ROC AUC network": metric(summary, "roc_auc"),
+                f"{name}, seed {seed}: ROC AUC PCA": metric(summary, "roc_auc", "pca"),
+                f"{name}, seed {seed}: verdict": ", ".join(causes),
+            }
+            assert sensitivity is not None and specificity is not None and specificity >= 0.95, (
+                figures
+            )
             if name == "question":
                 assert sensitivity <= 0.05 and set(causes) >= named, figures
-                assert "under_fitted" not in named or "regularised flat" in summary["verdict"]["text"], figures
+                assert (
+                    "under_fitted" not in named or "regularised flat" in summary["verdict"]["text"]
+                ), figures
             else:
                 assert sensitivity >= wanted and not set(causes) & CAUSES, figures
     return figures
@@ -59,10 +83,22 @@ def ethereum(work: Path, run: Run) -> dict[str, Any]:
     for name in ("question_ethereum", "question_ethereum_mended"):
         run(conf(name, 7), work / name)
         summary = tools.summary(work / name)
-        aucs = {m["detector"]: (m["value"], m["ci_low"], m["ci_high"]) for m in summary["metrics"] if m["metric"] == "roc_auc"
-                and m["split"] == "test" and m["kind"] is None and m["group"] == "all" and m["detector"] in summary["detectors"]}
-        figures |= {f"{name}: ROC AUC of {d} (95 % interval)": f"{v:.3f} ({a:.3f} to {b:.3f})" for d, (v, a, b) in aucs.items()}
-        figures |= {f"{name}: sensitivity, specificity": f"{metric(summary, 'sensitivity'):.3f}, {metric(summary, 'specificity'):.3f}",
-                    f"{name}: verdict": ", ".join(summary["verdict"]["causes"])}
+        aucs = {
+            m["detector"]: (m["value"], m["ci_low"], m["ci_high"])
+            for m in summary["metrics"]
+            if m["metric"] == "roc_auc"
+            and m["split"] == "test"
+            and m["kind"] is None
+            and m["group"] == "all"
+            and m["detector"] in summary["detectors"]
+        }
+        figures |= {
+            f"{name}: ROC AUC of {d} (95 % interval)": f"{v:.3f} ({a:.3f} to {b:.3f})"
+            for d, (v, a, b) in aucs.items()
+        }
+        figures |= {
+            f"{name}: sensitivity, specificity": f"{metric(summary, 'sensitivity'):.3f}, {metric(summary, 'specificity'):.3f}",
+            f"{name}: verdict": ", ".join(summary["verdict"]["causes"]),
+        }
         assert "no_signal" in summary["verdict"]["causes"], figures
     return figures

@@ -37,14 +37,26 @@ def pot(*, seeds: int, compared: int) -> dict[str, Any]:
             good += found.p >= 0.05
             if seed < compared:
                 shape, _, scale = stats.genpareto.fit(y, floc=0)
-                worst = max(worst, float(stats.genpareto.logpdf(y, shape, scale=scale).sum()) - found.log_likelihood)
-                theirs = start + float(stats.genpareto.isf(RISK * EVENTS / len(y), shape, scale=scale))
+                worst = max(
+                    worst,
+                    float(stats.genpareto.logpdf(y, shape, scale=scale).sum())
+                    - found.log_likelihood,
+                )
+                theirs = start + float(
+                    stats.genpareto.isf(RISK * EVENTS / len(y), shape, scale=scale)
+                )
                 apart = max(apart, abs(found.quantile(RISK) / theirs - 1))
-        figures |= {f"{name}: median error of the quantile": float(np.median(errors)), f"{name}: interval covers": covered / seeds,
-                    f"{name}: fit not doubted (p >= 0.05)": good / seeds, f"{name}: SciPy's log-likelihood less ours, at most": worst,
-                    f"{name}: quantile apart from SciPy's, at most": apart}
+        figures |= {
+            f"{name}: median error of the quantile": float(np.median(errors)),
+            f"{name}: interval covers": covered / seeds,
+            f"{name}: fit not doubted (p >= 0.05)": good / seeds,
+            f"{name}: SciPy's log-likelihood less ours, at most": worst,
+            f"{name}: quantile apart from SciPy's, at most": apart,
+        }
         assert np.median(errors) <= 0.15, (name, np.median(errors))
-        assert (0.88 if seeds >= 200 else 0.75) <= covered / seeds <= (0.99 if seeds >= 200 else 1.0), (name, covered / seeds)
+        assert (
+            (0.88 if seeds >= 200 else 0.75) <= covered / seeds <= (0.99 if seeds >= 200 else 1.0)
+        ), (name, covered / seeds)
         assert worst <= 1e-3 and apart <= 0.01, (name, worst, apart)
     return figures
 
@@ -57,8 +69,12 @@ def conformal(*, simulations: int, level: float = 0.1) -> dict[str, Any]:
     for seed in range(1000):
         x = np.round(rng.normal(size=51), 1)  # ties
         p.append(float(p_values(x[:50], x[50:], seed)[0]))
-    figures: dict[str, Any] = {"level": level, "simulations": simulations, **found, "Kolmogorov-Smirnov p of 1,000 p-values":
-                               float(stats.kstest(p, "uniform").pvalue)}
+    figures: dict[str, Any] = {
+        "level": level,
+        "simulations": simulations,
+        **found,
+        "Kolmogorov-Smirnov p of 1,000 p-values": float(stats.kstest(p, "uniform").pvalue),
+    }
     assert found["FDR"] <= level + 3 * found["its standard error"], figures
     assert figures["Kolmogorov-Smirnov p of 1,000 p-values"] > 0.01, figures
     return figures

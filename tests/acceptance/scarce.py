@@ -30,13 +30,26 @@ def series(seed: int) -> pa.Table:
 
 def conf(path: Path, method: str) -> dict[str, Any]:
     edge = str(np.datetime64("2024-01-01T00:00:00") + np.timedelta64(TRAIN, "m"))
-    return {"run": {"name": "scarce", "seed": 7}, "source": {"kind": "files", "path": str(path)},
-            "events": {"entity": "'one'", "time": "time", "features": {f"x{i}": f"x{i}" for i in range(SERIES)}},
-            "split": {"train": ["2024-01-01", edge], "test": [edge, "2024-01-05"]}, "windows": {"length": LENGTH},
-            "model": {"name": "pca"}, "detectors": [], "calibration": {"method": method}, "thresholds": {"min_count": 100}}
+    return {
+        "run": {"name": "scarce", "seed": 7},
+        "source": {"kind": "files", "path": str(path)},
+        "events": {
+            "entity": "'one'",
+            "time": "time",
+            "features": {f"x{i}": f"x{i}" for i in range(SERIES)},
+        },
+        "split": {"train": ["2024-01-01", edge], "test": [edge, "2024-01-05"]},
+        "windows": {"length": LENGTH},
+        "model": {"name": "pca"},
+        "detectors": [],
+        "calibration": {"method": method},
+        "thresholds": {"min_count": 100},
+    }
 
 
-def out_of_fold(work: Path, run: Callable[[dict[str, Any], Path], Any], *, seeds: int) -> dict[str, Any]:
+def out_of_fold(
+    work: Path, run: Callable[[dict[str, Any], Path], Any], *, seeds: int
+) -> dict[str, Any]:
     """Shares of fresh rows flagged at level 0.99: out of fold at most 3 % in the median, in-sample at least twice that, and said so."""
     shares: dict[str, list[float]] = {"out_of_fold": [], "train": []}
     said = 0
@@ -46,11 +59,20 @@ def out_of_fold(work: Path, run: Callable[[dict[str, Any], Path], Any], *, seeds
             target = work / f"{method}-{seed}"
             run(conf(path, method), target)
             summary = tools.summary(target)
-            found.append(summary["flagged"]["test"]["flagged"] / summary["flagged"]["test"]["judged"])
+            found.append(
+                summary["flagged"]["test"]["flagged"] / summary["flagged"]["test"]["judged"]
+            )
             said += method == "out_of_fold" and "over_fitted" in summary["verdict"]["causes"]
     medians = {method: float(np.median(found)) for method, found in shares.items()}
-    figures = {"seeds": seeds, "training rows": TRAIN, "fresh rows flagged, out of fold, median": medians["out_of_fold"],
-               "fresh rows flagged, in-sample, median": medians["train"], "runs whose verdict names over-fitting": said}
-    assert medians["out_of_fold"] <= 0.03 and medians["train"] >= 2 * medians["out_of_fold"], figures
+    figures = {
+        "seeds": seeds,
+        "training rows": TRAIN,
+        "fresh rows flagged, out of fold, median": medians["out_of_fold"],
+        "fresh rows flagged, in-sample, median": medians["train"],
+        "runs whose verdict names over-fitting": said,
+    }
+    assert medians["out_of_fold"] <= 0.03 and medians["train"] >= 2 * medians["out_of_fold"], (
+        figures
+    )
     assert said >= 0.9 * seeds, figures
     return figures

@@ -13,7 +13,11 @@ from acceptance import checks, planted_runs, tools
 
 # (score, errors, smooth): Mahalanobis is of one step's residuals, so it does not go with `window`, the default score.
 WINDOW = (("window", "plain", None), ("window", "standardised", None))
-COVER = tuple(("cover", errors, smooth) for errors in ("plain", "standardised", "mahalanobis") for smooth in (None, {"mean": 5}))
+COVER = tuple(
+    ("cover", errors, smooth)
+    for errors in ("plain", "standardised", "mahalanobis")
+    for smooth in (None, {"mean": 5})
+)
 Run = Callable[[dict[str, Any], Path], Any]
 
 
@@ -39,25 +43,40 @@ def scores(work: Path, run: Run, *, seeds: Iterable[int], models: dict[str, int]
     for model, number in models.items():
         for seed in list(seeds)[:number]:
             for table, made in tables(work, seed, model).items():
-                for score, errors, smooth in (*WINDOW, *(c for c in COVER if model == "pca" or c[2] is None)):
+                for score, errors, smooth in (
+                    *WINDOW,
+                    *(c for c in COVER if model == "pca" or c[2] is None),
+                ):
                     made["scoring"] = {"score": score, "errors": errors, "smooth": smooth}
                     name = f"{score}, {errors}" + (", smoothed" if smooth else "")
                     target = work / f"{table}-{model}-{seed}-{name.replace(', ', '-')}"
                     run(made, target)
-                    rows = {m["metric"]: m["value"] for m in tools.summary(target)["metrics"] if m["split"] == "test"
-                            and m["group"] == "all" and m["kind"] is None and m["detector"] == model}
+                    rows = {
+                        m["metric"]: m["value"]
+                        for m in tools.summary(target)["metrics"]
+                        if m["split"] == "test"
+                        and m["group"] == "all"
+                        and m["kind"] is None
+                        and m["detector"] == model
+                    }
                     found.setdefault((f"{table}, {model}", name), []).append(rows["pr_auc"])
                     prevalence.setdefault(table, []).append(rows["prevalence"])
     median = {key: float(np.median(v)) for key, v in found.items()}
-    figures: dict[str, Any] = {f"{t}: PR AUC, {n} (min to max)": f"{median[t, n]:.3f} ({min(v):.3f} to {max(v):.3f})"
-                               for (t, n), v in found.items()}
+    figures: dict[str, Any] = {
+        f"{t}: PR AUC, {n} (min to max)": f"{median[t, n]:.3f} ({min(v):.3f} to {max(v):.3f})"
+        for (t, n), v in found.items()
+    }
     figures |= {f"{t}: prevalence": float(np.median(v)) for t, v in prevalence.items()}
     cases = dict.fromkeys(t for t, _ in found)
     names = [n for n in dict.fromkeys(n for _, n in found) if all((t, n) in median for t in cases)]
     mean = {n: float(np.mean([median[t, n] for t in cases])) for n in names}
-    figures["in the mean"] = {n: round(v, 3) for n, v in sorted(mean.items(), key=lambda item: -item[1])}
+    figures["in the mean"] = {
+        n: round(v, 3) for n, v in sorted(mean.items(), key=lambda item: -item[1])
+    }
     of_windows = {n: v for n, v in mean.items() if n.startswith("window")}
-    figures["default, behind the best of windows"] = max(of_windows.values()) - mean["window, plain"]
+    figures["default, behind the best of windows"] = (
+        max(of_windows.values()) - mean["window, plain"]
+    )
     figures["advice, behind the best of all"] = max(mean.values()) - mean["cover, mahalanobis"]
     assert figures["default, behind the best of windows"] <= 0.05, figures
     assert figures["advice, behind the best of all"] <= 0.05, figures

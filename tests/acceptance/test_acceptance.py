@@ -10,7 +10,9 @@ from foreshock.thresholds import diagnosis as d
 
 from acceptance import checks, diagnosis, processes, question, rules, tools
 
-needs_shared = pytest.mark.skipif(not tools.SHARED.exists(), reason="the shared real data is not here")
+needs_shared = pytest.mark.skipif(
+    not tools.SHARED.exists(), reason="the shared real data is not here"
+)
 
 
 def test_windows_equal_brute_force(tmp_path: Path, spark: Any) -> None:
@@ -80,10 +82,19 @@ def test_memory_stays_bounded(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_question_fails_and_its_twin_does_not(tmp_path: Path, spark: Any) -> None:
-    smaller = {"source": {"events": 45_000, "entities": 30}, "training": {"epochs": 6, "learning_rate": 0.005, "schedule": "constant"}}
+    smaller = {
+        "source": {"events": 45_000, "entities": 30},
+        "training": {"epochs": 6, "learning_rate": 0.005, "schedule": "constant"},
+    }
     # So few steps neither flatten the one network nor train the other as well.
-    question.question(tmp_path, lambda made, target: checks.run(made, target, spark), seeds=(7,),
-                      named=frozenset({"output_out_of_reach"}), wanted=0.4, **smaller)
+    question.question(
+        tmp_path,
+        lambda made, target: checks.run(made, target, spark),
+        seeds=(7,),
+        named=frozenset({"output_out_of_reach"}),
+        wanted=0.4,
+        **smaller,
+    )
 
 
 def test_planted_causes_are_named() -> None:

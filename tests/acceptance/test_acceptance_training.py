@@ -34,8 +34,12 @@ def test_a_slowed_worker_is_waited_for(tmp_path: Path) -> None:
 
 
 def test_the_bench_runs(tmp_path: Path) -> None:
-    done = subprocess.run([str(tools.ROOT / "scripts" / "bench"), "--quick", "--json", str(tmp_path / "b.json")], capture_output=True,
-                          text=True, check=False)
+    done = subprocess.run(
+        [str(tools.ROOT / "scripts" / "bench"), "--quick", "--json", str(tmp_path / "b.json")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     for figure in json.loads((tmp_path / "b.json").read_text()):
         assert figure["repetitions"] == 1

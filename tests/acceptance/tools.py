@@ -19,9 +19,20 @@ SHARED = ROOT.parent / "shared" / "data"
 EVENTS_CONF: dict[str, Any] = {
     "run": {"name": "test", "seed": 3},
     "source": {"kind": "files", "path": "", "format": "parquet"},
-    "events": {"entity": "entity", "time": "time", "tiebreak": ["tie"], "id": "id", "label": "label", "kind": "kind",
-               "features": {"a": "a", "b": "b"}},
-    "split": {"train": ["2024-01-01", "2024-01-11"], "calibration": ["2024-01-11", "2024-01-16"], "test": ["2024-01-16", "2024-01-21"]},
+    "events": {
+        "entity": "entity",
+        "time": "time",
+        "tiebreak": ["tie"],
+        "id": "id",
+        "label": "label",
+        "kind": "kind",
+        "features": {"a": "a", "b": "b"},
+    },
+    "split": {
+        "train": ["2024-01-01", "2024-01-11"],
+        "calibration": ["2024-01-11", "2024-01-16"],
+        "test": ["2024-01-16", "2024-01-21"],
+    },
     "windows": {"length": 5, "block": 64},
     "model": {"name": "pca"},
     "detectors": [],
@@ -48,11 +59,18 @@ def event_rows(n: int, entities: int, seed: int, *, skew: float = 0.0, days: int
     noise = rng.normal(size=n)
     for i in range(1, n):
         a[i] = 0.8 * a[i - 1] + noise[i]
-    return pa.table({
-        "entity": [f"e{w}" for w in who], "time": pa.array(start + seconds * 1_000_000, pa.timestamp("us", tz="UTC")),
-        "tie": rng.integers(0, 3, n), "id": [f"id{i:07d}" for i in range(n)], "a": a, "b": rng.standard_t(3, n),
-        "label": (rng.random(n) < 0.03).astype(np.int8), "kind": pa.nulls(n, pa.string()),
-    })
+    return pa.table(
+        {
+            "entity": [f"e{w}" for w in who],
+            "time": pa.array(start + seconds * 1_000_000, pa.timestamp("us", tz="UTC")),
+            "tie": rng.integers(0, 3, n),
+            "id": [f"id{i:07d}" for i in range(n)],
+            "a": a,
+            "b": rng.standard_t(3, n),
+            "label": (rng.random(n) < 0.03).astype(np.int8),
+            "kind": pa.nulls(n, pa.string()),
+        }
+    )
 
 
 def write(table: pa.Table, folder: Path, files: int = 1, shuffle: int | None = None) -> Path:
@@ -78,8 +96,10 @@ def query(sql: str) -> list[tuple[Any, ...]]:
 
 def scores(run_dir: Path, table: str = "scores") -> dict[str, tuple[Any, ...]]:
     """event_id -> (split, partition, score, threshold, is_anomaly, reason) of a run, read by DuckDB."""
-    rows = query(f"SELECT event_id, split, CAST(partition AS VARCHAR), score, threshold, is_anomaly, reason FROM "
-                 f"read_parquet('{run_dir}/tables/{table}/**/*.parquet', hive_partitioning=true)")
+    rows = query(
+        f"SELECT event_id, split, CAST(partition AS VARCHAR), score, threshold, is_anomaly, reason FROM "
+        f"read_parquet('{run_dir}/tables/{table}/**/*.parquet', hive_partitioning=true)"
+    )
     found = {r[0]: r[1:] for r in rows}
     assert len(found) == len(rows), "an event has two rows in scores"
     return found
@@ -92,7 +112,12 @@ def largest_difference(a: Path, b: Path) -> float:
     worst = 0.0
     for event, row in x.items():
         other = y[event]
-        assert (row[0], row[1], row[5], row[2] is None) == (other[0], other[1], other[5], other[2] is None), event
+        assert (row[0], row[1], row[5], row[2] is None) == (
+            other[0],
+            other[1],
+            other[5],
+            other[2] is None,
+        ), event
         if row[2] is not None:
             worst = max(worst, abs(row[2] - other[2]) / max(1.0, abs(row[2])))
     return worst
@@ -103,19 +128,32 @@ def summary(run_dir: Path) -> dict[str, Any]:
 
 
 def reconciles(counts: dict[str, Any]) -> bool:
-    parts = [counts["filtered"], *counts["quarantined"].values(), counts["outside_splits"], counts["train"], counts["judged"],
-             *counts["unjudged"].values()]
+    parts = [
+        counts["filtered"],
+        *counts["quarantined"].values(),
+        counts["outside_splits"],
+        counts["train"],
+        counts["judged"],
+        *counts["unjudged"].values(),
+    ]
     return counts["rows_read"] == sum(parts)
 
 
-def brute_force(table: pa.Table, made: dict[str, Any]) -> dict[str, dict[str, list[tuple[str, ...]]]]:
+def brute_force(
+    table: pa.Table, made: dict[str, Any]
+) -> dict[str, dict[str, list[tuple[str, ...]]]]:
     """split -> entity -> windows (as tuples of event ids) by sliding_window_view over each sequence: interface, The dataset."""
     w = {"length": 50, "stride": 1, "max_gap": None, "short": "drop", **made["windows"]}
-    bounds = {s: [np.datetime64(d, "us").astype(np.int64) for d in span] for s, span in made["split"].items()}
+    bounds = {
+        s: [np.datetime64(d, "us").astype(np.int64) for d in span]
+        for s, span in made["split"].items()
+    }
     frame = table.select(["entity", "time", "tie", "id"]).to_pylist()
     by_entity: dict[str, list[tuple[int, int, str]]] = {}
     for row in frame:
-        by_entity.setdefault(row["entity"], []).append((int(row["time"].timestamp() * 1e6 + 0.5), row["tie"], row["id"]))
+        by_entity.setdefault(row["entity"], []).append(
+            (int(row["time"].timestamp() * 1e6 + 0.5), row["tie"], row["id"])
+        )
     found: dict[str, dict[str, list[tuple[str, ...]]]] = {s: {} for s in bounds}
     for entity, rows in by_entity.items():
         rows.sort()
@@ -125,7 +163,9 @@ def brute_force(table: pa.Table, made: dict[str, Any]) -> dict[str, dict[str, li
             if len(part) < w["length"]:
                 views = [part] if w["short"] == "pad" else []
             else:
-                views = list(np.lib.stride_tricks.sliding_window_view(part, w["length"])[:: w["stride"]])
+                views = list(
+                    np.lib.stride_tricks.sliding_window_view(part, w["length"])[:: w["stride"]]
+                )
             for view in views:
                 for split, (a, b) in bounds.items():
                     inside = (times[view] >= a) & (times[view] < b)

@@ -18,8 +18,10 @@ import psutil
 
 from acceptance import processes, tools
 
-STEP = ("import json,sys; sys.path[:0] = [{lib!r}, {tests!r}]; from acceptance.training import _fit_here; "
-        "_fit_here(*json.loads(sys.argv[1]))")
+STEP = (
+    "import json,sys; sys.path[:0] = [{lib!r}, {tests!r}]; from acceptance.training import _fit_here; "
+    "_fit_here(*json.loads(sys.argv[1]))"
+)
 
 
 def made_dataset(work: Path, *, events: int = 20_000, **changes: Any) -> tuple[Path, Path]:
@@ -40,7 +42,9 @@ def copy_of(run_dir: Path, target: Path) -> Path:
 def losses(run_dir: Path) -> dict[tuple[int, int], float]:
     """(epoch, step) -> loss of a training's losses.csv; every step stands once."""
     with (run_dir / "checkpoints" / "losses.csv").open() as handle:
-        rows = [((int(r["epoch"]), int(r["step"])), float(r["loss"])) for r in csv.DictReader(handle)]
+        rows = [
+            ((int(r["epoch"]), int(r["step"])), float(r["loss"])) for r in csv.DictReader(handle)
+        ]
     assert len(dict(rows)) == len(rows), "a step stands twice"
     return dict(rows)
 
@@ -59,10 +63,29 @@ def _fit_here(dataset: str, out: str, replicas: int, batch: int, steps: int) -> 
     from foreshock.training.fit import Fit, fit
     from foreshock.training.loop import Options
 
-    network = {"length": 8, "features": 4, "units": [8], "dense": 4, "activation": "tanh", "output": "linear", "dropout": 0.0,
-               "l1": 0.0, "l2": 0.0}
-    spec = Fit(dataset, f"{out}/checkpoints", f"{out}/tensorboard", network, Options(1, batch, 0.01, 3), 3, replicas, 1, batch * steps,
-               "float32")
+    network = {
+        "length": 8,
+        "features": 4,
+        "units": [8],
+        "dense": 4,
+        "activation": "tanh",
+        "output": "linear",
+        "dropout": 0.0,
+        "l1": 0.0,
+        "l2": 0.0,
+    }
+    spec = Fit(
+        dataset,
+        f"{out}/checkpoints",
+        f"{out}/tensorboard",
+        network,
+        Options(1, batch, 0.01, 3),
+        3,
+        replicas,
+        1,
+        batch * steps,
+        "float32",
+    )
     fit(spec, lambda *_, **__: None)
 
 
@@ -89,7 +112,10 @@ def seen_once(run_dir: Path, workers: int) -> dict[str, int]:
     wanted = list(range(sum(c["blocks"] for c in manifest["chunks"] if c["code"] == 1)))
     epochs = len(training_info(run_dir)["epochs"])
     for epoch in range(1, epochs + 1):
-        parts = [np.load(run_dir / "checkpoints" / "blocks" / f"epoch-{epoch:05d}-worker-{w}.npy") for w in range(workers)]
+        parts = [
+            np.load(run_dir / "checkpoints" / "blocks" / f"epoch-{epoch:05d}-worker-{w}.npy")
+            for w in range(workers)
+        ]
         assert all(len(p) for p in parts)
         assert sorted(np.concatenate(parts).tolist()) == wanted, epoch
     return {"blocks": len(wanted), "epochs": epochs}
@@ -101,7 +127,9 @@ def workers(work: Path, *, counts: tuple[int, ...] = (2, 3)) -> dict[str, Any]:
     with processes.standalone_cluster(work, cores=2) as master:
         for n in counts:
             (work / f"w{n}").mkdir()
-            mine = processes.small_conf(work / f"w{n}", training__windows_per_epoch=None, training__workers=n)
+            mine = processes.small_conf(
+                work / f"w{n}", training__windows_per_epoch=None, training__workers=n
+            )
             target = work / f"run-{n}"
             for job in ("extract", "prepare", "train"):
                 code, err = submit(master, work, job, mine, target)
@@ -112,26 +140,45 @@ def workers(work: Path, *, counts: tuple[int, ...] = (2, 3)) -> dict[str, Any]:
             assert len({w["pid"] for w in info["workers"]}) == n
             assert info["workers"][0]["weights_sha256"] == info["weights_sha256"]
             figures |= {f"{n} workers: {k}": v for k, v in seen_once(target, n).items()}
-            figures[f"{n} workers: validation loss, last epoch"] = info["epochs"][-1]["validation_loss"]
+            figures[f"{n} workers: validation loss, last epoch"] = info["epochs"][-1][
+                "validation_loss"
+            ]
     return figures
 
 
-def submit(master: str, work: Path, job: str, conf: Path, run_dir: Path, *flags: str) -> tuple[int, str]:
+def submit(
+    master: str, work: Path, job: str, conf: Path, run_dir: Path, *flags: str
+) -> tuple[int, str]:
     """spark-submit a job to a standalone cluster with the package shipped by --py-files."""
     process = start_submit(master, work, job, conf, run_dir, *flags)
     _, err = process.communicate(timeout=900)
     return process.returncode, err
 
 
-def start_submit(master: str, work: Path, job: str, conf: Path, run_dir: Path, *flags: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(processes.submit_command(master, work, job, conf, run_dir, *flags), stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, text=True, env=processes.submit_environment(), start_new_session=True)
+def start_submit(
+    master: str, work: Path, job: str, conf: Path, run_dir: Path, *flags: str
+) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        processes.submit_command(master, work, job, conf, run_dir, *flags),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=processes.submit_environment(),
+        start_new_session=True,
+    )
 
 
 def kills(work: Path, *, times: int = 10, seed: int = 1) -> dict[str, Any]:
     """kill -9 of the trainer at random steps, ten times over one training: losses by step and weights as undisturbed."""
-    conf, run_dir = made_dataset(work, training__epochs=8, training__windows_per_epoch=None, training__batch=64,
-                                 training__checkpoint_steps=20, training__patience=1, training__learning_rate=0.03)
+    conf, run_dir = made_dataset(
+        work,
+        training__epochs=8,
+        training__windows_per_epoch=None,
+        training__batch=64,
+        training__checkpoint_steps=20,
+        training__patience=1,
+        training__learning_rate=0.03,
+    )
     calm, killed = copy_of(run_dir, work / "calm"), copy_of(run_dir, work / "killed")
     code, _, err = processes.finish(processes.start("train", conf, calm))
     assert code == 0, err
@@ -142,7 +189,11 @@ def kills(work: Path, *, times: int = 10, seed: int = 1) -> dict[str, Any]:
     for step in at:
         process = processes.start("train", conf, killed)
         until = time.monotonic() + 300
-        while process.poll() is None and time.monotonic() < until and _newest_step(killed) < min(step, len(wanted) - 25):
+        while (
+            process.poll() is None
+            and time.monotonic() < until
+            and _newest_step(killed) < min(step, len(wanted) - 25)
+        ):
             time.sleep(0.01)
         time.sleep(chance.random() * 0.5)
         done += process.poll() is None
@@ -153,12 +204,20 @@ def kills(work: Path, *, times: int = 10, seed: int = 1) -> dict[str, Any]:
     found = losses(killed)
     assert found.keys() == wanted.keys()
     by_step = max(abs(found[s] - wanted[s]) for s in wanted)
-    by_weight = max(float(np.abs(a - b).max()) for a, b in zip(weights(calm), weights(killed), strict=True))
+    by_weight = max(
+        float(np.abs(a - b).max()) for a, b in zip(weights(calm), weights(killed), strict=True)
+    )
     assert by_step <= 1e-6 and by_weight <= 1e-6, (by_step, by_weight)
     assert training_info(calm)["best_epoch"] == training_info(killed)["best_epoch"]
-    return {"kills while training": done, "steps": len(wanted), "epochs": len(training_info(calm)["epochs"]),
-            "best epoch": training_info(calm)["best_epoch"], "note": training_info(calm)["note"],
-            "largest difference of a step's loss": by_step, "of a weight": by_weight}
+    return {
+        "kills while training": done,
+        "steps": len(wanted),
+        "epochs": len(training_info(calm)["epochs"]),
+        "best epoch": training_info(calm)["best_epoch"],
+        "note": training_info(calm)["note"],
+        "largest difference of a step's loss": by_step,
+        "of a weight": by_weight,
+    }
 
 
 def _newest_step(run_dir: Path) -> int:
@@ -166,10 +225,19 @@ def _newest_step(run_dir: Path) -> int:
     return int(files[-1].stem.split("-")[1]) if files else 0
 
 
-def worker_killed(work: Path, *, how: signal.Signals = signal.SIGKILL, seconds: float = 60.0) -> dict[str, Any]:
+def worker_killed(
+    work: Path, *, how: signal.Signals = signal.SIGKILL, seconds: float = 60.0
+) -> dict[str, Any]:
     """One of two workers is killed (or stopped): exit 4 within 60 s naming it; the next start resumes and finishes."""
-    conf = processes.small_conf(work, training__workers=2, training__epochs=40, training__windows_per_epoch=None,
-                                training__batch=64, training__patience=40, training__checkpoint_steps=20)
+    conf = processes.small_conf(
+        work,
+        training__workers=2,
+        training__epochs=40,
+        training__windows_per_epoch=None,
+        training__batch=64,
+        training__patience=40,
+        training__checkpoint_steps=20,
+    )
     run_dir = work / "two"
     for job in ("extract", "prepare"):
         code, _, err = processes.finish(processes.start(job, conf, run_dir))
@@ -186,9 +254,16 @@ def worker_killed(work: Path, *, how: signal.Signals = signal.SIGKILL, seconds: 
     assert code == 4, (code, err)
     assert "training worker 1" in err.splitlines()[-1], err[-600:]
     assert took <= seconds, took
-    assert not psutil.pid_exists(victim.pid) or psutil.Process(victim.pid).status() == psutil.STATUS_ZOMBIE
+    assert (
+        not psutil.pid_exists(victim.pid)
+        or psutil.Process(victim.pid).status() == psutil.STATUS_ZOMBIE
+    )
     step = _newest_step(run_dir)
-    code, _, err = processes.finish(processes.start("train", conf, run_dir, "--set", "training.epochs=40", env={"FORESHOCK_CORES": "2"}))
+    code, _, err = processes.finish(
+        processes.start(
+            "train", conf, run_dir, "--set", "training.epochs=40", env={"FORESHOCK_CORES": "2"}
+        )
+    )
     assert code == 0, err
     assert "resumed at epoch" in err, err[-600:]
     return {"seconds to exit 4": took, "said": err_line(err), "resumed after step": step}
@@ -196,17 +271,29 @@ def worker_killed(work: Path, *, how: signal.Signals = signal.SIGKILL, seconds: 
 
 def worker_slowed(work: Path, *, running: float = 0.1) -> dict[str, Any]:
     """One of two workers runs a tenth of the time: training ends, with the weights of an undisturbed one."""
-    conf = processes.small_conf(work, training__workers=2, training__epochs=2, training__windows_per_epoch=None, training__batch=64)
+    conf = processes.small_conf(
+        work,
+        training__workers=2,
+        training__epochs=2,
+        training__windows_per_epoch=None,
+        training__batch=64,
+    )
     run_dir = work / "two"
     for job in ("extract", "prepare"):
         code, _, err = processes.finish(processes.start(job, conf, run_dir))
         assert code == 0, err
     slow = copy_of(run_dir, work / "slow")
-    code, _, err = processes.finish(processes.start("train", conf, run_dir, env={"FORESHOCK_CORES": "2"}))
+    code, _, err = processes.finish(
+        processes.start("train", conf, run_dir, env={"FORESHOCK_CORES": "2"})
+    )
     assert code == 0, err
     process = processes.start("train", conf, slow, env={"FORESHOCK_CORES": "2"})
     until = time.monotonic() + 300
-    while process.poll() is None and time.monotonic() < until and not (slow / "checkpoints" / "progress.jsonl").exists():
+    while (
+        process.poll() is None
+        and time.monotonic() < until
+        and not (slow / "checkpoints" / "progress.jsonl").exists()
+    ):
         time.sleep(0.02)
     victim, rounds = trainer(process.pid, 1), 0
     while process.poll() is None:
@@ -223,12 +310,23 @@ def worker_slowed(work: Path, *, running: float = 0.1) -> dict[str, Any]:
     assert rounds > 10, rounds
     calm, slowed = training_info(run_dir), training_info(slow)
     assert slowed["weights_sha256"] == calm["weights_sha256"]
-    speed = [sum(e["windows"] for e in i["epochs"]) / sum(e["seconds"] for e in i["epochs"]) for i in (calm, slowed)]
-    return {"windows/s": speed[0], "windows/s with a worker slowed tenfold": speed[1], "stops": rounds}
+    speed = [
+        sum(e["windows"] for e in i["epochs"]) / sum(e["seconds"] for e in i["epochs"])
+        for i in (calm, slowed)
+    ]
+    return {
+        "windows/s": speed[0],
+        "windows/s with a worker slowed tenfold": speed[1],
+        "stops": rounds,
+    }
 
 
 def err_line(err: str) -> str:
-    return next(line for line in err.splitlines() if "resumed at epoch" in line).split("train ")[-1].strip()
+    return (
+        next(line for line in err.splitlines() if "resumed at epoch" in line)
+        .split("train ")[-1]
+        .strip()
+    )
 
 
 def trainer(driver: int, number: int) -> psutil.Process:

@@ -19,7 +19,9 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.tokens import TokenType
 
-Behaviour = Callable[[str], str | None]  # SQL -> None, "hang", "cancel", "fail: why", or "sleep: seconds"
+Behaviour = Callable[
+    [str], str | None
+]  # SQL -> None, "hang", "cancel", "fail: why", or "sleep: seconds"
 
 
 @dataclass
@@ -54,9 +56,13 @@ class Athena:
             answer = getattr(self, f"_{call}")(body)
         except ValueError as error:
             text = str(error)
-            return "400 Bad Request", json.dumps({"__type": "InvalidRequestException", "Message": text, "message": text}).encode()
+            return "400 Bad Request", json.dumps(
+                {"__type": "InvalidRequestException", "Message": text, "message": text}
+            ).encode()
         except AttributeError:
-            return "400 Bad Request", json.dumps({"__type": "UnknownOperationException", "Message": call}).encode()
+            return "400 Bad Request", json.dumps(
+                {"__type": "UnknownOperationException", "Message": call}
+            ).encode()
         return "200 OK", json.dumps(answer).encode()
 
     def _StartQueryExecution(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -73,7 +79,12 @@ class Athena:
                 if self._tokens[token][1] != sql:
                     raise ValueError("Idempotent parameters do not match")
                 return {"QueryExecutionId": self._tokens[token][0]}
-            made = Execution(str(uuid.uuid4()), sql, body.get("QueryExecutionContext", {}).get("Database", "default"), workgroup)
+            made = Execution(
+                str(uuid.uuid4()),
+                sql,
+                body.get("QueryExecutionContext", {}).get("Database", "default"),
+                workgroup,
+            )
             self._tokens[token] = (made.id, sql)
             self.executions[made.id] = made
         threading.Thread(target=self._run, args=(made,), daemon=True).start()
@@ -88,9 +99,19 @@ class Athena:
         e = self._find(body)
         status: dict[str, Any] = {"State": e.state, "SubmissionDateTime": time.time()}
         if e.reason:
-            status |= {"StateChangeReason": e.reason, "AthenaError": {"ErrorCategory": 2, "ErrorMessage": e.reason}}
-        return {"QueryExecution": {"QueryExecutionId": e.id, "Query": e.sql, "WorkGroup": e.workgroup, "Status": status,
-                                   "Statistics": {"DataScannedInBytes": e.bytes, "TotalExecutionTimeInMillis": 1}}}
+            status |= {
+                "StateChangeReason": e.reason,
+                "AthenaError": {"ErrorCategory": 2, "ErrorMessage": e.reason},
+            }
+        return {
+            "QueryExecution": {
+                "QueryExecutionId": e.id,
+                "Query": e.sql,
+                "WorkGroup": e.workgroup,
+                "Status": status,
+                "Statistics": {"DataScannedInBytes": e.bytes, "TotalExecutionTimeInMillis": 1},
+            }
+        }
 
     def _StopQueryExecution(self, body: dict[str, Any]) -> dict[str, Any]:
         e = self._find(body)
@@ -117,7 +138,10 @@ class Athena:
             self._execute(e)
         except Exception as error:
             if e.state == "RUNNING":
-                e.state, e.reason = "FAILED", f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
+                e.state, e.reason = (
+                    "FAILED",
+                    f"{type(error).__name__}: {' '.join(str(error).split())[:500]}",
+                )
         else:
             if e.state == "RUNNING":
                 e.state = "SUCCEEDED"
@@ -127,14 +151,18 @@ class Athena:
         bucket, _, prefix = target.removeprefix("s3://").partition("/")
         s3 = self._client("s3")
         if s3.list_objects_v2(Bucket=bucket, Prefix=prefix).get("KeyCount"):
-            raise RuntimeError(f"HIVE_PATH_ALREADY_EXISTS: Target directory for table 'null' already exists: {target}")
+            raise RuntimeError(
+                f"HIVE_PATH_ALREADY_EXISTS: Target directory for table 'null' already exists: {target}"
+            )
         tree = sqlglot.parse_one(select, read="athena")
         connection = duckdb.connect()
         connection.execute("SET threads = 1")
         named = {alias.alias for alias in tree.find_all(exp.CTE)}
         for i, table in enumerate(list(tree.find_all(exp.Table))):
             if table.name not in named:
-                connection.register(f"t{i}", self._rows(e, tree, table.db or e.database, table.name))
+                connection.register(
+                    f"t{i}", self._rows(e, tree, table.db or e.database, table.name)
+                )
                 table.replace(exp.to_table(f"t{i}", alias=table.alias or table.name))
         found = connection.execute(tree.sql(dialect="duckdb")).to_arrow_table()
         if e.state == "RUNNING" and len(found):
@@ -143,7 +171,11 @@ class Athena:
                 if len(part):
                     memory = io.BytesIO()
                     pq.write_table(part, memory)
-                    s3.put_object(Bucket=bucket, Key=f"{prefix}{time.strftime('%Y%m%d_%H%M%S')}_{uuid.uuid4()}", Body=memory.getvalue())
+                    s3.put_object(
+                        Bucket=bucket,
+                        Key=f"{prefix}{time.strftime('%Y%m%d_%H%M%S')}_{uuid.uuid4()}",
+                        Body=memory.getvalue(),
+                    )
 
     def _rows(self, e: Execution, tree: Any, database: str, name: str) -> pa.Table:
         """A table's rows, of the partitions that equalities on its partition columns leave."""
@@ -151,21 +183,39 @@ class Athena:
         try:
             table = glue.get_table(DatabaseName=database, Name=name)["Table"]
         except glue.exceptions.EntityNotFoundException:
-            raise RuntimeError(f"TABLE_NOT_FOUND: line 1:15: Table 'awsdatacatalog.{database}.{name}' does not exist") from None
+            raise RuntimeError(
+                f"TABLE_NOT_FOUND: line 1:15: Table 'awsdatacatalog.{database}.{name}' does not exist"
+            ) from None
         keys = [k["Name"] for k in table.get("PartitionKeys", [])]
-        fixed = {one.this.name: one.expression.this if isinstance(one.expression, exp.Literal) else one.expression.this.this
-                 for one in tree.find_all(exp.EQ) if isinstance(one.this, exp.Column) and one.this.name in keys
-                 and isinstance(one.expression, exp.Literal | exp.Cast)}
+        fixed = {
+            one.this.name: one.expression.this
+            if isinstance(one.expression, exp.Literal)
+            else one.expression.this.this
+            for one in tree.find_all(exp.EQ)
+            if isinstance(one.this, exp.Column)
+            and one.this.name in keys
+            and isinstance(one.expression, exp.Literal | exp.Cast)
+        }
         parts: list[pa.Table] = []
-        places = ([(table["StorageDescriptor"]["Location"], [])] if not keys else
-                  [(p["StorageDescriptor"]["Location"], p["Values"]) for page in
-                   glue.get_paginator("get_partitions").paginate(DatabaseName=database, TableName=name) for p in page["Partitions"]])
+        places = (
+            [(table["StorageDescriptor"]["Location"], [])]
+            if not keys
+            else [
+                (p["StorageDescriptor"]["Location"], p["Values"])
+                for page in glue.get_paginator("get_partitions").paginate(
+                    DatabaseName=database, TableName=name
+                )
+                for p in page["Partitions"]
+            ]
+        )
         s3 = self._client("s3")
         for location, values in places:
             if any(dict(zip(keys, values, strict=True)).get(k) != v for k, v in fixed.items()):
                 continue
             bucket, _, prefix = location.removeprefix("s3://").partition("/")
-            for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix.rstrip("/") + "/"):
+            for page in s3.get_paginator("list_objects_v2").paginate(
+                Bucket=bucket, Prefix=prefix.rstrip("/") + "/"
+            ):
                 for item in page.get("Contents", []):
                     if e.stop.is_set():
                         raise RuntimeError("stopped")
@@ -175,10 +225,15 @@ class Athena:
                     for key, value in zip(keys, values, strict=True):
                         kind = next(k["Type"] for k in table["PartitionKeys"] if k["Name"] == key)
                         column = pa.array([value] * len(part), pa.string())
-                        part = part.append_column(key, column.cast(pa.date32()) if kind == "date" else column)
+                        part = part.append_column(
+                            key, column.cast(pa.date32()) if kind == "date" else column
+                        )
                     parts.append(part)
         if not parts:
-            empty = [(c["Name"], pa.string()) for c in [*table["StorageDescriptor"]["Columns"], *table.get("PartitionKeys", [])]]
+            empty = [
+                (c["Name"], pa.string())
+                for c in [*table["StorageDescriptor"]["Columns"], *table.get("PartitionKeys", [])]
+            ]
             return pa.schema(empty).empty_table()
         return pa.concat_tables(parts)
 
@@ -187,8 +242,10 @@ def unload_of(sql: str) -> tuple[str, str]:
     """(the SELECT, the target) of an UNLOAD. Raises RuntimeError, as Athena fails a query, for anything else."""
     head = re.match(r"\s*UNLOAD\s*(?=\()", sql, re.IGNORECASE)
     if head is None:
-        raise RuntimeError(f"mismatched input '{sql.split()[0] if sql.split() else ''}'. Expecting: 'UNLOAD'")
-    rest, depth, i = sql[head.end():], 0, 0
+        raise RuntimeError(
+            f"mismatched input '{sql.split()[0] if sql.split() else ''}'. Expecting: 'UNLOAD'"
+        )
+    rest, depth, i = sql[head.end() :], 0, 0
     tokens = sqlglot.tokenize(rest, read="athena")
     for i, token in enumerate(tokens):  # noqa: B007 — where the parenthesis closes
         depth += (token.token_type == TokenType.L_PAREN) - (token.token_type == TokenType.R_PAREN)

@@ -31,10 +31,18 @@ class Process:
     """A process with an environment of its own that runs jobs. catalog: of the Iceberg tables, for whose packages it has room;
     options: of Spark's catalog, as a cluster's configuration has them."""
 
-    def __init__(self, environment: dict[str, str], catalog: str, options: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, environment: dict[str, str], catalog: str, options: dict[str, str] | None = None
+    ) -> None:
         self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115 — as long as the process
-        self._process = subprocess.Popen([sys.executable, __file__, catalog, json.dumps(options or {})], env=environment,
-                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, text=True)
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, catalog, json.dumps(options or {})],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._said,
+            text=True,
+        )
 
     def run(self, argv: list[str], job: str = "pipeline", timeout: float = 400) -> tuple[int, str]:
         """(exit code, what it printed)."""

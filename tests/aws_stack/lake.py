@@ -21,8 +21,11 @@ from aws_stack.server import KEY, REGION, REST_TOKEN, SECRET, TOKEN, Stack
 FULL = "FORESHOCK_FULL_SIZE" in os.environ
 DAYS, EVENTS = (31, 31_000) if FULL else (9, 2_400)
 BEFORE = DAYS - 1
-SPLIT = {"train": [tables.day(1), tables.day(DAYS // 2 + 1)], "calibration": [tables.day(DAYS // 2 + 1), tables.day(DAYS * 7 // 10 + 1)],
-         "test": [tables.day(DAYS * 7 // 10 + 1), tables.day(DAYS + 5)]}
+SPLIT = {
+    "train": [tables.day(1), tables.day(DAYS // 2 + 1)],
+    "calibration": [tables.day(DAYS // 2 + 1), tables.day(DAYS * 7 // 10 + 1)],
+    "test": [tables.day(DAYS * 7 // 10 + 1), tables.day(DAYS + 5)],
+}
 DATABASE, TABLE, LAKE, TABLE_BUCKET = "ethereum", "transactions", "lake", "results-of-a-team"
 ATHENA = {"kind": "athena", "database": DATABASE, "table": TABLE, "output": f"s3://{LAKE}/unloaded"}
 FILES = {"kind": "files", "path": f"s3://{LAKE}/{TABLE}"}
@@ -37,7 +40,9 @@ class Lake:
         self.data, self.stack = data, Stack()
         s3 = self.s3 = self.stack.client("s3")
         s3.create_bucket(Bucket=LAKE, CreateBucketConfiguration={"LocationConstraint": REGION})
-        self.table_bucket = self.stack.client("s3tables").create_table_bucket(name=TABLE_BUCKET)["arn"]
+        self.table_bucket = self.stack.client("s3tables").create_table_bucket(name=TABLE_BUCKET)[
+            "arn"
+        ]
         self.add(data[:BEFORE])
         self.process = Process(self.stack.environment(), "s3tables", {"token": REST_TOKEN})
 
@@ -49,13 +54,17 @@ class Lake:
         self.process.stop()
         self.stack.stop()
 
-    def run(self, folder: Path, conf: dict[str, Any], run_dir: str, *flags: str, job: str = "pipeline") -> tuple[int, str]:
+    def run(
+        self, folder: Path, conf: dict[str, Any], run_dir: str, *flags: str, job: str = "pipeline"
+    ) -> tuple[int, str]:
         """(exit code, what was printed) of a job; no secret may be in it, nor in the run's log."""
         code, printed = self.process.run(arguments(folder, conf, run_dir, *flags), job)
         log = Path(run_dir, "events.log")
         if run_dir.startswith("s3://"):
             held = self.objects(run_dir.removeprefix(f"s3://{LAKE}/") + "/events.log")
-            body = self.s3.get_object(Bucket=LAKE, Key=held[0])["Body"].read().decode() if held else ""
+            body = (
+                self.s3.get_object(Bucket=LAKE, Key=held[0])["Body"].read().decode() if held else ""
+            )
         else:
             body = log.read_text() if log.exists() else ""
         check_silence(printed + body)
@@ -75,7 +84,12 @@ class Lake:
 
     def sink(self, catalog: str, namespace: str) -> dict[str, Any]:
         """`tables` of a conf that publishes to a catalog's namespace."""
-        there: dict[str, Any] = {"catalog": catalog, "namespace": namespace, "create": True, "warehouse": f"s3://{LAKE}/warehouse"}
+        there: dict[str, Any] = {
+            "catalog": catalog,
+            "namespace": namespace,
+            "create": True,
+            "warehouse": f"s3://{LAKE}/warehouse",
+        }
         if catalog == "s3tables":
             there["warehouse"] = self.table_bucket
         if catalog == "rest":
@@ -84,16 +98,31 @@ class Lake:
 
     def live(self, catalog: str, namespace: str, table: str) -> tuple[Any, list[str]]:
         """(the table, its live files) as pyiceberg finds them."""
-        own = {"s3.endpoint": self.stack.url, "s3.access-key-id": KEY, "s3.secret-access-key": SECRET, "s3.region": REGION}
+        own = {
+            "s3.endpoint": self.stack.url,
+            "s3.access-key-id": KEY,
+            "s3.secret-access-key": SECRET,
+            "s3.region": REGION,
+        }
         if catalog in ("glue", "rest"):
             there: Any = self.stack.iceberg().load_table(f"{namespace}.{table}")
         elif catalog == "s3tables":
             at = self.stack.client("s3tables").get_table_metadata_location(
-                tableBucketARN=self.table_bucket, namespace=namespace, name=table)["metadataLocation"]
+                tableBucketARN=self.table_bucket, namespace=namespace, name=table
+            )["metadataLocation"]
             there = StaticTable.from_metadata(at, own)
         else:
-            hint = self.s3.get_object(Bucket=LAKE, Key=f"warehouse/{namespace}/{table}/metadata/version-hint.text")["Body"].read().decode()
-            there = StaticTable.from_metadata(f"s3://{LAKE}/warehouse/{namespace}/{table}/metadata/v{hint.strip()}.metadata.json", own)
+            hint = (
+                self.s3.get_object(
+                    Bucket=LAKE, Key=f"warehouse/{namespace}/{table}/metadata/version-hint.text"
+                )["Body"]
+                .read()
+                .decode()
+            )
+            there = StaticTable.from_metadata(
+                f"s3://{LAKE}/warehouse/{namespace}/{table}/metadata/v{hint.strip()}.metadata.json",
+                own,
+            )
         tasks = list(there.scan().plan_files())
         assert not any(t.delete_files for t in tasks)
         return there, [t.file.file_path for t in tasks]
@@ -102,8 +131,13 @@ class Lake:
         """An Iceberg table's current rows: found by pyiceberg, read from S3 by DuckDB."""
         there, files = self.live(catalog, namespace, table)
         columns = ", ".join(f'"{f.name}"' for f in there.schema().fields)
-        return self.duckdb().sql(f"SELECT {columns} FROM read_parquet({files}, hive_partitioning = false, union_by_name = true)"
-                                 ).to_arrow_table()
+        return (
+            self.duckdb()
+            .sql(
+                f"SELECT {columns} FROM read_parquet({files}, hive_partitioning = false, union_by_name = true)"
+            )
+            .to_arrow_table()
+        )
 
     def read_folder(self, prefix: str) -> pa.Table:
         """A table of Parquet in hive-style folders on S3, read by DuckDB."""
@@ -111,8 +145,15 @@ class Lake:
 
     def duckdb(self) -> duckdb.DuckDBPyConnection:
         connection = duckdb.connect()
-        connection.register_filesystem(S3FileSystem(key=KEY, secret=SECRET, endpoint_url=self.stack.url, skip_instance_cache=True,
-                                                    use_listings_cache=False))
+        connection.register_filesystem(
+            S3FileSystem(
+                key=KEY,
+                secret=SECRET,
+                endpoint_url=self.stack.url,
+                skip_instance_cache=True,
+                use_listings_cache=False,
+            )
+        )
         return connection
 
 
@@ -124,8 +165,10 @@ def check_silence(text: str) -> None:
 
 
 def folder_sql(where: str) -> str:
-    return (f"SELECT * EXCLUDE (run_id) FROM read_parquet('{where}/**/*.parquet', hive_partitioning = true, "
-            f"hive_types = {{'split': VARCHAR, 'partition': VARCHAR}}) {SORT}")
+    return (
+        f"SELECT * EXCLUDE (run_id) FROM read_parquet('{where}/**/*.parquet', hive_partitioning = true, "
+        f"hive_types = {{'split': VARCHAR, 'partition': VARCHAR}}) {SORT}"
+    )
 
 
 def scores(folder: Path) -> pa.Table:
@@ -137,8 +180,13 @@ def same(ours: pa.Table, wanted: pa.Table, *, later: bool = False) -> None:
     """The same rows; scores to 1e-6. later: why an event has no score may have been otherwise then: its sequence was short."""
     assert set(ours.column_names) - {"run_id"} == set(wanted.column_names) - {"run_id"}
     names = [c for c in wanted.column_names if c not in ("run_id", *WHY)]
-    a, b = (duckdb.from_arrow(t).query("t", f"SELECT {', '.join(chr(34) + c + chr(34) for c in names)} FROM t {SORT}")
-            .to_arrow_table().to_pylist() for t in (ours, wanted))
+    a, b = (
+        duckdb.from_arrow(t)
+        .query("t", f"SELECT {', '.join(chr(34) + c + chr(34) for c in names)} FROM t {SORT}")
+        .to_arrow_table()
+        .to_pylist()
+        for t in (ours, wanted)
+    )
     assert len(a) == len(b) > 0
     for left, right in zip(a, b, strict=True):
         for name, value in right.items():
@@ -151,7 +199,9 @@ def same(ours: pa.Table, wanted: pa.Table, *, later: bool = False) -> None:
 
 
 def conf(source: dict[str, Any], **sections: Any) -> dict[str, Any]:
-    return tables.conf(source, **{"thresholds": {"min_count": 100}, "split": dict(SPLIT), **sections})
+    return tables.conf(
+        source, **{"thresholds": {"min_count": 100}, "split": dict(SPLIT), **sections}
+    )
 
 
 def daily(source: dict[str, Any], day: str, of: str, **sections: Any) -> dict[str, Any]:

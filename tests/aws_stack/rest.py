@@ -21,9 +21,13 @@ from pyiceberg.table import CommitTableRequest
 
 PREFIX = "/iceberg/v1/"
 MISSING, CONFLICT = "404 Not Found", "409 Conflict"
-ERRORS = {NoSuchNamespaceError: (MISSING, "NoSuchNamespaceException"), NoSuchTableError: (MISSING, "NoSuchTableException"),
-          CommitFailedException: (CONFLICT, "CommitFailedException"), TableAlreadyExistsError: (CONFLICT, "AlreadyExistsException"),
-          NamespaceAlreadyExistsError: (CONFLICT, "AlreadyExistsException")}
+ERRORS = {
+    NoSuchNamespaceError: (MISSING, "NoSuchNamespaceException"),
+    NoSuchTableError: (MISSING, "NoSuchTableException"),
+    CommitFailedException: (CONFLICT, "CommitFailedException"),
+    TableAlreadyExistsError: (CONFLICT, "AlreadyExistsException"),
+    NamespaceAlreadyExistsError: (CONFLICT, "AlreadyExistsException"),
+}
 
 
 class Rest:
@@ -36,7 +40,9 @@ class Rest:
 
     def handle(self, method: str, path: str, authorization: str, body: bytes) -> tuple[str, bytes]:
         if authorization != f"Bearer {self.token}":
-            return "401 Unauthorized", _error("401", "NotAuthorizedException", "the token is missing or wrong")
+            return "401 Unauthorized", _error(
+                "401", "NotAuthorizedException", "the token is missing or wrong"
+            )
         parts = path.removeprefix(PREFIX).split("/")
         try:
             with self._lock:
@@ -53,22 +59,34 @@ class Rest:
             return {"defaults": {}, "overrides": {}}
         catalog = self._made = self._made or self._make()
         if parts == ["namespaces"] and method == "POST":
-            catalog.create_namespace(".".join(body["namespace"]), {"location": f"{self.warehouse}/{body['namespace'][0]}"})
+            catalog.create_namespace(
+                ".".join(body["namespace"]),
+                {"location": f"{self.warehouse}/{body['namespace'][0]}"},
+            )
             return {"namespace": body["namespace"], "properties": {}}
         if parts[0] != "namespaces" or len(parts) < 2:
             return None
         namespace = parts[1]
         if len(parts) == 2 and method in ("GET", "HEAD"):
-            return {"namespace": [namespace], "properties": dict(catalog.load_namespace_properties(namespace))}
+            return {
+                "namespace": [namespace],
+                "properties": dict(catalog.load_namespace_properties(namespace)),
+            }
         if parts[2:] == ["tables"] and method == "POST":
-            made = catalog.create_table((namespace, body["name"]), Schema.model_validate(body["schema"]),
-                                        location=f"{self.warehouse}/{namespace}/{body['name']}", properties=body.get("properties") or {},
-                                        partition_spec=PartitionSpec.model_validate(body["partition-spec"]))
+            made = catalog.create_table(
+                (namespace, body["name"]),
+                Schema.model_validate(body["schema"]),
+                location=f"{self.warehouse}/{namespace}/{body['name']}",
+                properties=body.get("properties") or {},
+                partition_spec=PartitionSpec.model_validate(body["partition-spec"]),
+            )
             return _loaded(made)
         if len(parts) == 4 and parts[2] == "tables":
             table = catalog.load_table((namespace, parts[3]))
             if method == "POST":
-                asked = CommitTableRequest.model_validate({"identifier": {"namespace": [namespace], "name": parts[3]}, **body})
+                asked = CommitTableRequest.model_validate(
+                    {"identifier": {"namespace": [namespace], "name": parts[3]}, **body}
+                )
                 done = catalog.commit_table(table, asked.requirements, asked.updates)
                 return json.loads(done.model_dump_json(by_alias=True))  # type: ignore[no-any-return]
             return _loaded(table)
@@ -78,7 +96,11 @@ class Rest:
 
 
 def _loaded(table: Any) -> dict[str, Any]:
-    return {"metadata-location": table.metadata_location, "metadata": json.loads(table.metadata.model_dump_json()), "config": {}}
+    return {
+        "metadata-location": table.metadata_location,
+        "metadata": json.loads(table.metadata.model_dump_json()),
+        "config": {},
+    }
 
 
 def _error(code: str, kind: str, message: str) -> bytes:

@@ -24,7 +24,11 @@ from aws_stack.athena import Athena
 from aws_stack.rest import PREFIX, Rest
 
 logging.getLogger("werkzeug").setLevel(logging.ERROR)
-KEY, SECRET, TOKEN = "AKIAPLANTEDKEY000001", "planted-secret-do-not-log-1234567890abcdef", "planted-session-token-FwoGZXIvYXdzEJr"
+KEY, SECRET, TOKEN = (
+    "AKIAPLANTEDKEY000001",
+    "planted-secret-do-not-log-1234567890abcdef",
+    "planted-session-token-FwoGZXIvYXdzEJr",
+)
 INNER = "X-Stack-Inner"
 REST_TOKEN = "planted-rest-token-9d1c4b"
 REGION = "us-west-2"  # moto has S3 Tables in few regions
@@ -43,7 +47,12 @@ class Request:
 
     def reads(self, part: str) -> bool:
         """Whether the contents of an object with `part` in its name were asked for."""
-        return self.is_s3 and self.method == "GET" and part in self.path and "list-type" not in self.query
+        return (
+            self.is_s3
+            and self.method == "GET"
+            and part in self.path
+            and "list-type" not in self.query
+        )
 
 
 Fault = Callable[[Request, dict[str, Any]], tuple[str, list[tuple[str, str]], bytes] | str | None]
@@ -75,28 +84,52 @@ class Stack:
     def environment(self) -> dict[str, str]:
         """What a process needs to use it; without what the machine has of AWS."""
         own = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
-        return own | {"AWS_ENDPOINT_URL": self.url, "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_SESSION_TOKEN": TOKEN,
-                      "AWS_REGION": REGION, "AWS_DEFAULT_REGION": REGION, "AWS_CONFIG_FILE": "/dev/null",
-                      "AWS_SHARED_CREDENTIALS_FILE": "/dev/null", "AWS_EC2_METADATA_DISABLED": "true"}
+        return own | {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_ACCESS_KEY_ID": KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET,
+            "AWS_SESSION_TOKEN": TOKEN,
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_CONFIG_FILE": "/dev/null",
+            "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
 
     def client(self, service: str) -> Any:
-        return boto3.client(service, endpoint_url=self.url, region_name=REGION, aws_access_key_id=KEY, aws_secret_access_key=SECRET)
+        return boto3.client(
+            service,
+            endpoint_url=self.url,
+            region_name=REGION,
+            aws_access_key_id=KEY,
+            aws_secret_access_key=SECRET,
+        )
 
     def _inner(self, service: str) -> Any:
         """A client of Athena's own, whose requests are noted but meet no fault."""
         made = self.client(service)
-        made.meta.events.register("before-send", lambda request, **_: request.headers.__setitem__(INNER, "1"))
+        made.meta.events.register(
+            "before-send", lambda request, **_: request.headers.__setitem__(INNER, "1")
+        )
         return made
 
     def iceberg(self) -> Catalog:
         """pyiceberg's catalog over Glue."""
-        own = {"client.region": REGION, "client.access-key-id": KEY, "client.secret-access-key": SECRET}
-        return load_catalog("check", **{"type": "glue", "glue.endpoint": self.url, "s3.endpoint": self.url, **own})
+        own = {
+            "client.region": REGION,
+            "client.access-key-id": KEY,
+            "client.secret-access-key": SECRET,
+        }
+        return load_catalog(
+            "check", **{"type": "glue", "glue.endpoint": self.url, "s3.endpoint": self.url, **own}
+        )
 
     def reset(self) -> None:
         """Forget everything."""
         self.faults.clear()
-        urllib.request.urlopen(urllib.request.Request(f"{self.url}/moto-api/reset", method="POST")).close()
+        urllib.request.urlopen(
+            urllib.request.Request(f"{self.url}/moto-api/reset", method="POST")
+        ).close()
         self.requests.clear()
 
     @contextmanager
@@ -110,12 +143,20 @@ class Stack:
     def stop(self) -> None:
         self._server.shutdown()
 
-    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        request = Request(environ["REQUEST_METHOD"], environ["PATH_INFO"].encode("latin1").decode("utf-8", "replace"),
-                          environ.get("QUERY_STRING", ""), environ.get("HTTP_X_AMZ_TARGET", ""))
+    def __call__(
+        self, environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> Iterable[bytes]:
+        request = Request(
+            environ["REQUEST_METHOD"],
+            environ["PATH_INFO"].encode("latin1").decode("utf-8", "replace"),
+            environ.get("QUERY_STRING", ""),
+            environ.get("HTTP_X_AMZ_TARGET", ""),
+        )
         self.requests.append(request)
         cut = False
-        for fault in list(self.faults) if f"HTTP_{INNER.upper().replace('-', '_')}" not in environ else ():
+        for fault in (
+            list(self.faults) if f"HTTP_{INNER.upper().replace('-', '_')}" not in environ else ()
+        ):
             found = fault(request, environ)
             if found == "truncate":
                 cut = True
@@ -128,22 +169,44 @@ class Stack:
                 start_response(status, [*headers, ("Content-Length", str(len(body)))])
                 return [] if request.method == "HEAD" else [body]
         if request.target.startswith("AmazonAthena."):
-            status, body = self.athena.handle(request.target.split(".")[1], json.loads(_drain(environ) or b"{}"))
-            start_response(status, [("Content-Type", "application/x-amz-json-1.1"), ("Content-Length", str(len(body)))])
+            status, body = self.athena.handle(
+                request.target.split(".")[1], json.loads(_drain(environ) or b"{}")
+            )
+            start_response(
+                status,
+                [
+                    ("Content-Type", "application/x-amz-json-1.1"),
+                    ("Content-Length", str(len(body))),
+                ],
+            )
             return [body]
         if request.path.startswith(PREFIX):
-            status, body = self.rest.handle(request.method, request.path, environ.get("HTTP_AUTHORIZATION", ""), _drain(environ))
-            start_response(status, [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
+            status, body = self.rest.handle(
+                request.method, request.path, environ.get("HTTP_AUTHORIZATION", ""), _drain(environ)
+            )
+            start_response(
+                status, [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
+            )
             return [] if request.method == "HEAD" else [body]
         if cut:
             return self._truncated(environ, start_response)
         return self._moto(environ, start_response)
 
-    def _truncated(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    def _truncated(
+        self, environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> Iterable[bytes]:
         held: list[Any] = []
-        body = b"".join(self._moto(environ, lambda status, headers, *_: held.append((status, headers))))
+        body = b"".join(
+            self._moto(environ, lambda status, headers, *_: held.append((status, headers)))
+        )
         status, headers = held[0]
-        start_response(status, [*((k, v) for k, v in headers if k.lower() != "content-length"), ("Content-Length", str(len(body)))])
+        start_response(
+            status,
+            [
+                *((k, v) for k, v in headers if k.lower() != "content-length"),
+                ("Content-Length", str(len(body))),
+            ],
+        )
 
         def half() -> Iterator[bytes]:
             yield body[: len(body) // 2]
@@ -205,5 +268,8 @@ def after(marker: str, answer: Any) -> Fault:
 SLOW_DOWN = s3_error("SlowDown", "Please reduce your request rate.", "503 Slow Down")
 EXPIRED = s3_error("ExpiredToken", "The provided token has expired.", "400 Bad Request")
 DENIED = s3_error("AccessDenied", "Access Denied", "403 Forbidden")
-THROTTLED = ("400 Bad Request", [("Content-Type", "application/x-amz-json-1.1")],
-             b'{"__type": "ThrottlingException", "message": "Rate exceeded"}')
+THROTTLED = (
+    "400 Bad Request",
+    [("Content-Type", "application/x-amz-json-1.1")],
+    b'{"__type": "ThrottlingException", "message": "Rate exceeded"}',
+)

@@ -20,9 +20,18 @@ from foreshock.stages.train import train
 
 from benchmarks.loading import conf, write_source
 
-SIZES = {"growth_prepare": (1_000_000, 4_000_000, 16_000_000, 32_000_000), "growth_score": (250_000, 500_000, 1_000_000, 2_000_000)}
+SIZES = {
+    "growth_prepare": (1_000_000, 4_000_000, 16_000_000, 32_000_000),
+    "growth_score": (250_000, 500_000, 1_000_000, 2_000_000),
+}
 QUICK = (2_000, 8_000)
-SMALL = {"model__units": [8], "model__dense": 4, "training__epochs": 1, "training__windows_per_epoch": 10_000, "training__batch": 64}
+SMALL = {
+    "model__units": [8],
+    "model__dense": 4,
+    "training__epochs": 1,
+    "training__windows_per_epoch": 10_000,
+    "training__batch": 64,
+}
 
 
 def growth(name: str, work: Path, spark: Any, *, quick: bool) -> dict[str, Any]:
@@ -31,13 +40,17 @@ def growth(name: str, work: Path, spark: Any, *, quick: bool) -> dict[str, Any]:
     The exponent is the slope of log seconds over log events; memory is of Spark's Python workers.
     """
     stage: Callable[[Context], None] = prepare if name == "growth_prepare" else score
-    before: tuple[Callable[[Context], None], ...] = (extract,) if stage is prepare else (extract, prepare, train)
+    before: tuple[Callable[[Context], None], ...] = (
+        (extract,) if stage is prepare else (extract, prepare, train)
+    )
     sizes = QUICK if quick else SIZES[name]
     seconds, peaks = [], []
     for rows in (QUICK[1], *sizes):
         folder = work / f"{name}-{rows}"
         source = write_source(folder / "source", rows, 200 if rows > QUICK[1] else 20)
-        context = Context(build_settings(conf(source, **SMALL)), str(folder / "run"), quiet=True, spark=spark)
+        context = Context(
+            build_settings(conf(source, **SMALL)), str(folder / "run"), quiet=True, spark=spark
+        )
         with context.open():
             for done in before:
                 done(context)
@@ -49,5 +62,11 @@ def growth(name: str, work: Path, spark: Any, *, quick: bool) -> dict[str, Any]:
         shutil.rmtree(folder)
     seconds, peaks = seconds[1:], peaks[1:]
     exponent = float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
-    return {"events": sizes, "seconds": seconds, "peak of a worker, GiB": peaks, "exponent": exponent,
-            "exponent wanted at most": 1.05, "largest over smallest peak": max(peaks) / max(min(peaks), 1e-9)}
+    return {
+        "events": sizes,
+        "seconds": seconds,
+        "peak of a worker, GiB": peaks,
+        "exponent": exponent,
+        "exponent wanted at most": 1.05,
+        "largest over smallest peak": max(peaks) / max(min(peaks), 1e-9),
+    }

@@ -29,7 +29,9 @@ def _serve(said: Any) -> None:
     from aws_stack.server import REGION, Stack
 
     stack = Stack()
-    stack.client("s3").create_bucket(Bucket="lake", CreateBucketConfiguration={"LocationConstraint": REGION})
+    stack.client("s3").create_bucket(
+        Bucket="lake", CreateBucketConfiguration={"LocationConstraint": REGION}
+    )
     said.put(stack.environment())
     said.get()
 
@@ -51,7 +53,11 @@ def served() -> Iterator[None]:
 
 def write_days(folder: Path, table: pa.Table, first: int) -> None:
     """A file for each day of a table, in folders `date=…`; ids are counted from `first`."""
-    table = table.set_column(table.column_names.index("id"), "id", pa.array(np.arange(first, first + len(table))).cast(pa.string()))
+    table = table.set_column(
+        table.column_names.index("id"),
+        "id",
+        pa.array(np.arange(first, first + len(table))).cast(pa.string()),
+    )
     day = pc.strftime(table["time"], "%Y-%m-%d")
     for value in sorted(pc.unique(day).to_pylist()):
         own = folder / f"date={value}"
@@ -64,7 +70,9 @@ def figures(work: Path, spark: Any, names: set[str], *, quick: bool) -> Iterator
         return
     rows, times = (10_000, 1) if quick else (4_000_000, 5)
     for number in range(0, rows, MOST):
-        write_days(work / "source", events_table(min(MOST, rows - number), 2_000, number // MOST), number)
+        write_days(
+            work / "source", events_table(min(MOST, rows - number), 2_000, number // MOST), number
+        )
     paths.copy(work / "source", paths.at("s3://lake/source"))
     made = conf(work)
     made["source"]["path"] = "s3://lake/source"
@@ -78,8 +86,18 @@ def figures(work: Path, spark: Any, names: set[str], *, quick: bool) -> Iterator
 
     def peer() -> float:
         paths.remove(paths.at("s3://lake/copy"))
-        return rows / timed(lambda: spark.read.parquet("s3://lake/source").write.parquet("s3://lake/copy"))
+        return rows / timed(
+            lambda: spark.read.parquet("s3://lake/source").write.parquet("s3://lake/copy")
+        )
 
-    yield alternate(NAME, ours, peer, peer_name="plain Spark: read.parquet, write.parquet", unit="events/s", wanted=0.8, repetitions=times,
-                    sizes=f"{rows} events in {len(paths.stamps(paths.at('s3://lake/source')))} files of 20 days, on S3 at both ends")
+    yield alternate(
+        NAME,
+        ours,
+        peer,
+        peer_name="plain Spark: read.parquet, write.parquet",
+        unit="events/s",
+        wanted=0.8,
+        repetitions=times,
+        sizes=f"{rows} events in {len(paths.stamps(paths.at('s3://lake/source')))} files of 20 days, on S3 at both ends",
+    )
     shutil.rmtree(work / "source", ignore_errors=True)

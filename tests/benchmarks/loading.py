@@ -34,12 +34,16 @@ def events_table(rows: int, entities: int, seed: int = 0) -> pa.Table:
     time = start + np.sort(rng.integers(0, 20 * 86_400_000_000, rows))
     activity = np.arange(1, entities + 1) ** -1.1
     columns: dict[str, Any] = {
-        "entity": pa.array(rng.choice(entities, rows, p=activity / activity.sum())).cast(pa.string()),
+        "entity": pa.array(rng.choice(entities, rows, p=activity / activity.sum())).cast(
+            pa.string()
+        ),
         "time": pa.array(time, pa.timestamp("us", tz="UTC")),
         "id": pa.array(np.arange(rows)).cast(pa.string()),
     }
     for i, name in enumerate(FEATURES):
-        columns[name] = np.convolve(rng.standard_t(3, rows + 4), np.ones(5) / (1 + i), "valid").astype(np.float64)
+        columns[name] = np.convolve(
+            rng.standard_t(3, rows + 4), np.ones(5) / (1 + i), "valid"
+        ).astype(np.float64)
     return pa.table(columns)
 
 
@@ -49,7 +53,11 @@ def write_source(folder: Path, rows: int, entities: int = 20) -> Path:
     whole = 1_000_000
     for number, at in enumerate(range(0, rows, whole)):
         table = events_table(min(whole, rows - at), entities, number)
-        table = table.set_column(table.column_names.index("id"), "id", pa.array(np.arange(at, at + len(table))).cast(pa.string()))
+        table = table.set_column(
+            table.column_names.index("id"),
+            "id",
+            pa.array(np.arange(at, at + len(table))).cast(pa.string()),
+        )
         step = max(1, len(table) // max(1, 8 * whole // max(rows, whole)))
         for i in range(0, len(table), step):
             pq.write_table(table.slice(i, step), folder / f"part-{at + i:09d}.parquet")
@@ -58,17 +66,27 @@ def write_source(folder: Path, rows: int, entities: int = 20) -> Path:
 
 def conf(source: Path, **changes: Any) -> dict[str, Any]:
     made = tools.conf(windows__length=L, windows__block=1024, **changes)
-    made["events"] = {"entity": "entity", "time": "time", "id": "id", "features": {f: f for f in FEATURES}}
+    made["events"] = {
+        "entity": "entity",
+        "time": "time",
+        "id": "id",
+        "features": {f: f for f in FEATURES},
+    }
     made["source"] = {"kind": "files", "path": str(source), "format": "parquet"}
-    made["split"] = {"train": ["2024-01-01", "2024-01-19"], "calibration": ["2024-01-19", "2024-01-20"],
-                     "test": ["2024-01-20", "2024-01-21"]}
+    made["split"] = {
+        "train": ["2024-01-01", "2024-01-19"],
+        "calibration": ["2024-01-19", "2024-01-20"],
+        "test": ["2024-01-20", "2024-01-21"],
+    }
     return made
 
 
 def prepared(work: Path, spark: Any, rows: int, entities: int = 20) -> Path:
     """A run directory with a prepared dataset of events."""
     source = write_source(work / f"source-{rows}", rows, entities)
-    context = Context(build_settings(conf(source)), str(work / f"run-{rows}"), quiet=True, spark=spark)
+    context = Context(
+        build_settings(conf(source)), str(work / f"run-{rows}"), quiet=True, spark=spark
+    )
     with context.open():
         extract(context, whole_run=True)
         prepare(context)
@@ -78,7 +96,9 @@ def prepared(work: Path, spark: Any, rows: int, entities: int = 20) -> Path:
 def window_data(run_dir: Path, batch: int = BATCH) -> WindowData:
     folder = run_dir / "dataset" / "train"
     manifest = read_manifest(folder)
-    return WindowData(folder, manifest, make_plan(manifest, seed=1, batch=batch, workers=1, limit=None))
+    return WindowData(
+        folder, manifest, make_plan(manifest, seed=1, batch=batch, workers=1, limit=None)
+    )
 
 
 def loader(run_dir: Path) -> Any:
@@ -119,8 +139,13 @@ def write_rows(spark: Any, windows: np.ndarray, target: Path) -> None:
     from petastorm.unischema import Unischema, UnischemaField, dict_to_spark_row
     from pyspark.sql import types as T
 
-    schema = Unischema("Row", [UnischemaField("id", np.int64, (), ScalarCodec(T.LongType()), False),
-                               UnischemaField("x", np.float32, (L, F), NdarrayCodec(), False)])
+    schema = Unischema(
+        "Row",
+        [
+            UnischemaField("id", np.int64, (), ScalarCodec(T.LongType()), False),
+            UnischemaField("x", np.float32, (L, F), NdarrayCodec(), False),
+        ],
+    )
     parts = np.array_split(np.arange(len(windows)), 8)
     pieces = [(int(p[0]), windows[p[0] : p[-1] + 1]) for p in parts]
 
@@ -131,7 +156,9 @@ def write_rows(spark: Any, windows: np.ndarray, target: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with materialize_dataset(spark, target.as_uri(), schema, 32):
-            frame = spark.createDataFrame(spark.sparkContext.parallelize(pieces, 8).flatMap(rows), schema.as_spark_schema())
+            frame = spark.createDataFrame(
+                spark.sparkContext.parallelize(pieces, 8).flatMap(rows), schema.as_spark_schema()
+            )
             frame.write.mode("overwrite").parquet(target.as_uri())
 
 
@@ -148,8 +175,15 @@ def row_loader(folder: Path, count: int) -> Any:
             from petastorm.tf_utils import make_petastorm_dataset
 
             def consume() -> None:
-                with make_reader(folder.as_uri(), schema_fields=["x"], num_epochs=1, workers_count=2) as reader:
-                    for _ in make_petastorm_dataset(reader).map(lambda row: row.x).shuffle(1000).batch(BATCH):
+                with make_reader(
+                    folder.as_uri(), schema_fields=["x"], num_epochs=1, workers_count=2
+                ) as reader:
+                    for _ in (
+                        make_petastorm_dataset(reader)
+                        .map(lambda row: row.x)
+                        .shuffle(1000)
+                        .batch(BATCH)
+                    ):
                         pass
 
             with contextlib.redirect_stdout(io.StringIO()):
@@ -188,7 +222,9 @@ def memory_loader(rows: np.ndarray) -> Any:
     import keras
 
     def speed() -> float:
-        data = keras.utils.timeseries_dataset_from_array(rows, None, L, batch_size=BATCH, shuffle=True, seed=1)
+        data = keras.utils.timeseries_dataset_from_array(
+            rows, None, L, batch_size=BATCH, shuffle=True, seed=1
+        )
         count = 0
 
         def consume() -> None:
@@ -213,31 +249,76 @@ def figures(work: Path, spark: Any, names: set[str], *, quick: bool) -> Iterator
     windows = window_rows(run_dir, few)
     if "loader_vs_rows" in names:
         write_rows(spark, windows, work / "rows")
-        yield alternate("loader_vs_rows", ours, row_loader(work / "rows", len(windows)), unit="windows/s", wanted=50, repetitions=times,
-                        peer_name="one row a window: petastorm make_reader, make_petastorm_dataset, shuffle, batch",
-                        sizes=f"{size}; peer {len(windows)} windows")
+        yield alternate(
+            "loader_vs_rows",
+            ours,
+            row_loader(work / "rows", len(windows)),
+            unit="windows/s",
+            wanted=50,
+            repetitions=times,
+            peer_name="one row a window: petastorm make_reader, make_petastorm_dataset, shuffle, batch",
+            sizes=f"{size}; peer {len(windows)} windows",
+        )
     if "loader_vs_question" in names:
-        partition = np.random.default_rng(0).normal(size=(5_000 if quick else 50_000, F))  # float64, as scikit-learn's scaler gives
-        yield alternate("loader_vs_question", ours, question_loader(partition, 3), unit="windows/s", wanted=1000, repetitions=times,
-                        peer_name="the seed question's generator: all sequences of the partition cut again for each batch of 64",
-                        sizes=f"{size}; peer's partition {len(partition)} rows")
+        partition = np.random.default_rng(0).normal(
+            size=(5_000 if quick else 50_000, F)
+        )  # float64, as scikit-learn's scaler gives
+        yield alternate(
+            "loader_vs_question",
+            ours,
+            question_loader(partition, 3),
+            unit="windows/s",
+            wanted=1000,
+            repetitions=times,
+            peer_name="the seed question's generator: all sequences of the partition cut again for each batch of 64",
+            sizes=f"{size}; peer's partition {len(partition)} rows",
+        )
     if "loader_vs_memory" in names:
-        flat = np.random.default_rng(0).normal(size=(min(window_data(run_dir).plan.windows, 300_000) + L - 1, F)).astype(np.float32)
-        yield alternate("loader_vs_memory", ours, memory_loader(flat), unit="windows/s", wanted=1, repetitions=times,
-                        peer_name="keras.utils.timeseries_dataset_from_array in memory, shuffle=True",
-                        sizes=f"{size}; peer {len(flat) - L + 1} windows")
+        flat = (
+            np.random.default_rng(0)
+            .normal(size=(min(window_data(run_dir).plan.windows, 300_000) + L - 1, F))
+            .astype(np.float32)
+        )
+        yield alternate(
+            "loader_vs_memory",
+            ours,
+            memory_loader(flat),
+            unit="windows/s",
+            wanted=1,
+            repetitions=times,
+            peer_name="keras.utils.timeseries_dataset_from_array in memory, shuffle=True",
+            sizes=f"{size}; peer {len(flat) - L + 1} windows",
+        )
     if "write_vs_rows" in names:
         number = iter(range(10_000))
-        total = sum(read_manifest(run_dir / "dataset" / s).total("windows") for s in ("train", "calibration", "test"))
+        total = sum(
+            read_manifest(run_dir / "dataset" / s).total("windows")
+            for s in ("train", "calibration", "test")
+        )
 
         def write() -> float:
-            context = Context(build_settings(conf(work / f"source-{rows}")), str(run_dir), quiet=True, spark=spark, force=True)
+            context = Context(
+                build_settings(conf(work / f"source-{rows}")),
+                str(run_dir),
+                quiet=True,
+                spark=spark,
+                force=True,
+            )
             with context.open():
                 return total / timed(lambda: prepare(context))
 
         def by_rows() -> float:
-            return len(windows) / timed(lambda: write_rows(spark, windows, work / f"written-{next(number)}"))
+            return len(windows) / timed(
+                lambda: write_rows(spark, windows, work / f"written-{next(number)}")
+            )
 
-        yield alternate("write_vs_rows", write, by_rows, unit="windows/s", wanted=40, repetitions=times,
-                        peer_name="one row a window: petastorm materialize_dataset (from windows in memory)",
-                        sizes=f"{total} windows (ours: the whole prepare stage, scaling and sorting included); peer {len(windows)}")
+        yield alternate(
+            "write_vs_rows",
+            write,
+            by_rows,
+            unit="windows/s",
+            wanted=40,
+            repetitions=times,
+            peer_name="one row a window: petastorm materialize_dataset (from windows in memory)",
+            sizes=f"{total} windows (ours: the whole prepare stage, scaling and sorting included); peer {len(windows)}",
+        )

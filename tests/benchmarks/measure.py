@@ -58,7 +58,14 @@ def _spent() -> tuple[float, float]:
 
 
 def alternate(
-    name: str, ours: Callable[[], float], peer: Callable[[], float], *, peer_name: str, unit: str, wanted: float, sizes: str,
+    name: str,
+    ours: Callable[[], float],
+    peer: Callable[[], float],
+    *,
+    peer_name: str,
+    unit: str,
+    wanted: float,
+    sizes: str,
     repetitions: int,
 ) -> Figure:
     """Measure both by turns; `ours` and `peer` return a speed in `unit`. Where there are several, a first pair only warms up."""
@@ -66,8 +73,17 @@ def alternate(
         ours(), peer()
     mine, theirs = [], []
     for i in range(repetitions):
-        for side in ((mine, theirs) if i % 2 == 0 else (theirs, mine)):
+        for side in (mine, theirs) if i % 2 == 0 else (theirs, mine):
             side.append(ours() if side is mine else peer())
     ratios = [a / b for a, b in zip(mine, theirs, strict=True)]
-    return Figure(name, statistics.median(mine), statistics.median(theirs), peer_name, unit,
-                  {"min": min(ratios), "median": statistics.median(ratios), "max": max(ratios)}, repetitions, wanted, sizes)
+    return Figure(
+        name,
+        statistics.median(mine),
+        statistics.median(theirs),
+        peer_name,
+        unit,
+        {"min": min(ratios), "median": statistics.median(ratios), "max": max(ratios)},
+        repetitions,
+        wanted,
+        sizes,
+    )

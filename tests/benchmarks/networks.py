@@ -23,8 +23,17 @@ from pyspark.sql.pandas.types import from_arrow_schema
 from benchmarks.loading import BATCH, FEATURES, F, L, prepared, window_data, window_rows
 from benchmarks.measure import Figure, alternate, timed
 
-SPEC = {"length": L, "features": F, "units": [64, 32], "dense": 16, "activation": "tanh", "output": "linear", "dropout": 0.0, "l1": 0.0,
-        "l2": 0.0}
+SPEC = {
+    "length": L,
+    "features": F,
+    "units": [64, 32],
+    "dense": 16,
+    "activation": "tanh",
+    "output": "linear",
+    "dropout": 0.0,
+    "l1": 0.0,
+    "l2": 0.0,
+}
 
 
 def _train(run_dir: Path) -> Any:
@@ -54,7 +63,9 @@ def _fit(windows: np.ndarray) -> Any:
     whole = windows[: len(windows) // BATCH * BATCH]
 
     def speed() -> float:
-        return len(whole) / timed(lambda: network.fit(whole, whole, batch_size=BATCH, epochs=1, shuffle=True, verbose=0))
+        return len(whole) / timed(
+            lambda: network.fit(whole, whole, batch_size=BATCH, epochs=1, shuffle=True, verbose=0)
+        )
 
     return speed
 
@@ -63,14 +74,20 @@ def _score(spark: Any, run_dir: Path, work: Path, folder: Path, *, predict: bool
     """Windows a second of scoring the training dataset's chunks in Spark, to tables' rows on disk."""
     dataset = run_dir / "dataset" / "train"
     manifest = read_manifest(dataset)
-    plan = Plan(str(folder), file_sha256(folder / bundles.NAME), ("lstm_autoencoder",), "window", L, 1)
-    tasks = [Task(str(dataset / c.file), c.sha256, c.code, None, c.windows) for c in manifest.chunks]
+    plan = Plan(
+        str(folder), file_sha256(folder / bundles.NAME), ("lstm_autoencoder",), "window", L, 1
+    )
+    tasks = [
+        Task(str(dataset / c.file), c.sha256, c.code, None, c.windows) for c in manifest.chunks
+    ]
     number = iter(range(10_000))
 
     def one(task: Task) -> Iterator[pa.RecordBatch]:
         import builtins
 
-        if not hasattr(builtins, "bench_bundle"):  # loaded once a worker, and with the threads that TensorFlow takes by itself
+        if not hasattr(
+            builtins, "bench_bundle"
+        ):  # loaded once a worker, and with the threads that TensorFlow takes by itself
             bundle = bundles.load(folder)
             found = bundle.models["lstm_autoencoder"]
             found.reconstruct = lambda x: found.network.predict(x, batch_size=1024, verbose=0)
@@ -86,8 +103,12 @@ def _score(spark: Any, run_dir: Path, work: Path, folder: Path, *, predict: bool
         if predict:
             schema = from_arrow_schema(schema_of(plan.detectors))
             ddl = ", ".join(f"`{f.name}` {f.dataType.simpleString()}" for f in schema)
-            return manifest.total("windows") / timed(lambda: map_items(spark, tasks, one, ddl).write.parquet(str(target / "raw")))
-        return manifest.total("windows") / timed(lambda: score_files(spark, plan, tasks, len(manifest.features), target))
+            return manifest.total("windows") / timed(
+                lambda: map_items(spark, tasks, one, ddl).write.parquet(str(target / "raw"))
+            )
+        return manifest.total("windows") / timed(
+            lambda: score_files(spark, plan, tasks, len(manifest.features), target)
+        )
 
     return speed
 
@@ -98,16 +119,34 @@ def figures(work: Path, spark: Any, names: set[str], *, quick: bool) -> Iterator
     if "training_vs_fit" in names:
         run_dir = prepared(work / "trained", spark, 6_000 if quick else 40_000)
         windows = window_rows(run_dir, 10**9)
-        yield alternate("training_vs_fit", _train(run_dir), _fit(windows), unit="windows/s", wanted=0.97, repetitions=times,
-                        peer_name="keras.Model.fit(jit_compile=True), which Keras takes back for LSTMs, on the same windows in memory",
-                        sizes=f"{len(windows)} {size}")
+        yield alternate(
+            "training_vs_fit",
+            _train(run_dir),
+            _fit(windows),
+            unit="windows/s",
+            wanted=0.97,
+            repetitions=times,
+            peer_name="keras.Model.fit(jit_compile=True), which Keras takes back for LSTMs, on the same windows in memory",
+            sizes=f"{len(windows)} {size}",
+        )
     if "scoring_vs_predict" in names:
         run_dir = prepared(work / "scored", spark, 6_000 if quick else 160_000)
         count = read_manifest(run_dir / "dataset" / "train").total("windows")
         folder = work / "bundle"
         folder.mkdir()
-        bundles.save(folder, bundles.Bundle({"lstm_autoencoder": LSTMAutoencoder(build(SPEC), SPEC)}, tuple(FEATURES), L, "", {}))
-        yield alternate("scoring_vs_predict", _score(spark, run_dir, work / "scores", folder, predict=False),
-                        _score(spark, run_dir, work / "scores", folder, predict=True), unit="windows/s", wanted=2, repetitions=times,
-                        peer_name="keras.Model.predict(batch_size=1024) in the same mapInArrow: same files in, same rows out",
-                        sizes=f"{count} {size}")
+        bundles.save(
+            folder,
+            bundles.Bundle(
+                {"lstm_autoencoder": LSTMAutoencoder(build(SPEC), SPEC)}, tuple(FEATURES), L, "", {}
+            ),
+        )
+        yield alternate(
+            "scoring_vs_predict",
+            _score(spark, run_dir, work / "scores", folder, predict=False),
+            _score(spark, run_dir, work / "scores", folder, predict=True),
+            unit="windows/s",
+            wanted=2,
+            repetitions=times,
+            peer_name="keras.Model.predict(batch_size=1024) in the same mapInArrow: same files in, same rows out",
+            sizes=f"{count} {size}",
+        )

@@ -33,8 +33,12 @@ def _events(spark: Any, run_dir: Path) -> Any:
 
     folders = [str(f) for f in sorted((run_dir / "events").glob("partition=*"))]
     frame = spark.read.option("basePath", str(run_dir / "events")).parquet(*folders)
-    frame = frame.withColumn("table", fn.lit(0).cast("tinyint")).withColumn("split", fn.lit(1).cast("tinyint"))
-    return frame.select(*dict.fromkeys(["event_id", *windowing.SHAPE, *windowing.CARRIED, *FEATURES]))
+    frame = frame.withColumn("table", fn.lit(0).cast("tinyint")).withColumn(
+        "split", fn.lit(1).cast("tinyint")
+    )
+    return frame.select(
+        *dict.fromkeys(["event_id", *windowing.SHAPE, *windowing.CARRIED, *FEATURES])
+    )
 
 
 def _windowing(spark: Any, run_dir: Path, work: Path, scaler: Scaler, rows: int) -> float:
@@ -42,7 +46,9 @@ def _windowing(spark: Any, run_dir: Path, work: Path, scaler: Scaler, rows: int)
     cut = Cut(L, 1, 1024, None, False)
 
     def run() -> None:
-        files = windowing.sort_events(_events(spark, run_dir), tuple(FEATURES), 0, PARTS, work / "sorted")
+        files = windowing.sort_events(
+            _events(spark, run_dir), tuple(FEATURES), 0, PARTS, work / "sorted"
+        )
         order = windowing.plan(spark, files, cut)
         counts = windowing.count_blocks(spark, order, cut, 0)
         windowing.write_pieces(spark, order, cut, 0, scaler, counts, 0, work)
@@ -57,34 +63,70 @@ def _sort(spark: Any, run_dir: Path, work: Path, rows: int) -> float:
     shutil.rmtree(work, ignore_errors=True)
     keys = ["entity", "event_time", "event_id"]
     frame = _events(spark, run_dir)
-    return rows / timed(lambda: frame.repartitionByRange(PARTS, *keys).sortWithinPartitions(*keys).write.parquet(str(work)))
+    return rows / timed(
+        lambda: (
+            frame.repartitionByRange(PARTS, *keys)
+            .sortWithinPartitions(*keys)
+            .write.parquet(str(work))
+        )
+    )
 
 
 def _pandas(spark: Any, run_dir: Path, work: Path, scaler: Scaler, rows: int) -> float:
     """Events a second of groupBy(entity).applyInPandas that sorts, scales and gives blocks of 1,024 windows, field for field as ours."""
     shutil.rmtree(work, ignore_errors=True)
-    arrays = ("x", "event_id", "event_time", "label", "split", "calibrate", "event_partition", "event_group", "kind")
+    arrays = (
+        "x",
+        "event_id",
+        "event_time",
+        "label",
+        "split",
+        "calibrate",
+        "event_partition",
+        "event_group",
+        "kind",
+    )
 
     def blocks(group: Any) -> Any:
         import pandas as pd
 
         group = group.sort_values(["event_time", "event_id"])
-        texts = {name: group[name].fillna("").astype(str).to_numpy(dtype=np.str_) for name in ("event_id", "partition", "group", "kind")}
-        columns = {"x": scaler.apply(group[FEATURES].to_numpy(np.float64)), "event_id": texts["event_id"],
-                   "event_time": group["event_time"].astype("int64").to_numpy(),
-                   "label": group["label"].fillna(-1).to_numpy(np.int8), "split": group["split"].to_numpy(np.int8),
-                   "calibrate": group["calibrate_ok"].to_numpy(np.int8), "event_partition": texts["partition"],
-                   "event_group": texts["group"], "kind": texts["kind"]}
+        texts = {
+            name: group[name].fillna("").astype(str).to_numpy(dtype=np.str_)
+            for name in ("event_id", "partition", "group", "kind")
+        }
+        columns = {
+            "x": scaler.apply(group[FEATURES].to_numpy(np.float64)),
+            "event_id": texts["event_id"],
+            "event_time": group["event_time"].astype("int64").to_numpy(),
+            "label": group["label"].fillna(-1).to_numpy(np.int8),
+            "split": group["split"].to_numpy(np.int8),
+            "calibrate": group["calibrate_ok"].to_numpy(np.int8),
+            "event_partition": texts["partition"],
+            "event_group": texts["group"],
+            "kind": texts["kind"],
+        }
         found = []
         for a in range(0, len(group) - L + 1, 1024):
             own = slice(a, a + 1024 + L - 1)
-            found.append({"block_id": a, "entity": group["entity"].iloc[0], "n_windows": min(1024, len(group) - L + 1 - a),
-                          "group": texts["group"][a + L - 1], "partition": texts["partition"][a + L - 1],
-                          **{name: encode(columns[name][own]) for name in arrays}})
-        return pd.DataFrame(found, columns=["block_id", "entity", "n_windows", "group", "partition", *arrays])
+            found.append(
+                {
+                    "block_id": a,
+                    "entity": group["entity"].iloc[0],
+                    "n_windows": min(1024, len(group) - L + 1 - a),
+                    "group": texts["group"][a + L - 1],
+                    "partition": texts["partition"][a + L - 1],
+                    **{name: encode(columns[name][own]) for name in arrays},
+                }
+            )
+        return pd.DataFrame(
+            found, columns=["block_id", "entity", "n_windows", "group", "partition", *arrays]
+        )
 
-    schema = "block_id bigint, entity string, n_windows int, `group` string, `partition` string, " + ", ".join(
-        f"{name} binary" for name in arrays)
+    schema = (
+        "block_id bigint, entity string, n_windows int, `group` string, `partition` string, "
+        + ", ".join(f"{name} binary" for name in arrays)
+    )
     frame = _events(spark, run_dir).groupBy("entity").applyInPandas(blocks, schema)
     return rows / timed(lambda: frame.write.parquet(str(work)))
 
@@ -97,9 +139,16 @@ def _values(work: Path, rows: int, files: int = 8, *, distinct: int = 8) -> dict
         path = work / f"{i:03d}.parquet"
         if i < distinct:
             rng, n = np.random.default_rng(i), rows // files
-            columns: dict[str, Any] = {f: rng.standard_t(2, n).astype(np.float32).astype(np.float64) for f in FEATURES}
-            table = pa.table({"event_time": pa.array(np.full(n, STAMP), pa.timestamp("us", tz="UTC")), "train_ok": np.ones(n, bool),
-                              **columns})
+            columns: dict[str, Any] = {
+                f: rng.standard_t(2, n).astype(np.float32).astype(np.float64) for f in FEATURES
+            }
+            table = pa.table(
+                {
+                    "event_time": pa.array(np.full(n, STAMP), pa.timestamp("us", tz="UTC")),
+                    "train_ok": np.ones(n, bool),
+                    **columns,
+                }
+            )
             pq.write_table(table, path, compression="zstd")
         else:
             path.hardlink_to(work / f"{i % distinct:03d}.parquet")
@@ -109,7 +158,9 @@ def _values(work: Path, rows: int, files: int = 8, *, distinct: int = 8) -> dict
 
 def _fit(spark: Any, items: dict[str, list[str]], before: Path, after: Path) -> Any:
     shutil.rmtree(after, ignore_errors=True)
-    return fit_summary(spark, items, tuple(FEATURES), (STAMP, STAMP + 1), "none", before=before, after=after).quartiles()
+    return fit_summary(
+        spark, items, tuple(FEATURES), (STAMP, STAMP + 1), "none", before=before, after=after
+    ).quartiles()
 
 
 def _scaler(spark: Any, items: dict[str, list[str]], values: int, work: Path) -> float:
@@ -135,12 +186,29 @@ def scaler_increment(work: Path, spark: Any, *, quick: bool) -> Iterator[Figure]
 
     fit()
     sizes = f"{days} days of {rows} events, F {F}"
-    cpu = alternate("scaler_increment", add, fit, unit="1/s of CPU", wanted=50, repetitions=times, sizes=sizes,
-                    peer_name="the fit of the days before (driver, JVM and Python workers)")
+    cpu = alternate(
+        "scaler_increment",
+        add,
+        fit,
+        unit="1/s of CPU",
+        wanted=50,
+        repetitions=times,
+        sizes=sizes,
+        peer_name="the fit of the days before (driver, JVM and Python workers)",
+    )
     yield cpu
     read = [f[1] / a[1] for f, a in zip(spent["fit"][-times:], spent["add"][-times:], strict=True)]
-    yield Figure("scaler_increment, bytes", 1 / spent["add"][-1][1], 1 / spent["fit"][-1][1], cpu.peer_name, "1/bytes read",
-                 {"min": min(read), "median": float(np.median(read)), "max": max(read)}, times, 50, sizes)
+    yield Figure(
+        "scaler_increment, bytes",
+        1 / spent["add"][-1][1],
+        1 / spent["fit"][-1][1],
+        cpu.peer_name,
+        "1/bytes read",
+        {"min": min(read), "median": float(np.median(read)), "max": max(read)},
+        times,
+        50,
+        sizes,
+    )
 
 
 def _pca(spark: Any, run_dir: Path) -> float:
@@ -148,7 +216,9 @@ def _pca(spark: Any, run_dir: Path) -> float:
     folder = run_dir / "dataset" / "train"
     manifest = read_manifest(folder)
     files = [str(folder / c.file) for c in manifest.chunks if c.code == FIT]
-    return manifest.total("windows", (FIT,)) / timed(lambda: fit_moments("pca", window_moments(spark, files, L, 1, F)))
+    return manifest.total("windows", (FIT,)) / timed(
+        lambda: fit_moments("pca", window_moments(spark, files, L, 1, F))
+    )
 
 
 def _mllib(spark: Any, items: dict[str, list[str]], values: int) -> float:
@@ -170,24 +240,53 @@ def figures(work: Path, spark: Any, names: set[str], *, quick: bool) -> Iterator
 
         size = f"{rows} events, F {F}, L {L}, {ENTITIES} entities (Zipf), {PARTS} parts"
         if "windowing_vs_pandas" in names:
-            yield alternate("windowing_vs_pandas", ours, lambda: _pandas(spark, run_dir, work / "pandas", scaler, rows),
-                            unit="events/s", wanted=3, repetitions=times, sizes=size,
-                            peer_name="groupBy(entity).applyInPandas that sorts, scales and makes the same blocks")
+            yield alternate(
+                "windowing_vs_pandas",
+                ours,
+                lambda: _pandas(spark, run_dir, work / "pandas", scaler, rows),
+                unit="events/s",
+                wanted=3,
+                repetitions=times,
+                sizes=size,
+                peer_name="groupBy(entity).applyInPandas that sorts, scales and makes the same blocks",
+            )
         if "windowing_vs_sort" in names:
-            yield alternate("windowing_vs_sort", ours, lambda: _sort(spark, run_dir, work / "sort", rows), unit="events/s", wanted=0.5,
-                            repetitions=times, peer_name="Spark's repartitionByRange, sortWithinPartitions, write", sizes=size)
+            yield alternate(
+                "windowing_vs_sort",
+                ours,
+                lambda: _sort(spark, run_dir, work / "sort", rows),
+                unit="events/s",
+                wanted=0.5,
+                repetitions=times,
+                peer_name="Spark's repartitionByRange, sortWithinPartitions, write",
+                sizes=size,
+            )
     if "pca_vs_windowing" in names:
         count = 10_000 if quick else 4_000_000
         run_dir = prepared(work / "pca", spark, count, ENTITIES)
         scaler = read_scaler(run_dir / "scaler.json")
-        yield alternate("pca_vs_windowing", lambda: _pca(spark, run_dir),
-                        lambda: _windowing(spark, run_dir, work / "cut", scaler, count), unit="events/s", wanted=1,
-                        repetitions=min(times, 3), peer_name="preparing the windows: sort, plan, count, write",
-                        sizes=f"{count} events, F {F}, L {L}, {ENTITIES} entities (Zipf)")
+        yield alternate(
+            "pca_vs_windowing",
+            lambda: _pca(spark, run_dir),
+            lambda: _windowing(spark, run_dir, work / "cut", scaler, count),
+            unit="events/s",
+            wanted=1,
+            repetitions=min(times, 3),
+            peer_name="preparing the windows: sort, plan, count, write",
+            sizes=f"{count} events, F {F}, L {L}, {ENTITIES} entities (Zipf)",
+        )
     if "scaler_vs_mllib" in names:
         count = (40_000 if quick else 4_000_000) * F
         items = _values(work / "values", count // F)
-        yield alternate("scaler_vs_mllib", lambda: _scaler(spark, items, count, work), lambda: _mllib(spark, items, count), unit="values/s",
-                        wanted=3, repetitions=times, peer_name="pyspark.ml.feature.RobustScaler (approximate)", sizes=f"{count} values")
+        yield alternate(
+            "scaler_vs_mllib",
+            lambda: _scaler(spark, items, count, work),
+            lambda: _mllib(spark, items, count),
+            unit="values/s",
+            wanted=3,
+            repetitions=times,
+            peer_name="pyspark.ml.feature.RobustScaler (approximate)",
+            sizes=f"{count} values",
+        )
     if "scaler_increment" in names:
         yield from scaler_increment(work / "increment", spark, quick=quick)

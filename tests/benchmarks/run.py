@@ -21,16 +21,35 @@ from foreshock.session import build_session
 
 from benchmarks import lake
 
-NAMES = ("loader_vs_rows", "loader_vs_question", "loader_vs_memory", "write_vs_rows", "windowing_vs_pandas", "windowing_vs_sort",
-         "pca_vs_windowing", "scaler_vs_mllib", "scaler_increment", "training_vs_fit", "scoring_vs_predict",
-         lake.NAME)
+NAMES = (
+    "loader_vs_rows",
+    "loader_vs_question",
+    "loader_vs_memory",
+    "write_vs_rows",
+    "windowing_vs_pandas",
+    "windowing_vs_sort",
+    "pca_vs_windowing",
+    "scaler_vs_mllib",
+    "scaler_increment",
+    "training_vs_fit",
+    "scoring_vs_predict",
+    lake.NAME,
+)
 ONCE = ("growth_prepare", "growth_score")
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="scripts/bench", description="Speeds, each against a peer measured in the same run.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"figures: {', '.join(NAMES + ONCE)}; default: all")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes, one repetition: shows that all run, says nothing of speed")
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench", description="Speeds, each against a peer measured in the same run."
+    )
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"figures: {', '.join(NAMES + ONCE)}; default: all"
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="tiny sizes, one repetition: shows that all run, says nothing of speed",
+    )
     parser.add_argument("--json", metavar="FILE", help="write the figures as JSON")
     arguments = parser.parse_args(argv)
     names = set(arguments.names or NAMES + ONCE)
@@ -51,12 +70,17 @@ def main(argv: list[str] | None = None) -> int:
             for figure in room.figures(folder, spark, names, quick=arguments.quick):
                 found.append(asdict(figure))
                 r = figure.ratio
-                print(f"{figure.name:20s} {r['min']:9.3g} {r['median']:9.3g} {r['max']:9.3g}   wanted {figure.wanted:g}   "
-                      f"ours {figure.ours:.4g} peer {figure.peer:.4g} {figure.unit}", file=sys.stderr)
+                print(
+                    f"{figure.name:20s} {r['min']:9.3g} {r['median']:9.3g} {r['max']:9.3g}   wanted {figure.wanted:g}   "
+                    f"ours {figure.ours:.4g} peer {figure.peer:.4g} {figure.unit}",
+                    file=sys.stderr,
+                )
             shutil.rmtree(folder, ignore_errors=True)
         for name in ONCE:
             if name in names:
-                once = __import__("benchmarks.growth", fromlist=["growth"]).growth(name, work, spark, quick=arguments.quick)
+                once = __import__("benchmarks.growth", fromlist=["growth"]).growth(
+                    name, work, spark, quick=arguments.quick
+                )
                 found.append({"name": name, "repetitions": 1, **once})
                 print(f"{name:20s} {json.dumps(once)}", file=sys.stderr)
     finally:
@@ -84,28 +108,49 @@ def record(found: list[dict[str, Any]]) -> None:
 
 def page(found: list[dict[str, Any]]) -> str:
     """docs/benchmarks.md from the figures."""
-    lines = ["# Benchmarks", "", f"Written by `scripts/bench` on {os.cpu_count()} cores ({platform.machine()}, Python "
-             f"{platform.python_version()}); `docs/benchmarks.json` holds the same. A ratio is ours over the peer's, of each pair of "
-             "alternating repetitions; above 1 ours is faster.", "",
-             "| figure | ratio: least, median, most | wanted | ours | peer | unit | repetitions | date |",
-             "| --- | --- | --- | --- | --- | --- | --- | --- |"]
+    lines = [
+        "# Benchmarks",
+        "",
+        f"Written by `scripts/bench` on {os.cpu_count()} cores ({platform.machine()}, Python "
+        f"{platform.python_version()}); `docs/benchmarks.json` holds the same. A ratio is ours over the peer's, of each pair of "
+        "alternating repetitions; above 1 ours is faster.",
+        "",
+        "| figure | ratio: least, median, most | wanted | ours | peer | unit | repetitions | date |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
     for f in found:
         if "ratio" in f:
             r = f["ratio"]
             met = "" if r["median"] >= f["wanted"] else " **missed**"
-            lines.append(f"| {f['name']} | {r['min']:.3g}, {r['median']:.3g}, {r['max']:.3g} | {f['wanted']:g}{met} | {f['ours']:.4g} | "
-                         f"{f['peer']:.4g} | {f['unit']} | {f['repetitions']} | {f['date']} |")
+            lines.append(
+                f"| {f['name']} | {r['min']:.3g}, {r['median']:.3g}, {r['max']:.3g} | {f['wanted']:g}{met} | {f['ours']:.4g} | "
+                f"{f['peer']:.4g} | {f['unit']} | {f['repetitions']} | {f['date']} |"
+            )
     lines += ["", "## Sizes and peers", ""]
-    lines += [f"- **{f['name']}**: {f['sizes']}. Peer: {f['peer_name']}." for f in found if "ratio" in f]
+    lines += [
+        f"- **{f['name']}**: {f['sizes']}. Peer: {f['peer_name']}." for f in found if "ratio" in f
+    ]
     for f in found:
         if "ratio" not in f:
-            lines += ["", f"## {f['name']} ({f['date']})", "", "| " + " | ".join(k for k in f if isinstance(f[k], list | tuple)) + " |"]
+            lines += [
+                "",
+                f"## {f['name']} ({f['date']})",
+                "",
+                "| " + " | ".join(k for k in f if isinstance(f[k], list | tuple)) + " |",
+            ]
             columns = [f[k] for k in f if isinstance(f[k], list | tuple)]
             lines += ["|" + " --- |" * len(columns)]
-            lines += ["| " + " | ".join(f"{v:.4g}" if isinstance(v, float) else f"{v}" for v in row) + " |"
-                      for row in zip(*columns, strict=True)]
-            lines += ["", f"Exponent {f['exponent']:.3f} (wanted: at most {f['exponent wanted at most']}); largest over smallest peak of a "
-                      f"worker: {f['largest over smallest peak']:.2f}."]
+            lines += [
+                "| "
+                + " | ".join(f"{v:.4g}" if isinstance(v, float) else f"{v}" for v in row)
+                + " |"
+                for row in zip(*columns, strict=True)
+            ]
+            lines += [
+                "",
+                f"Exponent {f['exponent']:.3f} (wanted: at most {f['exponent wanted at most']}); largest over smallest peak of a "
+                f"worker: {f['largest over smallest peak']:.2f}.",
+            ]
     return "\n".join(lines) + "\n"
 
 

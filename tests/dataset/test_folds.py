@@ -10,14 +10,19 @@ def test_folds_hold_about_equally_many_events() -> None:
     times = np.sort(np.random.default_rng(1).exponential(1e6, 20_000)).astype(np.int64)
     low, high = int(times[0]), int(times[-1])
     counts = counted(times, parts(low, high))
-    assert counts.tolist() == np.bincount((times - low) * BINS // (high - low + 1), minlength=BINS).tolist()
+    assert (
+        counts.tolist()
+        == np.bincount((times - low) * BINS // (high - low + 1), minlength=BINS).tolist()
+    )
     edges = boundaries(low, high, counts, 5)
     sizes = [int(((times >= a) & (times < b)).sum()) for a, b in spans(edges)]
     assert len(sizes) == 5 and sum(sizes) == 20_000 and max(sizes) < 1.2 * min(sizes)
 
 
 def test_a_hundred_years_do_not_overflow() -> None:
-    times = np.array([f"{year}-03-01" for year in range(1900, 2000)], "datetime64[us]").astype(np.int64)
+    times = np.array([f"{year}-03-01" for year in range(1900, 2000)], "datetime64[us]").astype(
+        np.int64
+    )
     low, high = int(times[0]), int(times[-1])
     counts = counted(times, parts(low, high))
     assert counts.sum() == 100 and counts.max() == 1 and counts[0] == counts[-1] == 1

@@ -21,17 +21,28 @@ LENGTH, STRIDE = 3, 2
 def blocks(sizes: list[list[int]]) -> Blocks:
     """Blocks of chunks: the windows of each."""
     flat = [(chunk, n) for chunk, own in enumerate(sizes) for n in own]
-    return Blocks(np.array([c for c, _ in flat]), np.arange(len(flat)), np.array([n for _, n in flat]))
+    return Blocks(
+        np.array([c for c, _ in flat]), np.arange(len(flat)), np.array([n for _, n in flat])
+    )
 
 
 @st.composite
 def plans(draw: st.DrawFn) -> Plan:
-    sizes = draw(st.lists(st.lists(st.integers(1, 12), min_size=1, max_size=6), min_size=1, max_size=6))
+    sizes = draw(
+        st.lists(st.lists(st.integers(1, 12), min_size=1, max_size=6), min_size=1, max_size=6)
+    )
     own = blocks(sizes)
     workers = draw(st.integers(1, min(4, len(own))))
     total = int(own.windows.sum())
     limit = draw(st.one_of(st.none(), st.integers(workers, total + 5)))
-    return Plan(own, draw(st.integers(0, 9)), draw(st.integers(workers, workers + 20)), workers, limit, pool=draw(st.integers(1, 30)))
+    return Plan(
+        own,
+        draw(st.integers(0, 9)),
+        draw(st.integers(workers, workers + 20)),
+        workers,
+        limit,
+        pool=draw(st.integers(1, 30)),
+    )
 
 
 def content(plan: Plan) -> dict[int, TrainingBlock]:
@@ -63,7 +74,9 @@ def windows_of(pools: list[Pool]) -> list[tuple[int, int] | None]:
 def dealt(plan: Plan, share: Share, first: int = 0) -> list[tuple[int, int] | None]:
     there = content(plan)
     wanted = wanted_blocks(share, first)
-    return windows_of(list(deal((there[b] for b in wanted.block_id.tolist()), share, LENGTH, STRIDE, 2, first)))
+    return windows_of(
+        list(deal((there[b] for b in wanted.block_id.tolist()), share, LENGTH, STRIDE, 2, first))
+    )
 
 
 @settings(deadline=None)
@@ -98,14 +111,18 @@ def test_windows_are_dealt_once_each_and_counted(plan: Plan, epoch: int) -> None
         assert None not in found[: share.used]
         seen.update(w for w in found if w is not None)
     assert set(seen.values()) <= {1}
-    everything = {(b, STRIDE * i) for b, n in enumerate(plan.blocks.windows.tolist()) for i in range(n)}
+    everything = {
+        (b, STRIDE * i) for b, n in enumerate(plan.blocks.windows.tolist()) for i in range(n)
+    }
     assert set(seen) <= everything
     assert len(everything) - len(seen) == plan.share(epoch, 0).left_out
 
 
 @settings(deadline=None)
 @given(plans(), st.integers(1, 3), st.data())
-def test_any_step_is_found_again_without_what_comes_before(plan: Plan, epoch: int, data: st.DataObject) -> None:
+def test_any_step_is_found_again_without_what_comes_before(
+    plan: Plan, epoch: int, data: st.DataObject
+) -> None:
     share = plan.share(epoch, data.draw(st.integers(0, plan.workers - 1)))
     step = data.draw(st.integers(0, share.steps - 1))
     whole = dealt(plan, share)
@@ -118,7 +135,9 @@ def test_a_padded_window_keeps_its_weight() -> None:
     plan = Plan(blocks([[1, 1, 1]]), 1, 2, 1, None)
     there = content(plan)
     share = plan.share(1, 0)
-    pools = list(deal((there[b] for b in share.blocks.block_id.tolist()), share, LENGTH, STRIDE, 2, 0))
+    pools = list(
+        deal((there[b] for b in share.blocks.block_id.tolist()), share, LENGTH, STRIDE, 2, 0)
+    )
     assert np.concatenate([p.padding for p in pools]).tolist() == [1, 1, 1, LENGTH]
     _, weight = block_windows(there[0], LENGTH, STRIDE)
     assert weight.tolist() == [[0.0, 1.0, 1.0]]
@@ -141,7 +160,10 @@ def test_with_a_limit_every_block_is_read_in_time() -> None:
 
 
 def manifest(chunks: list[tuple[int, list[int]]]) -> Manifest:
-    made = [Chunk(f"part-{i}.parquet", code, len(own), sum(own), 9, 9, 9, "0" * 64, (), runs(own)) for i, (code, own) in enumerate(chunks)]
+    made = [
+        Chunk(f"part-{i}.parquet", code, len(own), sum(own), 9, 9, 9, "0" * 64, (), runs(own))
+        for i, (code, own) in enumerate(chunks)
+    ]
     return Manifest("train", ("value",), LENGTH, STRIDE, "0" * 64, "0" * 64, tuple(made))
 
 
@@ -156,9 +178,15 @@ def test_blocks_of_a_manifest_are_those_of_the_code() -> None:
 
 @pytest.mark.parametrize(
     ("change", "says"),
-    [({"workers": 5}, "training.workers is 5, but the training dataset holds 4 blocks"),
-     ({"workers": 3, "batch": 2}, "training.batch is 2, smaller than training.workers"),
-     ({"workers": 2, "limit": 1}, "training.windows_per_epoch is 1, fewer than training.workers")])
+    [
+        ({"workers": 5}, "training.workers is 5, but the training dataset holds 4 blocks"),
+        ({"workers": 3, "batch": 2}, "training.batch is 2, smaller than training.workers"),
+        (
+            {"workers": 2, "limit": 1},
+            "training.windows_per_epoch is 1, fewer than training.workers",
+        ),
+    ],
+)
 def test_a_plan_that_cannot_be_is_refused(change: dict[str, int], says: str) -> None:
     given_ = {"seed": 1, "batch": 8, "workers": 1, "limit": None} | change
     with pytest.raises(SettingsError, match=says):

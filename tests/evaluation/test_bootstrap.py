@@ -18,9 +18,15 @@ def test_weighted_ranking_is_scikit_learns(ties: bool) -> None:
     score = np.round(score) if ties else score
     found = Ranking(score, label)
     for weight in (np.ones(300), RNG.integers(0, 4, 300).astype(float), RNG.random(300)):
-        assert found.roc_auc(weight) == pytest.approx(roc_auc_score(label, score, sample_weight=weight), abs=1e-12)
-        assert found.pr_auc(weight) == pytest.approx(average_precision_score(label, score, sample_weight=weight), abs=1e-12)
-    assert found.roc_auc(np.where(label == 1, 1.0, 0.0)) is None and Ranking([], []).pr_auc([]) is None
+        assert found.roc_auc(weight) == pytest.approx(
+            roc_auc_score(label, score, sample_weight=weight), abs=1e-12
+        )
+        assert found.pr_auc(weight) == pytest.approx(
+            average_precision_score(label, score, sample_weight=weight), abs=1e-12
+        )
+    assert (
+        found.roc_auc(np.where(label == 1, 1.0, 0.0)) is None and Ranking([], []).pr_auc([]) is None
+    )
 
 
 def test_blocks_of_time() -> None:
@@ -29,7 +35,9 @@ def test_blocks_of_time() -> None:
     short = np.arange(100) * 1_000_000
     assert np.bincount(time_blocks(short, 0, 99_000_000)).tolist() == [5] * 20
     assert block_length(7, 7) == 1
-    noon = np.arange(60) * DAY // 2 + DAY // 2  # a split that starts at noon is cut at midnight all the same
+    noon = (
+        np.arange(60) * DAY // 2 + DAY // 2
+    )  # a split that starts at noon is cut at midnight all the same
     assert time_blocks(noon, int(noon[0]), int(noon[-1])).tolist() == (noon // DAY).tolist()
 
 
@@ -39,7 +47,9 @@ def test_an_interval_holds_the_truth_about_as_often_as_it_says() -> None:
         rng = np.random.default_rng(seed)
         blocks = np.repeat(np.arange(30), 20)
         values = np.repeat(rng.normal(size=30), 20) + rng.normal(size=600)  # alike within a block
-        low, high = intervals(lambda w, v=values: {"mean": float(w @ v / w.sum())}, blocks, seed)["mean"]
+        low, high = intervals(lambda w, v=values: {"mean": float(w @ v / w.sum())}, blocks, seed)[
+            "mean"
+        ]
         assert low is not None and high is not None
         inside += low <= 0 <= high
     assert 85 <= inside <= 99
@@ -47,7 +57,10 @@ def test_an_interval_holds_the_truth_about_as_often_as_it_says() -> None:
 
 def test_few_blocks_and_undefined_metrics_have_no_interval() -> None:
     assert intervals(lambda w: {"a": 1.0}, np.arange(9), 1) == {"a": (None, None)}
-    assert intervals(lambda w: {"a": None, "b": 2.0}, np.arange(20), 1) == {"a": (None, None), "b": (2.0, 2.0)}
+    assert intervals(lambda w: {"a": None, "b": 2.0}, np.arange(20), 1) == {
+        "a": (None, None),
+        "b": (2.0, 2.0),
+    }
 
 
 def test_bounds_are_percentiles_of_the_replicates() -> None:
@@ -55,7 +68,11 @@ def test_bounds_are_percentiles_of_the_replicates() -> None:
 
     def total(weight: np.ndarray) -> dict[str, float | None]:
         seen.append(float(weight @ np.arange(10)))
-        return {"total": seen[-1], "half": seen[-1] if len(seen) % 2 else None, "most": seen[-1] if len(seen) % 4 else None}
+        return {
+            "total": seen[-1],
+            "half": seen[-1] if len(seen) % 2 else None,
+            "most": seen[-1] if len(seen) % 4 else None,
+        }
 
     found = intervals(total, np.arange(10), 1)
     assert len(seen) == 200 and found["total"] == tuple(np.quantile(seen, [0.025, 0.975]).tolist())
@@ -73,7 +90,10 @@ def test_intervals_surround_the_metrics() -> None:
     s = scored(2000, 20)
     found = with_intervals(s, 3)
     auc = roc_auc_score(s.label, s.score)
-    assert found["roc_auc"][0] < auc < found["roc_auc"][1] and found["roc_auc"][1] - found["roc_auc"][0] < 0.1
+    assert (
+        found["roc_auc"][0] < auc < found["roc_auc"][1]
+        and found["roc_auc"][1] - found["roc_auc"][0] < 0.1
+    )
     assert found["sensitivity"][0] < s.flagged[s.label == 1].mean() < found["sensitivity"][1]
     assert found == with_intervals(s, 3)
 
@@ -94,6 +114,10 @@ def test_baselines_flag_none_all_and_as_many_by_chance() -> None:
     assert abs(found["random"].flagged.mean() - s.flagged.mean()) < 0.03
     assert abs(roc_auc_score(found["random"].label, found["random"].score) - 0.5) < 0.05
     order = RNG.permutation(4000)
-    shuffled = Scored(s.score[order], s.label[order], s.flagged[order], s.count[order], s.block[order])
+    shuffled = Scored(
+        s.score[order], s.label[order], s.flagged[order], s.count[order], s.block[order]
+    )
     again = baselines(shuffled, 3)["random"]
-    assert roc_auc_score(again.label, again.score) == roc_auc_score(found["random"].label, found["random"].score)
+    assert roc_auc_score(again.label, again.score) == roc_auc_score(
+        found["random"].label, found["random"].score
+    )

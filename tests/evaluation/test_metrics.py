@@ -7,8 +7,15 @@ from foreshock.evaluation.metrics import Scored, confusion, evaluate, ranking
 from sklearn.metrics import average_precision_score, matthews_corrcoef, roc_auc_score
 
 
-def scored(score: list[float], label: list[int], flagged: list[bool] | None, count: list[int] | None = None) -> Scored:
-    return Scored(np.array(score), np.array(label), None if flagged is None else np.array(flagged), np.array(count or [1] * len(score)))
+def scored(
+    score: list[float], label: list[int], flagged: list[bool] | None, count: list[int] | None = None
+) -> Scored:
+    return Scored(
+        np.array(score),
+        np.array(label),
+        None if flagged is None else np.array(flagged),
+        np.array(count or [1] * len(score)),
+    )
 
 
 def test_confusion_by_hand() -> None:
@@ -23,8 +30,14 @@ def test_confusion_by_hand() -> None:
 
 def test_undefined_is_null_and_zero_is_zero() -> None:
     one_class = evaluate(scored([1, 2], [0, 0], [False, False]))
-    assert one_class["roc_auc"] is None and one_class["sensitivity"] is None and one_class["precision"] is None
-    assert one_class["prevalence"] == 0.0 and one_class["tp"] == 0 and one_class["specificity"] == 1.0
+    assert (
+        one_class["roc_auc"] is None
+        and one_class["sensitivity"] is None
+        and one_class["precision"] is None
+    )
+    assert (
+        one_class["prevalence"] == 0.0 and one_class["tp"] == 0 and one_class["specificity"] == 1.0
+    )
     assert all(v is None for v in confusion(scored([1], [1], None)).values())
 
 
@@ -34,6 +47,8 @@ def test_ranking_counts_ties_and_repeats() -> None:
     whole = ranking(scored(score.tolist(), label.tolist(), None))
     assert abs(whole["roc_auc"] - roc_auc_score(label, score)) < 1e-12
     pairs, counts = np.unique(np.stack([score, label]), axis=1, return_counts=True)
-    packed = ranking(scored(pairs[0].tolist(), pairs[1].astype(int).tolist(), None, counts.tolist()))
+    packed = ranking(
+        scored(pairs[0].tolist(), pairs[1].astype(int).tolist(), None, counts.tolist())
+    )
     assert abs(packed["roc_auc"] - whole["roc_auc"]) < 1e-12
     assert abs(packed["pr_auc"] - average_precision_score(label, score)) < 1e-12

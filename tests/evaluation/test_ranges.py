@@ -8,12 +8,30 @@ from foreshock.evaluation.ranges import event_wise, runs, vus
 
 # (VUS-ROC, VUS-PR) of case(0), case(1), … by RangeAUC_volume_opt of the package vus 0.0.6.
 REFERENCE = [
-    (0.9316597923, 0.6051030996), (0.8897971844, 0.5768135056), (0.9041046578, 0.6104202719), (0.9944779116, 0.7380952381),
-    (0.9089546961, 0.7170333124), (0.8866261835, 0.5655211479), (0.9123531627, 0.6377334365), (0.5311062367, 0.1747938008),
-    (0.8195668616, 0.4376371183), (0.8520542368, 0.6271701813), (0.9365653391, 0.7009173911), (0.8294337091, 0.3685046424),
-    (0.9258016439, 0.7246178447), (0.8050307708, 0.3764937303), (0.8916773676, 0.7932028217), (0.9164533001, 0.4483199659),
-    (0.878758187, 0.4024770868), (0.8285692541, 0.4424928237), (0.78422514, 0.3201980441), (0.9306000355, 0.7266551995),
-    (0.8094705943, 0.2662267546), (0.8923307621, 0.6398701899), (0.7676703995, 0.0559975648), (0.8244799085, 0.7044744659),
+    (0.9316597923, 0.6051030996),
+    (0.8897971844, 0.5768135056),
+    (0.9041046578, 0.6104202719),
+    (0.9944779116, 0.7380952381),
+    (0.9089546961, 0.7170333124),
+    (0.8866261835, 0.5655211479),
+    (0.9123531627, 0.6377334365),
+    (0.5311062367, 0.1747938008),
+    (0.8195668616, 0.4376371183),
+    (0.8520542368, 0.6271701813),
+    (0.9365653391, 0.7009173911),
+    (0.8294337091, 0.3685046424),
+    (0.9258016439, 0.7246178447),
+    (0.8050307708, 0.3764937303),
+    (0.8916773676, 0.7932028217),
+    (0.9164533001, 0.4483199659),
+    (0.878758187, 0.4024770868),
+    (0.8285692541, 0.4424928237),
+    (0.78422514, 0.3201980441),
+    (0.9306000355, 0.7266551995),
+    (0.8094705943, 0.2662267546),
+    (0.8923307621, 0.6398701899),
+    (0.7676703995, 0.0559975648),
+    (0.8244799085, 0.7044744659),
 ]
 
 
@@ -40,7 +58,9 @@ def case(seed: int) -> tuple[np.ndarray, np.ndarray, int]:
 @pytest.mark.parametrize("seed", range(len(REFERENCE)))
 def test_vus_is_the_public_packages(seed: int) -> None:
     label, score, buffer = case(seed)
-    assert vus(label, score, np.zeros(len(label), int), buffer) == pytest.approx(REFERENCE[seed], abs=1e-9)
+    assert vus(label, score, np.zeros(len(label), int), buffer) == pytest.approx(
+        REFERENCE[seed], abs=1e-9
+    )
 
 
 def test_a_buffer_stops_at_the_end_of_a_sequence() -> None:
@@ -48,7 +68,9 @@ def test_a_buffer_stops_at_the_end_of_a_sequence() -> None:
     score = np.array([0.1, 0.2, 0.3, 0.5, 0.8, 0.1, 0.2, 0.1])
     apart = vus(label, score, np.array([0, 0, 0, 0, 1, 1, 1, 1]), 4)
     together = vus(label, score, np.zeros(8, int), 4)
-    assert apart[1] is not None and together[1] is not None and apart[1] < together[1]  # 0.8 is near the anomaly only where it follows
+    assert (
+        apart[1] is not None and together[1] is not None and apart[1] < together[1]
+    )  # 0.8 is near the anomaly only where it follows
 
 
 def plain(label: np.ndarray, score: np.ndarray, of: np.ndarray, buffer: int) -> tuple[float, float]:
@@ -59,7 +81,11 @@ def plain(label: np.ndarray, score: np.ndarray, of: np.ndarray, buffer: int) -> 
     for window in range(buffer + 1):
         soft, areas = np.zeros(n), []
         for a, e in zip(first.tolist(), last.tolist(), strict=True):
-            reach = [p for p in range(max(a - window // 2, 0), min(e + window // 2, n - 1) + 1) if of[p] == of[a]]
+            reach = [
+                p
+                for p in range(max(a - window // 2, 0), min(e + window // 2, n - 1) + 1)
+                if of[p] == of[a]
+            ]
             for p in reach:
                 distance = max(a - p, p - e, 0)
                 soft[p] += np.sqrt(1 - distance / window) if distance else 0
@@ -104,7 +130,9 @@ def test_events_by_hand() -> None:
     times = [s * 10_000_000 for s in (0, 1, 2, 3, 4, 5, 6, 7, 0, 1)]
     found = event_wise(label, np.array(said, bool), of, times)
     assert found["event_recall"] == pytest.approx(2 / 3)
-    assert found["event_precision"] == pytest.approx(2 / 3)  # 3-4 and 7 hold an anomalous event, the last does not
+    assert found["event_precision"] == pytest.approx(
+        2 / 3
+    )  # 3-4 and 7 hold an anomalous event, the last does not
     assert found["detection_delay"] == 15.0  # 20 s and 10 s
     first, last = runs(np.array(label) == 1, np.array(of))
     assert list(zip(first.tolist(), last.tolist(), strict=True)) == [(1, 3), (6, 7), (8, 8)]

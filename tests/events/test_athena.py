@@ -23,10 +23,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     made = Stack()
     before = dict(os.environ)
     os.environ.update({k: v for k, v in made.environment().items() if k.startswith("AWS_")})
-    made.client("s3").create_bucket(Bucket="lake", CreateBucketConfiguration={"LocationConstraint": REGION})
+    made.client("s3").create_bucket(
+        Bucket="lake", CreateBucketConfiguration={"LocationConstraint": REGION}
+    )
     days = tables.daily(tmp_path_factory.mktemp("daily"), events=400, days=4)
     tables.upload(made.client("s3"), days, "lake", "tx")
-    tables.register(made.client("glue"), days, "it's a \"chain\"", "transactions", "s3://lake/tx")
+    tables.register(made.client("glue"), days, 'it\'s a "chain"', "transactions", "s3://lake/tx")
     yield made
     os.environ.clear()
     os.environ.update(before)
@@ -41,21 +43,38 @@ def calm(stack: Stack) -> Iterator[None]:
     paths.remove(paths.at("s3://lake/out"))
 
 
-DATABASE = "it's a \"chain\""
+DATABASE = 'it\'s a "chain"'
 
 
-def found(asked: tuple[str, str] | None = None, partition: str | None = "date", table: str = "transactions") -> athena_sql.Table:
+def found(
+    asked: tuple[str, str] | None = None,
+    partition: str | None = "date",
+    table: str = "transactions",
+) -> athena_sql.Table:
     return athena_sql.find_table(aws_boto.client("glue"), DATABASE, table, partition, asked)
 
 
-def unloading(budget: int | None = None, timeout: float = 60, workgroup: str | None = None, at_once: int = 3) -> athena.Unloading:
-    return athena.Unloading(aws_boto.client("athena"), database=DATABASE, workgroup=workgroup, results="s3://lake/out/results/",
-                            at_once=at_once, budget=budget, timeout=timeout, say=lambda *_, **__: None)
+def unloading(
+    budget: int | None = None, timeout: float = 60, workgroup: str | None = None, at_once: int = 3
+) -> athena.Unloading:
+    return athena.Unloading(
+        aws_boto.client("athena"),
+        database=DATABASE,
+        workgroup=workgroup,
+        results="s3://lake/out/results/",
+        at_once=at_once,
+        budget=budget,
+        timeout=timeout,
+        say=lambda *_, **__: None,
+    )
 
 
 def queries(table: athena_sql.Table) -> list[athena.Query]:
     targets = [f"s3://lake/out/{i}" for i in range(len(table.values))]
-    return [athena.Query(u, athena_sql.statement(table, u, f"{t}/"), t) for u, t in zip(table.values, targets, strict=True)]
+    return [
+        athena.Query(u, athena_sql.statement(table, u, f"{t}/"), t)
+        for u, t in zip(table.values, targets, strict=True)
+    ]
 
 
 def test_each_partition_is_unloaded_once_with_its_own_rows(stack: Stack) -> None:
@@ -68,7 +87,10 @@ def test_each_partition_is_unloaded_once_with_its_own_rows(stack: Stack) -> None
         assert set(rows["date"].to_pylist()) == {value}
         assert sorted(rows["hash"].to_pylist()) == sorted(source["hash"].to_pylist())
     assert [q["state"] for q in work.done.queries] == ["SUCCEEDED"] * 2
-    sizes = {u: sum(size for _, size, _ in paths.stamps(paths.at(f"s3://lake/tx/date={u}"))) for u in table.values}
+    sizes = {
+        u: sum(size for _, size, _ in paths.stamps(paths.at(f"s3://lake/tx/date={u}")))
+        for u in table.values
+    }
     assert {q["partition"]: q["bytes"] for q in work.done.queries} == sizes
     assert work.done.bytes_scanned == sum(sizes.values())
 
@@ -99,14 +121,22 @@ def test_values_are_quoted() -> None:
     assert """WHERE "k""ey" = 'x'' OR ''1''=''1'""" in sql
     assert "TO 's3://b/o''dd/'" in sql
     with pytest.raises(SettingsError, match="no whole number"):
-        athena_sql.statement(athena_sql.Table("SELECT 1", "n", "bigint", {}, ("1 OR 1=1",)), "1 OR 1=1", "s3://b/")
+        athena_sql.statement(
+            athena_sql.Table("SELECT 1", "n", "bigint", {}, ("1 OR 1=1",)), "1 OR 1=1", "s3://b/"
+        )
 
 
 def test_partitions_that_are_not_there_and_tables_without_the_column(stack: Stack) -> None:
     with pytest.raises(DataError, match="no partition from 2024-01-01"):
         found(("2024-01-01", "2024-02-01"))
     glue = stack.client("glue")
-    glue.create_table(DatabaseName=DATABASE, TableInput={"Name": "plain", "StorageDescriptor": {"Location": "s3://lake/tx", "Columns": []}})
+    glue.create_table(
+        DatabaseName=DATABASE,
+        TableInput={
+            "Name": "plain",
+            "StorageDescriptor": {"Location": "s3://lake/tx", "Columns": []},
+        },
+    )
     with pytest.raises(DataError, match="no partition columns"):
         found(("2023-01-01", "2023-01-02"), table="plain")
     with pytest.raises(SettingsError, match=r"wants events\.partition"):
@@ -118,7 +148,10 @@ def test_partitions_that_are_not_there_and_tables_without_the_column(stack: Stac
 def test_throttling_is_waited_out_and_starts_no_query_twice(stack: Stack) -> None:
     before = len(stack.athena.executions)
     table = found()
-    with stack.fault(every(3, THROTTLED, lambda r: r.target.startswith("AmazonAthena"))), unloading() as work:
+    with (
+        stack.fault(every(3, THROTTLED, lambda r: r.target.startswith("AmazonAthena"))),
+        unloading() as work,
+    ):
         work.run(queries(table))
     assert len(stack.athena.executions) - before == len(table.values) == len(work.done.queries)
 
@@ -148,7 +181,10 @@ def test_a_start_that_a_signal_cuts_off_is_stopped_too(stack: Stack) -> None:
 
     def cut(request: Request, environ: dict[str, Any]) -> Any:
         if request.target.endswith("StartQueryExecution") and not begun:
-            stack.athena.handle("StartQueryExecution", json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))))
+            stack.athena.handle(
+                "StartQueryExecution",
+                json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))),
+            )
             begun.append(stack.athena.running[-1].id)
             _thread.interrupt_main()
             threading.Event().wait(1)
@@ -162,13 +198,22 @@ def test_a_start_that_a_signal_cuts_off_is_stopped_too(stack: Stack) -> None:
     assert [q["id"] for q in work.done.queries] == begun, "what was stopped is noted"
 
 
-@pytest.mark.parametrize(("behaviour", "words"), [
-    ("fail: GENERIC_INTERNAL_ERROR: no disk", "ended FAILED: GENERIC_INTERNAL_ERROR: no disk"),
-    ("cancel", "ended CANCELLED: Query cancelled by an administrator"), ("hang", r"did not end within source\.query_timeout \(1 s"),
-])
-def test_what_ends_a_query_ends_the_others_with_its_own_words(stack: Stack, behaviour: str, words: str) -> None:
+@pytest.mark.parametrize(
+    ("behaviour", "words"),
+    [
+        ("fail: GENERIC_INTERNAL_ERROR: no disk", "ended FAILED: GENERIC_INTERNAL_ERROR: no disk"),
+        ("cancel", "ended CANCELLED: Query cancelled by an administrator"),
+        ("hang", r"did not end within source\.query_timeout \(1 s"),
+    ],
+)
+def test_what_ends_a_query_ends_the_others_with_its_own_words(
+    stack: Stack, behaviour: str, words: str
+) -> None:
     stack.athena.behaviours.append(lambda sql: behaviour if "'2023-01-02'" in sql else "sleep: 30")
-    with pytest.raises(ServiceError, match=words) as caught, unloading(timeout=1 if behaviour == "hang" else 60) as work:
+    with (
+        pytest.raises(ServiceError, match=words) as caught,
+        unloading(timeout=1 if behaviour == "hang" else 60) as work,
+    ):
         work.run(queries(found()))
     assert stack.athena.running == []
     assert work.done.failure is not None
@@ -177,14 +222,19 @@ def test_what_ends_a_query_ends_the_others_with_its_own_words(stack: Stack, beha
 
 def test_bytes_over_the_budget_stop_what_runs(stack: Stack) -> None:
     stack.athena.behaviours.append(lambda sql: "sleep: 30" if "'2023-01-04'" in sql else None)
-    with pytest.raises(ServiceError, match=r"over source\.max_bytes_scanned \(1000\)") as caught, unloading(budget=1000, at_once=4) as work:
+    with (
+        pytest.raises(ServiceError, match=r"over source\.max_bytes_scanned \(1000\)") as caught,
+        unloading(budget=1000, at_once=4) as work,
+    ):
         work.run(queries(found()))
     assert str(work.done.bytes_scanned) in str(caught.value)
     assert stack.athena.running == []
 
 
 def test_ctrl_c_stops_what_runs(stack: Stack) -> None:
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has its background jobs ignore it
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell has its background jobs ignore it
     stack.athena.behaviours.append(lambda sql: "hang")
     threading.Timer(1.5, _thread.interrupt_main).start()
     with pytest.raises(KeyboardInterrupt), unloading() as work:
@@ -193,27 +243,52 @@ def test_ctrl_c_stops_what_runs(stack: Stack) -> None:
 
 
 def test_a_wrong_workgroup_is_a_wrong_setting(stack: Stack) -> None:
-    with pytest.raises(SettingsError, match=r"source\.workgroup.*WorkGroup nowhere is not found"), unloading(workgroup="nowhere") as work:
+    with (
+        pytest.raises(SettingsError, match=r"source\.workgroup.*WorkGroup nowhere is not found"),
+        unloading(workgroup="nowhere") as work,
+    ):
         work.run(queries(found()))
 
 
 def test_a_refusal_that_names_the_workgroup_is_the_services(stack: Stack) -> None:
-    denied = ("400 Bad Request", [("Content-Type", "application/x-amz-json-1.1")], json.dumps({
-        "__type": "AccessDeniedException", "Message": "not authorized to perform: athena:StartQueryExecution on resource: "
-        "arn:aws:athena:us-west-2:123456789012:workgroup/primary"}).encode())
-    with stack.fault(every(1, denied, lambda r: r.target.endswith("StartQueryExecution"))), pytest.raises(
-            ServiceError, match=r"StartQueryExecution.*not authorized"), unloading() as work:
+    denied = (
+        "400 Bad Request",
+        [("Content-Type", "application/x-amz-json-1.1")],
+        json.dumps(
+            {
+                "__type": "AccessDeniedException",
+                "Message": "not authorized to perform: athena:StartQueryExecution on resource: "
+                "arn:aws:athena:us-west-2:123456789012:workgroup/primary",
+            }
+        ).encode(),
+    )
+    with (
+        stack.fault(every(1, denied, lambda r: r.target.endswith("StartQueryExecution"))),
+        pytest.raises(ServiceError, match=r"StartQueryExecution.*not authorized"),
+        unloading() as work,
+    ):
         work.run(queries(found()))
 
 
 def partitioned(stack: Stack, table: str, kind: str, values: list[str], **more: Any) -> None:
     glue = stack.client("glue")
     storage = {"Location": f"s3://lake/{table}", "Columns": []}
-    glue.create_table(DatabaseName=DATABASE, TableInput={"Name": table, "StorageDescriptor": storage, **more,
-                                                         "PartitionKeys": [{"Name": "hour", "Type": kind}]})
+    glue.create_table(
+        DatabaseName=DATABASE,
+        TableInput={
+            "Name": table,
+            "StorageDescriptor": storage,
+            **more,
+            "PartitionKeys": [{"Name": "hour", "Type": kind}],
+        },
+    )
     for value in values:
         own = {**storage, "Location": f"s3://lake/{table}/hour={value}"}
-        glue.create_partition(DatabaseName=DATABASE, TableName=table, PartitionInput={"Values": [value], "StorageDescriptor": own})
+        glue.create_partition(
+            DatabaseName=DATABASE,
+            TableName=table,
+            PartitionInput={"Values": [value], "StorageDescriptor": own},
+        )
 
 
 def test_whole_number_partitions_are_in_order_as_numbers(stack: Stack) -> None:
@@ -228,22 +303,42 @@ def test_whole_number_partitions_are_in_order_as_numbers(stack: Stack) -> None:
 
 def test_a_table_taken_whole_knows_where_its_files_are(stack: Stack) -> None:
     partitioned(stack, "days", "string", ["2023-01-01", "2023-01-02"])
-    assert found(None, None, "days").locations == {"*": ["s3://lake/days/hour=2023-01-01", "s3://lake/days/hour=2023-01-02"]}
-    stack.client("glue").create_table(DatabaseName=DATABASE, TableInput={
-        "Name": "one", "StorageDescriptor": {"Location": "s3://lake/one", "Columns": []}})
+    assert found(None, None, "days").locations == {
+        "*": ["s3://lake/days/hour=2023-01-01", "s3://lake/days/hour=2023-01-02"]
+    }
+    stack.client("glue").create_table(
+        DatabaseName=DATABASE,
+        TableInput={
+            "Name": "one",
+            "StorageDescriptor": {"Location": "s3://lake/one", "Columns": []},
+        },
+    )
     assert found(None, None, "one").locations == {"*": ["s3://lake/one"]}
 
 
 def test_projected_partitions_lie_where_the_template_says(stack: Stack) -> None:
-    partitioned(stack, "projected", "string", [], Parameters={
-        "projection.enabled": "true", "storage.location.template": "s3://lake/elsewhere/${hour}/"})
+    partitioned(
+        stack,
+        "projected",
+        "string",
+        [],
+        Parameters={
+            "projection.enabled": "true",
+            "storage.location.template": "s3://lake/elsewhere/${hour}/",
+        },
+    )
     asked = found(("2023-01-31", "2023-02-01"), "hour", "projected")
-    assert asked.locations == {"2023-01-31": ["s3://lake/elsewhere/2023-01-31/"], "2023-02-01": ["s3://lake/elsewhere/2023-02-01/"]}
+    assert asked.locations == {
+        "2023-01-31": ["s3://lake/elsewhere/2023-01-31/"],
+        "2023-02-01": ["s3://lake/elsewhere/2023-02-01/"],
+    }
     whole = found(None, "hour", "projected")
     assert (whole.key, whole.locations) == (None, {"*": ["s3://lake/projected"]})
 
 
-def test_no_region_is_said_before_anything_is_asked(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_region_is_said_before_anything_is_asked(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
         monkeypatch.delenv(name)
     with pytest.raises(SettingsError, match="no AWS region is set"):
@@ -251,7 +346,9 @@ def test_no_region_is_said_before_anything_is_asked(stack: Stack, monkeypatch: p
 
 
 def test_the_empty_partition_gives_no_file(stack: Stack) -> None:
-    table = athena_sql.find_query("SELECT * FROM transactions", "date", ("2022-12-30", "2022-12-30"))
+    table = athena_sql.find_query(
+        "SELECT * FROM transactions", "date", ("2022-12-30", "2022-12-30")
+    )
     with unloading() as work:
         work.run(queries(table))
     assert paths.stamps(paths.at("s3://lake/out/0")) == []

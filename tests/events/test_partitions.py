@@ -16,7 +16,10 @@ def write(root: Path, *names: str) -> None:
 
 
 def names(source: SourceFiles, root: Path) -> dict[str, list[str]]:
-    return {unit: [str(Path(f).relative_to(root)) for f in files] for unit, files in source.units.items()}
+    return {
+        unit: [str(Path(f).relative_to(root)) for f in files]
+        for unit, files in source.units.items()
+    }
 
 
 def test_one_file_is_one_unit(tmp_path: Path) -> None:
@@ -31,19 +34,34 @@ def test_a_folder_is_read_with_all_below_it_in_a_fixed_order(tmp_path: Path) -> 
     write(tmp_path, "b.parquet", "a.parquet", "deep/er/c.parquet")
     source = list_source(str(tmp_path), None)
     assert names(source, tmp_path) == {WHOLE: ["a.parquet", "b.parquet", "deep/er/c.parquet"]}
-    assert source.files([WHOLE]) == [str(tmp_path / n) for n in ("a.parquet", "b.parquet", "deep/er/c.parquet")]
+    assert source.files([WHOLE]) == [
+        str(tmp_path / n) for n in ("a.parquet", "b.parquet", "deep/er/c.parquet")
+    ]
 
 
 def test_hidden_files_and_folders_are_passed_over(tmp_path: Path) -> None:
     root = tmp_path / ".cache" / "_run"  # hidden names above the source do not matter
-    write(root, "a.parquet", "_SUCCESS", ".a.parquet.crc", "_temporary/0/b.parquet", "date=1/.staging/c.parquet", "date=1/_d")
+    write(
+        root,
+        "a.parquet",
+        "_SUCCESS",
+        ".a.parquet.crc",
+        "_temporary/0/b.parquet",
+        "date=1/.staging/c.parquet",
+        "date=1/_d",
+    )
     assert names(list_source(str(root), None), root) == {WHOLE: ["a.parquet"]}
     assert names(list_source(str(root / "*"), None), root) == {WHOLE: ["a.parquet"]}
 
 
 @pytest.mark.parametrize("key", ["date", "`date`", " date "])
 def test_hive_folders_of_the_partition_column_are_units(tmp_path: Path, key: str) -> None:
-    write(tmp_path, "date=2019-12-31/x.parquet", "date=2019-12-30/b.parquet", "date=2019-12-30/a.parquet")
+    write(
+        tmp_path,
+        "date=2019-12-31/x.parquet",
+        "date=2019-12-30/b.parquet",
+        "date=2019-12-30/a.parquet",
+    )
     source = list_source(str(tmp_path), key)
     assert source.aligned
     assert names(source, tmp_path) == {
@@ -54,7 +72,12 @@ def test_hive_folders_of_the_partition_column_are_units(tmp_path: Path, key: str
 
 
 def test_folders_in_folders_and_escaped_values(tmp_path: Path) -> None:
-    write(tmp_path, "region=north%2Feast/date=1/a", "region=a=b/date=1/b", "region=north%2Feast/date=2/c")
+    write(
+        tmp_path,
+        "region=north%2Feast/date=1/a",
+        "region=a=b/date=1/b",
+        "region=north%2Feast/date=2/c",
+    )
     source = list_source(str(tmp_path), "region")
     assert set(source.units) == {"north/east", "a=b"}
     assert len(source.units["north/east"]) == 2
@@ -63,7 +86,9 @@ def test_folders_in_folders_and_escaped_values(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("partition", [None, "day", "to_date(at)", "substr(date, 1, 7)"])
-def test_folders_of_another_column_or_an_expression_are_one_unit(tmp_path: Path, partition: str | None) -> None:
+def test_folders_of_another_column_or_an_expression_are_one_unit(
+    tmp_path: Path, partition: str | None
+) -> None:
     write(tmp_path, "date=1/a", "date=2/b")
     source = list_source(str(tmp_path), partition)
     assert names(source, tmp_path) == {WHOLE: ["date=1/a", "date=2/b"]}
@@ -95,7 +120,10 @@ def test_globs(tmp_path: Path, pattern: str, found: list[str]) -> None:
 
 def test_globs_keep_the_partitions(tmp_path: Path) -> None:
     write(tmp_path, "date=2019-12-30/a", "date=2019-12-31/b", "date=2020-01-01/c")
-    assert set(list_source(str(tmp_path / "date=2019-*"), "date").units) == {"2019-12-30", "2019-12-31"}
+    assert set(list_source(str(tmp_path / "date=2019-*"), "date").units) == {
+        "2019-12-30",
+        "2019-12-31",
+    }
 
 
 def test_a_glob_relative_to_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,8 +139,12 @@ def test_a_name_with_glob_characters_is_first_a_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "says"), [("absent", "no file or folder"), ("absent.csv", "no file"), ("*.csv", "nothing matches")])
-def test_a_missing_path_is_a_wrong_setting_and_is_named(tmp_path: Path, path: str, says: str) -> None:
+    ("path", "says"),
+    [("absent", "no file or folder"), ("absent.csv", "no file"), ("*.csv", "nothing matches")],
+)
+def test_a_missing_path_is_a_wrong_setting_and_is_named(
+    tmp_path: Path, path: str, says: str
+) -> None:
     with pytest.raises(SettingsError, match=says) as caught:
         list_source(str(tmp_path / path), None)
     assert "source.path" in str(caught.value)
@@ -166,5 +198,7 @@ def test_a_source_moved_elsewhere_keeps_its_fingerprints(tmp_path: Path) -> None
         (["2019-12-30T00"], False), (["x2019-12-30"], False), (["__HIVE_DEFAULT_PARTITION__", "2019-12-30"], False),
     ],
 )  # fmt: skip
-def test_a_partition_key_is_time_when_every_value_is_a_day_or_month(partitions: list[str], time: bool) -> None:
+def test_a_partition_key_is_time_when_every_value_is_a_day_or_month(
+    partitions: list[str], time: bool
+) -> None:
     assert is_time(partitions) is time

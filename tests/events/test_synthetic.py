@@ -10,7 +10,13 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 from foreshock.events import synthetic
-from foreshock.events.synthetic import KINDS, SyntheticTable, generate_day, initial_state, write_table
+from foreshock.events.synthetic import (
+    KINDS,
+    SyntheticTable,
+    generate_day,
+    initial_state,
+    write_table,
+)
 from foreshock.events.synthetic_anomalies import (
     INPUT_VARIANTS,
     PERIOD,
@@ -140,7 +146,9 @@ def test_prevalence_and_shares_of_kinds(days, made):
     planted = pa.concat_tables(days[2:])
     label = numbers(planted, "label")
     assert abs(label.mean() - TABLE.prevalence) < 0.005
-    counts = {c["values"].as_py(): c["counts"].as_py() for c in planted["kind"].drop_null().value_counts()}
+    counts = {
+        c["values"].as_py(): c["counts"].as_py() for c in planted["kind"].drop_null().value_counts()
+    }
     assert set(counts) == set(KINDS)
     assert min(counts.values()) > 0.85 * max(counts.values())
     assert (made["kind"].is_valid().to_numpy() == (numbers(made, "label") == 1)).all()
@@ -162,10 +170,14 @@ def test_each_kind_looks_like_itself(made):
     for segment in segments(made, "dust_burst"):
         assert 25 <= segment.num_rows <= 35
         assert numbers(segment, "value").max() <= 1e6
-        assert set(segment["gas"].to_pylist()) == {21_000} and set(segment["input"].to_pylist()) == {"0x"}
+        assert set(segment["gas"].to_pylist()) == {21_000} and set(
+            segment["input"].to_pylist()
+        ) == {"0x"}
         assert np.ptp(numbers(segment, "block_number")) < 3 * 35
     for segment in segments(made, "gas_price_regime"):
-        assert np.median(numbers(segment, "gas_price")) > 3.5 * np.median(numbers(normal, "gas_price"))
+        assert np.median(numbers(segment, "gas_price")) > 3.5 * np.median(
+            numbers(normal, "gas_price")
+        )
     known = set(made["from_address"].to_pylist()) | set(normal["to_address"].to_pylist())
     targets = []
     for segment in segments(made, "drained_account"):
@@ -184,7 +196,9 @@ def ks_distance(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def test_order_only_rows_are_ordinary_one_by_one():
-    made = pa.concat_tables(days_of(dataclasses.replace(TABLE, kinds=("order_only",), prevalence=0.1)))
+    made = pa.concat_tables(
+        days_of(dataclasses.replace(TABLE, kinds=("order_only",), prevalence=0.1))
+    )
     odd, normal = (made.filter(pc.equal(made["label"], label)) for label in (1, 0))
     assert odd.num_rows > 3000
     for name in ("value", "gas", "receipt_gas_used", "gas_price"):
@@ -214,10 +228,16 @@ def test_order_only_keeps_the_rows_and_destroys_their_order():
     _order_only(rows, segment, rng)
     assert successions(rows.input[segment] // INPUT_VARIANTS, routine) < 0.45
     after = vars(rows)
-    old, new = (sorted(zip(*(of[name][segment] for name in contents), strict=True)) for of in (before, after))
+    old, new = (
+        sorted(zip(*(of[name][segment] for name in contents), strict=True))
+        for of in (before, after)
+    )
     assert old == new
     for name in contents:
-        untouched = np.delete(getattr(rows, name), np.r_[segment]), np.delete(before[name], np.r_[segment])
+        untouched = (
+            np.delete(getattr(rows, name), np.r_[segment]),
+            np.delete(before[name], np.r_[segment]),
+        )
         assert (untouched[0] == untouched[1]).all()
     assert all((getattr(rows, name) == before[name]).all() for name in fixed)
 
@@ -231,7 +251,10 @@ def test_routines_go_on_across_days():
     words = [pc.utf8_length(day["input"]).to_numpy() // 64 for day in days]
     kept = []
     for address in days[0]["from_address"].unique().to_pylist():
-        mine = [w[pc.equal(d["from_address"], address).to_numpy()] for d, w in zip(days, words, strict=True)]
+        mine = [
+            w[pc.equal(d["from_address"], address).to_numpy()]
+            for d, w in zip(days, words, strict=True)
+        ]
         routine = TEMPLATES[ROUTINES[routines[address]], 3].astype(int)
         nights = [np.array([a[-1], b[0]]) for a, b in pairwise(mine) if len(a) and len(b)]
         kept += [successions(night, routine) for night in nights]

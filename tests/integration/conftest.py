@@ -29,6 +29,8 @@ def local(lake: Lake, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("local")
     for day in lake.data[:BEFORE]:
         shutil.copytree(day, folder / "before" / day.name)
-    code, error = lake.run(folder, conf({"kind": "files", "path": str(folder / "before")}), str(folder / "run"))
+    code, error = lake.run(
+        folder, conf({"kind": "files", "path": str(folder / "before")}), str(folder / "run")
+    )
     assert code == 0, error
     return folder / "run"

@@ -16,18 +16,40 @@ import pyarrow.compute as pc
 import pytest
 from aws_stack import tables
 from aws_stack.jobs import ROOT, Process, arguments
-from aws_stack.lake import ATHENA, BEFORE, DAYS, FILES, FULL, LAKE, Lake, check_silence, conf, daily, same, scores
+from aws_stack.lake import (
+    ATHENA,
+    BEFORE,
+    DAYS,
+    FILES,
+    FULL,
+    LAKE,
+    Lake,
+    check_silence,
+    conf,
+    daily,
+    same,
+    scores,
+)
 from aws_stack.server import REST_TOKEN, Fault, Request
 
 pytestmark = pytest.mark.slow
-STAGES = ("extract", "prepare", "train", "score", "publish", "report") if FULL else ("extract", "score", "publish")
+STAGES = (
+    ("extract", "prepare", "train", "score", "publish", "report")
+    if FULL
+    else ("extract", "score", "publish")
+)
 CATALOGS = ("glue", "s3tables", "rest", "hadoop", "location") if FULL else ("glue", "location")
 
 
 def stopped_in(lake: Lake, argv: list[str], stage: str, how: int) -> tuple[int, float, str]:
     """(exit code, seconds from the signal to the end, what was printed) of a pipeline that is told to stop once a stage has begun."""
-    job = subprocess.Popen([sys.executable, str(ROOT / "jobs" / "pipeline.py"), *argv], env=lake.stack.environment(),
-                           stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    job = subprocess.Popen(
+        [sys.executable, str(ROOT / "jobs" / "pipeline.py"), *argv],
+        env=lake.stack.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     assert job.stderr
     said = []
     for line in job.stderr:
@@ -91,7 +113,14 @@ def meeting(runs: tuple[str, ...]) -> Fault:
     barrier, seen, lock = threading.Barrier(len(runs)), set(), threading.Lock()
 
     def fault(request: Request, _: dict[str, Any]) -> None:
-        own = next((r for r in runs if request.method == "PUT" and request.path.endswith(f"/{r}/sink.json")), None)
+        own = next(
+            (
+                r
+                for r in runs
+                if request.method == "PUT" and request.path.endswith(f"/{r}/sink.json")
+            ),
+            None,
+        )
         with lock:
             first = own is not None and own not in seen
             seen.add(own)
@@ -101,7 +130,9 @@ def meeting(runs: tuple[str, ...]) -> Fault:
     return fault
 
 
-def at_once(lake: Lake, second: Process, folder: Path, confs: dict[str, dict[str, Any]]) -> dict[str, tuple[int, str]]:
+def at_once(
+    lake: Lake, second: Process, folder: Path, confs: dict[str, dict[str, Any]]
+) -> dict[str, tuple[int, str]]:
     """What two daily runs, by name, end with that publish at the same time."""
     ended: dict[str, tuple[int, str]] = {}
 
@@ -109,7 +140,10 @@ def at_once(lake: Lake, second: Process, folder: Path, confs: dict[str, dict[str
         ended[name] = process.run(arguments(folder, confs[name], f"s3://{LAKE}/runs/{name}"))
 
     with lake.stack.fault(meeting(tuple(confs))):
-        threads = [threading.Thread(target=one, args=pair) for pair in zip(confs, (lake.process, second), strict=True)]
+        threads = [
+            threading.Thread(target=one, args=pair)
+            for pair in zip(confs, (lake.process, second), strict=True)
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -120,23 +154,46 @@ def at_once(lake: Lake, second: Process, folder: Path, confs: dict[str, dict[str
 
 
 @pytest.mark.parametrize("catalog", CATALOGS)
-def test_two_jobs_at_once_lose_nothing(lake: Lake, base: str, second: Process, tmp_path: Path, catalog: str) -> None:
+def test_two_jobs_at_once_lose_nothing(
+    lake: Lake, base: str, second: Process, tmp_path: Path, catalog: str
+) -> None:
     place = f"together/{catalog}"
-    sink = {"location": f"s3://{LAKE}/{place}"} if catalog == "location" else lake.sink(catalog, f"together_{catalog}")
+    sink = (
+        {"location": f"s3://{LAKE}/{place}"}
+        if catalog == "location"
+        else lake.sink(catalog, f"together_{catalog}")
+    )
 
     def one(name: str, day: int) -> dict[str, Any]:
-        made = daily(FILES | {"path": f"s3://{LAKE}/transactions/date={tables.day(day)}"}, tables.day(day), base, tables=sink)
+        made = daily(
+            FILES | {"path": f"s3://{LAKE}/transactions/date={tables.day(day)}"},
+            tables.day(day),
+            base,
+            tables=sink,
+        )
         made["run"] = {"name": name, "seed": 7}
         made["split"] = {"test": [tables.day(day), tables.day(day + 1)]}
         made["events"]["partition"] = None
         return made
 
     def there() -> dict[str, set[str]]:
-        found = (lake.duckdb().sql(f"SELECT * FROM read_parquet('s3://{LAKE}/{place}/scores/**/*.parquet', hive_partitioning = true, "
-                                   "hive_types = {'split': VARCHAR, 'partition': VARCHAR})").to_arrow_table() if catalog == "location"
-                 else lake.read(catalog, f"together_{catalog}", "scores"))
-        return {p: {r.rsplit("-", 1)[0] for r in found.filter(pc.equal(found["partition"], p))["run_id"].to_pylist()}
-                for p in set(found["partition"].to_pylist())}
+        found = (
+            lake.duckdb()
+            .sql(
+                f"SELECT * FROM read_parquet('s3://{LAKE}/{place}/scores/**/*.parquet', hive_partitioning = true, "
+                "hive_types = {'split': VARCHAR, 'partition': VARCHAR})"
+            )
+            .to_arrow_table()
+            if catalog == "location"
+            else lake.read(catalog, f"together_{catalog}", "scores")
+        )
+        return {
+            p: {
+                r.rsplit("-", 1)[0]
+                for r in found.filter(pc.equal(found["partition"], p))["run_id"].to_pylist()
+            }
+            for p in set(found["partition"].to_pylist())
+        }
 
     a, b, c = f"{catalog}-a", f"{catalog}-b", f"{catalog}-c"
     ended = at_once(lake, second, tmp_path, {a: one(a, BEFORE), b: one(b, DAYS)})

@@ -26,7 +26,9 @@ def exact(parts: list[np.ndarray], level: float) -> float:
         merged = merged + Histogram.of(part)
     bin_, rank = merged.locate(level)
     passes = [refine(part, bin_) for part in parts]
-    return exact_value(bin_, rank, np.concatenate([p[0] for p in passes]), np.concatenate([p[1] for p in passes]))
+    return exact_value(
+        bin_, rank, np.concatenate([p[0] for p in passes]), np.concatenate([p[1] for p in passes])
+    )
 
 
 def wanted(values: np.ndarray, level: float) -> float:
@@ -54,7 +56,10 @@ def test_40_parts_of_heavy_tailed_values_in_any_order_and_grouping() -> None:
     for attempt in range(4):
         shuffled = rng.permutation(values) if attempt else values
         edges = np.sort(rng.integers(0, len(values), 39))
-        parts = [shuffled[i] for i in rng.permutation(np.array(np.split(np.arange(len(values)), edges), object))]
+        parts = [
+            shuffled[i]
+            for i in rng.permutation(np.array(np.split(np.arange(len(values)), edges), object))
+        ]
         assert len(parts) == 40
         for level in LEVELS if not attempt else (0.25, 0.5, 0.75):
             assert exact(parts, level) == truth[level]
@@ -67,9 +72,16 @@ def test_merging_in_a_tree_is_merging_in_a_line() -> None:
         line = line + Histogram.of(part)
     level = [Histogram.of(part) for part in parts]
     while len(level) > 1:
-        level = [a + b for a, b in zip(level[::2], level[1::2], strict=True)] if len(level) % 2 == 0 else [
-            *[a + b for a, b in zip(level[:-1:2], level[1::2], strict=True)], level[-1]]
-    assert level[0].to_mapping() == line.to_mapping() == Histogram.of(np.concatenate(parts)).to_mapping()
+        level = (
+            [a + b for a, b in zip(level[::2], level[1::2], strict=True)]
+            if len(level) % 2 == 0
+            else [*[a + b for a, b in zip(level[:-1:2], level[1::2], strict=True)], level[-1]]
+        )
+    assert (
+        level[0].to_mapping()
+        == line.to_mapping()
+        == Histogram.of(np.concatenate(parts)).to_mapping()
+    )
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 7, 8, 99, 100, 101, 1000])
@@ -83,7 +95,12 @@ def test_ties_zeros_and_subnormals_by_hand() -> None:
     assert exact([np.array([3, 3, 3, 1], np.float32)], 0.5) == 3
     assert exact([np.array([-0.0, 0.0, -0.0, 0.0], np.float32)], 0.5) == 0
     values = np.array([-TINY, 0.0, TINY, 2 * TINY], np.float32)
-    assert [exact([values], level) for level in (0.25, 0.5, 0.75, 1.0)] == [-TINY, 0, TINY, 2 * TINY]
+    assert [exact([values], level) for level in (0.25, 0.5, 0.75, 1.0)] == [
+        -TINY,
+        0,
+        TINY,
+        2 * TINY,
+    ]
     assert exact([np.array([-LARGEST, LARGEST], np.float32)], 0.5) == -LARGEST
 
 
@@ -92,7 +109,9 @@ def test_zeros_of_both_signs_are_one_value() -> None:
     merged = Histogram.of(minus) + Histogram.of(plus)
     assert merged.counts.tolist() == [5]
     for histogram in (merged, Histogram.of(plus) + Histogram.of(minus), Histogram.of(minus)):
-        assert "-0.0" not in json.dumps(histogram.to_mapping()), "what is written depends on the order of the values"
+        assert "-0.0" not in json.dumps(histogram.to_mapping()), (
+            "what is written depends on the order of the values"
+        )
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
@@ -117,7 +136,9 @@ def test_keys_order_as_numbers_and_come_back(a: float, b: float) -> None:
 
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(arrays, arrays, arrays)
-def test_merging_is_commutative_associative_and_the_same_as_counting_all(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> None:
+def test_merging_is_commutative_associative_and_the_same_as_counting_all(
+    a: np.ndarray, b: np.ndarray, c: np.ndarray
+) -> None:
     x, y, z = Histogram.of(a), Histogram.of(b), Histogram.of(c)
     whole = Histogram.of(np.concatenate([a, b, c])).to_mapping()
     assert ((x + y) + z).to_mapping() == whole
@@ -171,7 +192,9 @@ def test_quantiles_of_any_values_keep_the_bound(values: list[float], level: floa
     truth = wanted(np.array(values, np.float32), level)
     estimate = Histogram.of(values).quantile(level)
     assert estimate is not None
-    assert truth <= estimate <= truth + max(abs(truth), NORMAL) / 128  # subnormals: the smallest normal's bin
+    assert (
+        truth <= estimate <= truth + max(abs(truth), NORMAL) / 128
+    )  # subnormals: the smallest normal's bin
     assert min(values) <= estimate <= max(values)
 
 
@@ -222,5 +245,8 @@ def test_an_empty_histogram_has_no_statistics() -> None:
 
 
 def test_any_shape_and_kind_of_number_is_counted_as_float32() -> None:
-    assert Histogram.of(np.arange(6).reshape(2, 3)).to_mapping() == Histogram.of([0.0, 1, 2, 3, 4, 5]).to_mapping()
+    assert (
+        Histogram.of(np.arange(6).reshape(2, 3)).to_mapping()
+        == Histogram.of([0.0, 1, 2, 3, 4, 5]).to_mapping()
+    )
     assert Histogram.of(np.array([0.1])).maximum == np.float32(0.1)

@@ -16,9 +16,19 @@ SPREAD = [1.0, 2.0, 3.0, 4.0, 100.0]  # quartiles 2, 3, 4; range 99
 
 
 def fit(values: list[float], nulls: int = 0, **kwargs: object) -> FeatureScale:
-    options: dict = {"method": "robust", "floor": 0.0, "constant": "zero", "null_policy": "quarantine", **kwargs}
+    options: dict = {
+        "method": "robust",
+        "floor": 0.0,
+        "constant": "zero",
+        "null_policy": "quarantine",
+        **kwargs,
+    }
     array = np.array(values, np.float32)
-    quartiles = tuple(float(np.quantile(array, q, method="inverted_cdf")) for q in (0.25, 0.5, 0.75)) if values else (0.0,) * 3
+    quartiles = (
+        tuple(float(np.quantile(array, q, method="inverted_cdf")) for q in (0.25, 0.5, 0.75))
+        if values
+        else (0.0,) * 3
+    )
     return fit_feature("fee", Histogram.of(array), quartiles, nulls, **options)
 
 
@@ -41,7 +51,14 @@ def test_center_and_scale_of_each_method(method: str, center: float, scale: floa
 
 def test_statistics_are_recorded() -> None:
     found = fit(SPREAD, nulls=4)
-    assert (found.name, found.n, found.nulls, found.q1, found.median, found.q3) == ("fee", 5, 4, 2, 3, 4)
+    assert (found.name, found.n, found.nulls, found.q1, found.median, found.q3) == (
+        "fee",
+        5,
+        4,
+        2,
+        3,
+        4,
+    )
     assert (found.minimum, found.maximum, found.mean, found.why) == (1, 100, 22, "")
 
 
@@ -89,12 +106,16 @@ def test_a_floor_raises_the_scale_to_a_share_of_the_range() -> None:
     assert "9" in found.why
     assert fit([0.0] * 9 + [8.0], floor=0.01).policy == "floored"
     assert fit([0.0] * 9 + [8.0], floor=0.01, constant="fail").scale == pytest.approx(0.08)
-    assert fit(SPREAD, floor=0.02).policy == "scaled"  # 2 % of the range is less than the interquartile range
+    assert (
+        fit(SPREAD, floor=0.02).policy == "scaled"
+    )  # 2 % of the range is less than the interquartile range
     assert fit([5.0] * 7, floor=0.5).policy == "zero"
 
 
 def test_a_feature_null_in_every_training_row_names_itself() -> None:
-    with pytest.raises(DataError, match=r"`fee` is null in every training row \(12 rows\).*events.features.fee"):
+    with pytest.raises(
+        DataError, match=r"`fee` is null in every training row \(12 rows\).*events.features.fee"
+    ):
         fit([], nulls=12)
 
 
@@ -126,7 +147,12 @@ def test_nulls_become_the_median_of_the_transformed_values(how: str) -> None:
 
 def test_clip_bounds_both_sides_after_scaling() -> None:
     found = fit(SPREAD)
-    assert scaler(found, clip=2).apply([[-50.0], [3.0], [6.0], [1e30]]).ravel().tolist() == [-2, 0, 1.5, 2]
+    assert scaler(found, clip=2).apply([[-50.0], [3.0], [6.0], [1e30]]).ravel().tolist() == [
+        -2,
+        0,
+        1.5,
+        2,
+    ]
 
 
 def test_values_beyond_float32_stay_finite() -> None:
@@ -161,7 +187,10 @@ def test_transforms_by_hand() -> None:
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
-@given(st.lists(st.floats(-1e12, 1e12), min_size=2, max_size=30), st.sampled_from(["asinh", "log1p", "none"]))
+@given(
+    st.lists(st.floats(-1e12, 1e12), min_size=2, max_size=30),
+    st.sampled_from(["asinh", "log1p", "none"]),
+)
 def test_transforms_keep_order_and_sign(values: list[float], how: str) -> None:
     ordered = np.sort(np.array(values))
     out = transform(ordered, how)
@@ -193,7 +222,13 @@ def test_invert_of_zeroed_and_clipped_values() -> None:
 
 
 def test_a_scaler_is_stored_as_json_and_read_back() -> None:
-    found = scaler(fit(SPREAD, nulls=2), fit([5.0] * 3), fit([0.0] * 9 + [8.0], floor=0.1), how="asinh", clip=5.0)
+    found = scaler(
+        fit(SPREAD, nulls=2),
+        fit([5.0] * 3),
+        fit([0.0] * 9 + [8.0], floor=0.1),
+        how="asinh",
+        clip=5.0,
+    )
     raw = json.loads(json.dumps(found.to_mapping()))
     again = Scaler.from_mapping(raw)
     assert again == found

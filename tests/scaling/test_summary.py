@@ -22,7 +22,13 @@ def numpy_quartiles(values: np.ndarray) -> tuple[float, ...]:
     return tuple(float(np.quantile(values, q, method="inverted_cdf")) for q in LEVELS)
 
 
-@given(st.lists(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), max_size=40), min_size=1, max_size=5))
+@given(
+    st.lists(
+        st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), max_size=40),
+        min_size=1,
+        max_size=5,
+    )
+)
 def test_quartiles_of_parts_are_those_of_the_whole(parts: list[list[float]]) -> None:
     arrays = [np.array(p, np.float32) for p in parts]
     whole = np.concatenate(arrays)
@@ -42,7 +48,11 @@ def test_one_in_a_hundred_more_stays_within_the_guide() -> None:
     days = [rng.standard_t(2, 2000).astype(np.float32) for _ in range(100)]
     guide = Summary.of([("a", np.concatenate(days))], {}).guide()
     total = Summary.total(Summary.of([("a", d)], guide) for d in days)
-    for strange in (np.full(2000, 1e9, np.float32), np.full(2000, -1e9, np.float32), np.zeros(2000, np.float32)):
+    for strange in (
+        np.full(2000, 1e9, np.float32),
+        np.full(2000, -1e9, np.float32),
+        np.zeros(2000, np.float32),
+    ):
         more = Summary.total([total, Summary.of([("a", strange)], guide)])
         assert more.reaches(guide)
         assert more.quartiles()["a"] == numpy_quartiles(np.concatenate([*days, strange]))
@@ -71,7 +81,16 @@ class Fits:
             self.count += 1
             path = self.folder / f"{partition}-{self.count}.parquet"
             stamp = pa.array(np.full(len(part), TIME), pa.timestamp("us", tz="UTC"))
-            pq.write_table(pa.table({"event_time": stamp, "train_ok": np.ones(len(part), bool), "a": part.astype(np.float64)}), path)
+            pq.write_table(
+                pa.table(
+                    {
+                        "event_time": stamp,
+                        "train_ok": np.ones(len(part), bool),
+                        "a": part.astype(np.float64),
+                    }
+                ),
+                path,
+            )
             self.files[partition].append(str(path))
 
     def fit(self) -> tuple[float, ...]:
@@ -79,8 +98,16 @@ class Fits:
         before, after = self.folder / f"fit-{self.count}", self.folder / f"fit-{self.count + 1}"
         self.count += 1
         self.said = []
-        found = fit_summary(self.spark, self.files, ("a",), (TIME, TIME + 1), "none", before=before, after=after,
-                            say=lambda message, **fields: self.said.append((message, fields)))
+        found = fit_summary(
+            self.spark,
+            self.files,
+            ("a",),
+            (TIME, TIME + 1),
+            "none",
+            before=before,
+            after=after,
+            say=lambda message, **fields: self.said.append((message, fields)),
+        )
         return found.quartiles()["a"]
 
     @property

@@ -7,7 +7,9 @@ import pytest
 from foreshock.scoring.aggregate import Layout, aggregate, final
 
 
-def brute(kind: str, errors: np.ndarray, n: int, length: int, stride: int, padding: int) -> dict[int, float]:
+def brute(
+    kind: str, errors: np.ndarray, n: int, length: int, stride: int, padding: int
+) -> dict[int, float]:
     windows = [(k * stride, errors[k]) for k in range(len(errors))]
     found: dict[int, float] = {}
     for event in range(padding, n):
@@ -18,17 +20,34 @@ def brute(kind: str, errors: np.ndarray, n: int, length: int, stride: int, paddi
                 found[event] = ends[0][1] if kind == "window" else ends[0][0]
         elif own:
             values = [m for _, m in own] if kind == "cover" else [v for v, _ in own]
-            found[event] = {"cover": np.mean, "mean": np.mean, "median": np.median, "max": np.max, "min": np.min}[kind](values)
+            found[event] = {
+                "cover": np.mean,
+                "mean": np.mean,
+                "median": np.median,
+                "max": np.max,
+                "min": np.min,
+            }[kind](values)
     return found
 
 
 @pytest.mark.parametrize("kind", ["window", "last", "cover", "mean", "median", "max", "min"])
-@pytest.mark.parametrize(("windows", "length", "stride", "padding"), [(1, 1, 1, 0), (9, 4, 1, 0), (5, 3, 2, 0), (4, 2, 5, 0), (1, 6, 1, 4)])
-def test_every_kind_equals_brute_force(kind: str, windows: int, length: int, stride: int, padding: int) -> None:
+@pytest.mark.parametrize(
+    ("windows", "length", "stride", "padding"),
+    [(1, 1, 1, 0), (9, 4, 1, 0), (5, 3, 2, 0), (4, 2, 5, 0), (1, 6, 1, 4)],
+)
+def test_every_kind_equals_brute_force(
+    kind: str, windows: int, length: int, stride: int, padding: int
+) -> None:
     errors = np.random.default_rng(windows * length).random((windows, length))
     n = (windows - 1) * stride + length
     layout = Layout(n, np.arange(windows), length, stride, padding)
-    got = dict(zip(layout.held(kind).tolist(), final(kind, aggregate(kind, errors, layout)).tolist(), strict=True))
+    got = dict(
+        zip(
+            layout.held(kind).tolist(),
+            final(kind, aggregate(kind, errors, layout)).tolist(),
+            strict=True,
+        )
+    )
     wanted = brute(kind, errors, n, length, stride, padding)
     assert got.keys() == wanted.keys()
     assert all(abs(got[e] - wanted[e]) < 1e-6 for e in wanted)

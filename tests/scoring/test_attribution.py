@@ -24,7 +24,10 @@ def test_window_takes_its_own_mean_and_the_most_wrong_step_of_each_feature() -> 
         for f in range(F):
             step = max(range(LENGTH), key=lambda t: float(ERRORS[w, t, f]))
             assert found.step[w, f] == step - LENGTH + 1
-            assert found.value[w, f] == BLOCK[w + step, f] and found.expected[w, f] == EXPECTED[w, step, f]
+            assert (
+                found.value[w, f] == BLOCK[w + step, f]
+                and found.expected[w, f] == EXPECTED[w, step, f]
+            )
 
 
 @pytest.mark.parametrize("kind", ["cover", "mean", "median", "max", "min"])
@@ -34,7 +37,9 @@ def test_other_kinds_take_the_events_own_over_all_windows(kind: str) -> None:
         own = [(w, event - w) for w in range(WINDOWS) if w <= event < w + LENGTH]
         errors = [ERRORS[w].mean(axis=0) if kind == "cover" else ERRORS[w, t] for w, t in own]
         assert found.errors[event] == pytest.approx(np.sum(errors, axis=0), rel=1e-5)
-        assert found.expected[event] == pytest.approx(np.mean([EXPECTED[w, t] for w, t in own], axis=0), rel=1e-4)
+        assert found.expected[event] == pytest.approx(
+            np.mean([EXPECTED[w, t] for w, t in own], axis=0), rel=1e-4
+        )
         assert found.value[event].tolist() == BLOCK[event].tolist() and not found.step[event].any()
 
 
@@ -50,15 +55,23 @@ def test_steps_without_a_forecast_are_no_expectation(kind: str, blind: int) -> N
             assert found.expected[event] == pytest.approx(np.mean(seen, axis=0), rel=1e-4, abs=1e-6)
         else:
             assert found.expected[event].tolist() in [EXPECTED[w, t].tolist() for w, t in own]
-        assert found.errors[event] == pytest.approx(attribute(kind, ERRORS, X, EXPECTED, LAYOUT).errors[event])
+        assert found.errors[event] == pytest.approx(
+            attribute(kind, ERRORS, X, EXPECTED, LAYOUT).errors[event]
+        )
 
 
 def test_last_is_the_events_own_step() -> None:
     found = attribute("last", ERRORS, X, EXPECTED, LAYOUT)
-    assert found.errors.tolist() == ERRORS[:, -1].tolist() and found.value.tolist() == X[:, -1].tolist() and not found.step.any()
+    assert (
+        found.errors.tolist() == ERRORS[:, -1].tolist()
+        and found.value.tolist() == X[:, -1].tolist()
+        and not found.step.any()
+    )
 
 
 def test_padding_is_no_error() -> None:
     layout = Layout(LENGTH, np.arange(1), LENGTH, 1, 2)
     found = attribute("window", ERRORS[:1], X[:1], EXPECTED[:1], layout)
-    assert found.errors[0] == pytest.approx(ERRORS[0, 2:].mean(axis=0)) and (found.step[0] >= -1).all()
+    assert (
+        found.errors[0] == pytest.approx(ERRORS[0, 2:].mean(axis=0)) and (found.step[0] >= -1).all()
+    )

@@ -36,7 +36,9 @@ def brute_scores(run_dir: Path, kind: str, length: int) -> dict[str, float]:
     own: dict[str, list[float]] = {}
     for split in ("calibration", "test"):
         for block in checks.read_plain(run_dir / "dataset" / split):
-            views = np.lib.stride_tricks.sliding_window_view(block.x, length, axis=0).transpose(0, 2, 1)
+            views = np.lib.stride_tricks.sliding_window_view(block.x, length, axis=0).transpose(
+                0, 2, 1
+            )
             errors = model.errors(np.ascontiguousarray(views)).mean(axis=-1)
             for w, error in enumerate(errors):
                 ids = [str(e) for e in block.event_id[w : w + length]]
@@ -44,12 +46,25 @@ def brute_scores(run_dir: Path, kind: str, length: int) -> dict[str, float]:
                     own[ids[-1]] = [float(error.mean()) if kind == "window" else float(error[-1])]
                     continue
                 for step, event in enumerate(ids):
-                    own.setdefault(event, []).append(float(error.mean()) if kind == "cover" else float(error[step]))
-    how = {"window": np.mean, "last": np.mean, "cover": np.mean, "mean": np.mean, "median": np.median, "max": np.max, "min": np.min}[kind]
+                    own.setdefault(event, []).append(
+                        float(error.mean()) if kind == "cover" else float(error[step])
+                    )
+    how = {
+        "window": np.mean,
+        "last": np.mean,
+        "cover": np.mean,
+        "mean": np.mean,
+        "median": np.median,
+        "max": np.max,
+        "min": np.min,
+    }[kind]
     return {event: float(how(values)) for event, values in own.items()}
 
 
-SLOW_KINDS = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("window", "median", "max", "last", "mean")]
+SLOW_KINDS = [
+    pytest.param(kind, marks=pytest.mark.slow)
+    for kind in ("window", "median", "max", "last", "mean")
+]
 
 
 @pytest.mark.parametrize("kind", ["cover", *SLOW_KINDS])
@@ -73,12 +88,25 @@ def test_scores_equal_brute_force(kind: str, table: pa.Table, tmp_path: Path, ru
 def test_stride_and_short_sequences_say_why(tmp_path: Path, run_job: Job) -> None:
     table = tools.event_rows(3000, 400, 3)
     made = source(table, tmp_path / "s", windows__stride=2, windows__block=64)
-    assert run_job("pipeline", made, tmp_path / "run", "--set", "events.label=null", "--set", "events.kind=null") == 0
+    assert (
+        run_job(
+            "pipeline",
+            made,
+            tmp_path / "run",
+            "--set",
+            "events.label=null",
+            "--set",
+            "events.kind=null",
+        )
+        == 0
+    )
     summary = tools.summary(tmp_path / "run")
     assert tools.reconciles(summary["counts"])
     assert set(summary["counts"]["unjudged"]) == {"warm_up", "stride", "short_sequence"}
     assert summary["metrics"] == []
-    rows = tools.query(f"SELECT sum(n), sum(n_unjudged) FROM '{tmp_path}/run/tables/error_distribution/*.parquet' WHERE split <> 'train'")
+    rows = tools.query(
+        f"SELECT sum(n), sum(n_unjudged) FROM '{tmp_path}/run/tables/error_distribution/*.parquet' WHERE split <> 'train'"
+    )
     assert rows[0][0] == summary["counts"]["judged"]
     assert rows[0][1] == sum(summary["counts"]["unjudged"].values())
 
@@ -86,18 +114,28 @@ def test_stride_and_short_sequences_say_why(tmp_path: Path, run_job: Job) -> Non
 @pytest.mark.slow
 def test_groups_where_and_calibrate_where(table: pa.Table, tmp_path: Path, run_job: Job) -> None:
     made = source(table, tmp_path / "s")
-    made["events"] |= {"group": "case when entity = 'e0' then 'zero' when entity = 'e1' then 'one' else 'more' end", "where": "tie < 2",
-                       "train_where": "label = 0", "calibrate_where": "label = 0"}
+    made["events"] |= {
+        "group": "case when entity = 'e0' then 'zero' when entity = 'e1' then 'one' else 'more' end",
+        "where": "tie < 2",
+        "train_where": "label = 0",
+        "calibrate_where": "label = 0",
+    }
     made["thresholds"] = {"min_count": 150}
     assert run_job("pipeline", made, tmp_path / "run") == 0
     counts = tools.summary(tmp_path / "run")["counts"]
     filtered = sum(t >= 2 for t in table["tie"].to_pylist())
     assert counts["filtered"] == filtered and tools.reconciles(counts)
-    thresholds = {r[0]: r[1:] for r in tools.query(
-        f"SELECT \"group\", n, threshold, fallback FROM '{tmp_path}/run/tables/thresholds/*.parquet' WHERE partition IS NULL")}
+    thresholds = {
+        r[0]: r[1:]
+        for r in tools.query(
+            f"SELECT \"group\", n, threshold, fallback FROM '{tmp_path}/run/tables/thresholds/*.parquet' WHERE partition IS NULL"
+        )
+    }
     assert set(thresholds) == {"all", "zero", "one", "more"}
-    chosen = tools.query(f"SELECT \"group\", score FROM read_parquet('{tmp_path}/run/tables/scores/**/*.parquet') WHERE split = "
-                         "'calibration' AND label = 0 AND score IS NOT NULL")
+    chosen = tools.query(
+        f"SELECT \"group\", score FROM read_parquet('{tmp_path}/run/tables/scores/**/*.parquet') WHERE split = "
+        "'calibration' AND label = 0 AND score IS NOT NULL"
+    )
     for group in ("zero", "one", "more"):
         own = np.array([s for g, s in chosen if g == group])
         assert thresholds[group][0] == len(own)
@@ -106,59 +144,101 @@ def test_groups_where_and_calibrate_where(table: pa.Table, tmp_path: Path, run_j
             assert thresholds[group][2] is None
         else:
             assert thresholds[group][1] == thresholds["all"][1] and thresholds[group][2]
-    judged = tools.query(f"SELECT DISTINCT \"group\", threshold FROM read_parquet('{tmp_path}/run/tables/scores/**/*.parquet') WHERE "
-                         "score IS NOT NULL")
+    judged = tools.query(
+        f"SELECT DISTINCT \"group\", threshold FROM read_parquet('{tmp_path}/run/tables/scores/**/*.parquet') WHERE "
+        "score IS NOT NULL"
+    )
     assert dict(judged) == {g: t[1] for g, t in thresholds.items() if g != "all"}
 
 
-def test_rules_side_by_side(table: pa.Table, tmp_path: Path, run_job: Job, capsys: pytest.CaptureFixture[str]) -> None:
+def test_rules_side_by_side(
+    table: pa.Table, tmp_path: Path, run_job: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
     made = source(table, tmp_path / "s")
     made["model"] = {"name": "pca"}
     made["detectors"] = ["kmeans", "last_value", "zscore"]
     made["events"]["group"] = "case when entity = 'e0' then 'zero' else 'more' end"
-    made["thresholds"] = {"min_count": 20, "rules": [{"name": "quantile", "level": 0.9}, {"name": "pot", "risk": 0.002},
-                                                     {"name": "fixed", "value": 0}], "use": "fixed"}
+    made["thresholds"] = {
+        "min_count": 20,
+        "rules": [
+            {"name": "quantile", "level": 0.9},
+            {"name": "pot", "risk": 0.002},
+            {"name": "fixed", "value": 0},
+        ],
+        "use": "fixed",
+    }
     assert run_job("pipeline", made, tmp_path / "run") == 0
-    rows = {(r[0], r[1]): r[2:] for r in tools.query(
-        f"SELECT rule, \"group\", level, threshold, ci_low, ci_high, fallback, fitted_on, goodness FROM "
-        f"'{tmp_path}/run/tables/thresholds/*.parquet' WHERE partition IS NULL AND detector = 'pca'")}
-    assert set(rows) == {(r, g) for r in ("quantile", "pot") for g in ("all", "zero", "more")} | {("fixed", "all")}
+    rows = {
+        (r[0], r[1]): r[2:]
+        for r in tools.query(
+            f'SELECT rule, "group", level, threshold, ci_low, ci_high, fallback, fitted_on, goodness FROM '
+            f"'{tmp_path}/run/tables/thresholds/*.parquet' WHERE partition IS NULL AND detector = 'pca'"
+        )
+    }
+    assert set(rows) == {(r, g) for r in ("quantile", "pot") for g in ("all", "zero", "more")} | {
+        ("fixed", "all")
+    }
     assert rows["fixed", "all"] == (None, 0.0, None, None, None, "fixed", None)
     level, value, low, high, fallback, fitted, goodness = rows["pot", "all"]
     assert (level, fitted) == (0.998, "calibration")
-    highest = tools.query(f"SELECT max(score), quantile_disc(score, 0.99) FROM read_parquet('{tmp_path}/run/tables/scores/**/*.parquet') "
-                          "WHERE split = 'calibration'")[0]
+    highest = tools.query(
+        f"SELECT max(score), quantile_disc(score, 0.99) FROM read_parquet('{tmp_path}/run/tables/scores/**/*.parquet') "
+        "WHERE split = 'calibration'"
+    )[0]
     assert highest[1] * 0.8 < value < highest[0] * 3
     assert fallback is None and low < value < high and 0 < goodness <= 0.5
     assert rows["pot", "zero"][4] is None or rows["pot", "zero"][4].startswith("all: pot: ")
-    judged = tools.query(f"SELECT DISTINCT threshold, is_anomaly FROM read_parquet('{tmp_path}/run/tables/scores/**/*.parquet') "
-                         "WHERE score > 0")
+    judged = tools.query(
+        f"SELECT DISTINCT threshold, is_anomaly FROM read_parquet('{tmp_path}/run/tables/scores/**/*.parquet') "
+        "WHERE score > 0"
+    )
     assert judged == [(0.0, True)]
     assert tools.summary(tmp_path / "run")["rule"] == {"name": "fixed", "level": None}
     assert "threshold    0, fixed, group all" in capsys.readouterr().out
-    others = tools.query("SELECT detector, count(score) FROM "
-                         f" read_parquet('{tmp_path}/run/tables/detector_scores/**/*.parquet') GROUP BY 1")
-    assert set(others) == {(d, tools.summary(tmp_path / "run")["counts"]["judged"]) for d in ("kmeans", "last_value", "zscore")}
+    others = tools.query(
+        "SELECT detector, count(score) FROM "
+        f" read_parquet('{tmp_path}/run/tables/detector_scores/**/*.parquet') GROUP BY 1"
+    )
+    assert set(others) == {
+        (d, tools.summary(tmp_path / "run")["counts"]["judged"])
+        for d in ("kmeans", "last_value", "zscore")
+    }
     resolved = yaml.safe_load((tmp_path / "run" / "conf.yaml").read_text())["settings"]
-    assert resolved["thresholds"]["rules"][1:] == [{"name": "pot", "risk": 0.002, "margin": 1.0}, {"name": "fixed", "value": 0.0}]
+    assert resolved["thresholds"]["rules"][1:] == [
+        {"name": "pot", "risk": 0.002, "margin": 1.0},
+        {"name": "fixed", "value": 0.0},
+    ]
     assert build_settings(resolved).thresholds == build_settings(made).thresholds
 
 
 def test_thresholds_of_the_training_scores(table: pa.Table, tmp_path: Path, run_job: Job) -> None:
     made = source(table, tmp_path / "s")
-    made |= {"model": {"name": "zscore"}, "detectors": ["last_value"], "calibration": {"method": "train"}}
+    made |= {
+        "model": {"name": "zscore"},
+        "detectors": ["last_value"],
+        "calibration": {"method": "train"},
+    }
     del made["split"]["calibration"]
     assert run_job("pipeline", made, tmp_path / "run") == 0
     assert tools.reconciles(tools.summary(tmp_path / "run")["counts"])
     tables = f"{tmp_path}/run/tables"
-    value, n, on = tools.query(f"SELECT threshold, n, fitted_on FROM '{tables}/thresholds/*.parquet' WHERE detector = 'zscore' "
-                               "AND partition IS NULL")[0]
-    train = tools.query(f"SELECT sum(n), min(p99), max(p99) FROM '{tables}/error_distribution/*.parquet' WHERE split = 'train' "
-                        "AND detector = 'zscore'")[0]
+    value, n, on = tools.query(
+        f"SELECT threshold, n, fitted_on FROM '{tables}/thresholds/*.parquet' WHERE detector = 'zscore' "
+        "AND partition IS NULL"
+    )[0]
+    train = tools.query(
+        f"SELECT sum(n), min(p99), max(p99) FROM '{tables}/error_distribution/*.parquet' WHERE split = 'train' "
+        "AND detector = 'zscore'"
+    )[0]
     assert on == "train" and n == train[0] > 1000 and train[1] <= value <= train[2]
-    splits = tools.query(f"SELECT DISTINCT split, threshold FROM read_parquet('{tmp_path}/run/tables/scores/**/*.parquet') WHERE score > 0")
+    splits = tools.query(
+        f"SELECT DISTINCT split, threshold FROM read_parquet('{tmp_path}/run/tables/scores/**/*.parquet') WHERE score > 0"
+    )
     assert splits == [("test", value)]
-    assert "fitted on the events the model was trained on" in (tmp_path / "run" / "report.html").read_text()
+    assert (
+        "fitted on the events the model was trained on"
+        in (tmp_path / "run" / "report.html").read_text()
+    )
 
 
 @pytest.mark.slow
@@ -170,17 +250,28 @@ def test_a_test_table_of_its_own(table: pa.Table, tmp_path: Path, run_job: Job) 
     counts = tools.summary(tmp_path / "run")["counts"]
     assert tools.reconciles(counts) and counts["rows_read"] == 4700
     assert counts["outside_splits"] > 0
-    tests = [r for r in tools.query(f"SELECT score FROM read_parquet('{tmp_path}/run/tables/scores/**/*.parquet', hive_partitioning=true) "
-                                    "WHERE split = 'test'")]
+    tests = [
+        r
+        for r in tools.query(
+            f"SELECT score FROM read_parquet('{tmp_path}/run/tables/scores/**/*.parquet', hive_partitioning=true) "
+            "WHERE split = 'test'"
+        )
+    ]
     assert len(tests) == 700 and sum(r[0] is None for r in tests) == 3 * 4
 
 
 @pytest.mark.slow
-def test_another_run_scores_with_model_from(table: pa.Table, tmp_path: Path, run_job: Job, capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_run_scores_with_model_from(
+    table: pa.Table, tmp_path: Path, run_job: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
     made = source(table, tmp_path / "s")
     made["detectors"] = ["isolation_forest"]
     assert run_job("pipeline", made, tmp_path / "first") == 0
-    later = {**made, "model": {"name": "pca", "from": str(tmp_path / "first")}, "split": {"test": made["split"]["test"]}}
+    later = {
+        **made,
+        "model": {"name": "pca", "from": str(tmp_path / "first")},
+        "split": {"test": made["split"]["test"]},
+    }
     assert run_job("pipeline", later, tmp_path / "second") == 0
     first, second = tools.scores(tmp_path / "first"), tools.scores(tmp_path / "second")
     assert set(second) == {e for e, r in first.items() if r[0] == "test"}
@@ -198,7 +289,11 @@ def test_a_few_partitions_are_scored_alone(table: pa.Table, tmp_path: Path, run_
     run = tmp_path / "run"
     assert run_job("pipeline", made, run) == 0
     before = tools.scores(run)
-    kept = {f: f.stat().st_mtime_ns for f in (run / "tables" / "scores").rglob("*.parquet") if "2024-01-17" not in str(f)}
+    kept = {
+        f: f.stat().st_mtime_ns
+        for f in (run / "tables" / "scores").rglob("*.parquet")
+        if "2024-01-17" not in str(f)
+    }
     assert run_job("score", made, run, "--partitions", "2024-01-17") == 0
     assert {f: f.stat().st_mtime_ns for f in kept} == kept
     assert tools.scores(run) == before
@@ -222,7 +317,9 @@ def test_each_job_alone_gives_what_the_pipeline_gives(
 
 
 @pytest.mark.slow
-def test_a_new_day_is_added_and_a_gone_one_removed(table: pa.Table, tmp_path: Path, run_job: Job) -> None:
+def test_a_new_day_is_added_and_a_gone_one_removed(
+    table: pa.Table, tmp_path: Path, run_job: Job
+) -> None:
     days = np.array([str(t)[:10] for t in table["time"].to_pylist()])
     made = tools.conf(events__partition="date")
     made["source"]["path"] = str(tmp_path / "s")
@@ -239,7 +336,9 @@ def test_a_new_day_is_added_and_a_gone_one_removed(table: pa.Table, tmp_path: Pa
     put(every[-1])
     assert run_job("pipeline", made, tmp_path / "run") == 0
     assert {f: f.stat().st_mtime_ns for f in untouched} == untouched
-    assert (tmp_path / "run" / "model" / "bundle.json").stat().st_mtime_ns == model, "train did not change, so nothing is trained"
+    assert (tmp_path / "run" / "model" / "bundle.json").stat().st_mtime_ns == model, (
+        "train did not change, so nothing is trained"
+    )
     assert run_job("pipeline", made, tmp_path / "whole") == 0
     assert tools.scores(tmp_path / "run") == tools.scores(tmp_path / "whole")
     for f in (tmp_path / "s" / f"date={every[-1]}").iterdir():
@@ -253,9 +352,18 @@ def test_the_tables_open_whole(table: pa.Table, tmp_path: Path, run_job: Job) ->
     made = source(table, tmp_path / "s")
     made["detectors"] = ["isolation_forest"]
     assert run_job("pipeline", made, tmp_path / "run") == 0
-    for name in ("scores", "detector_scores", "error_distribution", "thresholds", "metrics", "runs"):
+    for name in (
+        "scores",
+        "detector_scores",
+        "error_distribution",
+        "thresholds",
+        "metrics",
+        "runs",
+    ):
         assert pq.read_table(tmp_path / "run" / "tables" / name).num_rows > 0, name
     statuses = tools.query(f"SELECT stage, status FROM '{tmp_path}/run/tables/runs/*.parquet'")
-    assert sorted(statuses) == sorted((s, "done") for s in ("extract", "prepare", "train", "score", "report"))
+    assert sorted(statuses) == sorted(
+        (s, "done") for s in ("extract", "prepare", "train", "score", "report")
+    )
     page = (tmp_path / "run" / "report.html").read_text()
     assert "<svg" in page and "http://" not in page.replace("http://www.w3.org", "")

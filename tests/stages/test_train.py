@@ -22,13 +22,20 @@ def conf(folder: Path, **training: Any) -> dict[str, Any]:
     return made
 
 
-@pytest.mark.parametrize(("training", "says"), [
-    ({"replicas": 500, "batch": 512}, ["training.replicas is 500", "at most"]),
-    ({"workers": 300, "batch": 512}, ["training.workers is 300", "at most"]),
-    ({"workers": 100, "batch": 64}, ["batch (64)", "workers x replicas (100)"]),
-])
+@pytest.mark.parametrize(
+    ("training", "says"),
+    [
+        ({"replicas": 500, "batch": 512}, ["training.replicas is 500", "at most"]),
+        ({"workers": 300, "batch": 512}, ["training.workers is 300", "at most"]),
+        ({"workers": 100, "batch": 64}, ["batch (64)", "workers x replicas (100)"]),
+    ],
+)
 def test_more_than_there_are_is_refused_before_anything_is_written(
-    training: dict[str, Any], says: list[str], tmp_path: Path, run_job: Job, capsys: pytest.CaptureFixture[str]
+    training: dict[str, Any],
+    says: list[str],
+    tmp_path: Path,
+    run_job: Job,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert run_job("pipeline", conf(tmp_path, **training), tmp_path / "run") == 2
     last = capsys.readouterr().err.strip().splitlines()[-1]
@@ -36,21 +43,35 @@ def test_more_than_there_are_is_refused_before_anything_is_written(
     assert not (tmp_path / "run" / "events").exists()
 
 
-def test_a_batch_larger_than_the_dataset_is_refused(tmp_path: Path, run_job: Job, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_batch_larger_than_the_dataset_is_refused(
+    tmp_path: Path, run_job: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
     made = conf(tmp_path, batch=100_000)
-    assert [run_job(job, made, tmp_path / "run") for job in ("extract", "prepare", "train")] == [0, 0, 2]
+    assert [run_job(job, made, tmp_path / "run") for job in ("extract", "prepare", "train")] == [
+        0,
+        0,
+        2,
+    ]
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert "training.batch is 100000, larger than the training dataset (" in last
     assert not (tmp_path / "run" / "model").exists()
 
 
 @pytest.mark.slow
-def test_more_workers_than_blocks_are_refused(tmp_path: Path, run_job: Job, capsys: pytest.CaptureFixture[str]) -> None:
+def test_more_workers_than_blocks_are_refused(
+    tmp_path: Path, run_job: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
     made = conf(tmp_path, workers=2)
     made["source"]["path"] = str(tools.write(tools.event_rows(400, 1, 8), tmp_path / "one"))
     made["windows"]["block"] = 100_000
-    assert [run_job(job, made, tmp_path / "run") for job in ("extract", "prepare", "train")] == [0, 0, 2]
-    assert "training.workers is 2, but the training dataset holds 1 blocks" in capsys.readouterr().err
+    assert [run_job(job, made, tmp_path / "run") for job in ("extract", "prepare", "train")] == [
+        0,
+        0,
+        2,
+    ]
+    assert (
+        "training.workers is 2, but the training dataset holds 1 blocks" in capsys.readouterr().err
+    )
 
 
 @pytest.mark.slow

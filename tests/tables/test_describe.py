@@ -31,7 +31,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def conf(data: Path, location: Path, test: list[str], **sections: Any) -> dict[str, Any]:
-    base = made.conf({"kind": "files", "path": str(data)}, thresholds={"min_count": 100}, tables={"location": str(location)}, **sections)
+    base = made.conf(
+        {"kind": "files", "path": str(data)},
+        thresholds={"min_count": 100},
+        tables={"location": str(location)},
+        **sections,
+    )
     base["split"]["test"] = test
     return base
 
@@ -39,23 +44,44 @@ def conf(data: Path, location: Path, test: list[str], **sections: Any) -> dict[s
 @pytest.fixture
 def two_runs(data: Path, tmp_path: Path, run_job: Callable[..., int]) -> Path:
     """Two runs that publish other test days to one location; returns the folder of both."""
-    assert run_job("pipeline", conf(data, tmp_path / "shared", ["2023-01-22", "2023-01-27"]), tmp_path / "a") == 0
-    assert run_job("pipeline", conf(data, tmp_path / "shared", ["2023-01-27", "2023-02-01"]), tmp_path / "b") == 0
+    assert (
+        run_job(
+            "pipeline",
+            conf(data, tmp_path / "shared", ["2023-01-22", "2023-01-27"]),
+            tmp_path / "a",
+        )
+        == 0
+    )
+    assert (
+        run_job(
+            "pipeline",
+            conf(data, tmp_path / "shared", ["2023-01-27", "2023-02-01"]),
+            tmp_path / "b",
+        )
+        == 0
+    )
     return tmp_path
 
 
 @pytest.mark.slow
-def test_what_runs_write_is_what_is_described_and_shared(two_runs: Path, data: Path, spark: Any) -> None:
+def test_what_runs_write_is_what_is_described_and_shared(
+    two_runs: Path, data: Path, spark: Any
+) -> None:
     shared, wanted = two_runs / "shared", described(("value", "gas", "gas_price"))
     # columns and types
     assert {p.name for p in shared.iterdir() if p.is_dir()} == set(wanted)
     for name, table in wanted.items():
-        have = {f.name: f.dataType.simpleString() for f in spark.read.parquet(str(two_runs / "a" / "tables" / name)).schema}
+        have = {
+            f.name: f.dataType.simpleString()
+            for f in spark.read.parquet(str(two_runs / "a" / "tables" / name)).schema
+        }
         assert have == {c.name: c.type for c in table.columns}, name
     # the queries of docs/tables.md run on them
     for name, table in wanted.items():
         by_folder = f", {PARTS}" if table.partitions else ""
-        duckdb.sql(f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM read_parquet('{shared}/{name}/**/*.parquet'{by_folder})")
+        duckdb.sql(
+            f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM read_parquet('{shared}/{name}/**/*.parquet'{by_folder})"
+        )
     queries = re.findall(r"```sql\n(.*?)```", DOCS, re.S)
     assert len(queries) == 6
     for query in queries:
@@ -66,27 +92,44 @@ def test_what_runs_write_is_what_is_described_and_shared(two_runs: Path, data: P
     group = "GROUP BY ALL ORDER BY ALL"
     found = duckdb.sql(f"SELECT {by} FROM scores {group}").fetchall()
     assert all(r[2] == r[3] for r in found)
-    own = {(r[0], r[1]): r[2] for t in (a, b) for r in duckdb.sql(
-        f"SELECT {by} FROM read_parquet('{t}/scores/**/*.parquet', {PARTS}) {group}").fetchall()}
+    own = {
+        (r[0], r[1]): r[2]
+        for t in (a, b)
+        for r in duckdb.sql(
+            f"SELECT {by} FROM read_parquet('{t}/scores/**/*.parquet', {PARTS}) {group}"
+        ).fetchall()
+    }
     assert {(r[0], r[1]): r[2] for r in found} == own
     assert {p for s, p in own if s == "test"} == {made.day(n) for n in range(22, 31)}
     assert len(duckdb.sql("SELECT DISTINCT run_id FROM metrics").fetchall()) == 2
     # another run wrote the same day while this one was at work: its rows stay, and that is said
     written = yaml.safe_dump(conf(data, shared, ["2023-01-27", "2023-02-01"]))
     (two_runs / "b.yaml").write_text(written)
-    context = Context(load_settings(str(two_runs / "b.yaml")), str(two_runs / "b"), force=True, spark=spark, quiet=True)
+    context = Context(
+        load_settings(str(two_runs / "b.yaml")),
+        str(two_runs / "b"),
+        force=True,
+        spark=spark,
+        quiet=True,
+    )
     with context.open():
         sink_of(context).look()
         theirs = next((shared / "scores" / "split=test").glob("partition=2023-01-28/*.parquet"))
         theirs.write_bytes(theirs.read_bytes() + b"")
-        with pytest.raises(ServiceError, match=r"another run wrote scores/split=test/partition=2023-01-28"):
+        with pytest.raises(
+            ServiceError, match=r"another run wrote scores/split=test/partition=2023-01-28"
+        ):
             sink_of(context).publish(read_scaler(context.run / "scaler.json"))
         assert theirs.exists()
     # a run that goes on publishes what it could not
-    context = Context(load_settings(str(two_runs / "b.yaml")), str(two_runs / "b"), spark=spark, quiet=True)
+    context = Context(
+        load_settings(str(two_runs / "b.yaml")), str(two_runs / "b"), spark=spark, quiet=True
+    )
     with context.open():
         sink_of(context).publish(read_scaler(context.run / "scaler.json"))
-    assert {(r[0], r[1]): r[2] for r in duckdb.sql(f"SELECT {by} FROM scores {group}").fetchall()} == own
+    assert {
+        (r[0], r[1]): r[2] for r in duckdb.sql(f"SELECT {by} FROM scores {group}").fetchall()
+    } == own
 
 
 def test_the_page_lists_every_column() -> None:

@@ -43,13 +43,20 @@ class Outcome:
 
     def figures(self) -> dict[str, float]:
         """Means, and the standard error of the false discovery rate."""
-        return {"FDR": float(self.fdp.mean()), "its standard error": float(self.fdp.std(ddof=1) / np.sqrt(len(self.fdp))),
-                "power": float(self.power.mean()), "plain level: FDR": float(self.plain_fdp.mean()),
-                "plain level: power": float(self.plain_power.mean()), "plain level: null units flagged": float(self.plain_risk.mean()),
-                "share without a discovery": self.without / len(self.fdp)}
+        return {
+            "FDR": float(self.fdp.mean()),
+            "its standard error": float(self.fdp.std(ddof=1) / np.sqrt(len(self.fdp))),
+            "power": float(self.power.mean()),
+            "plain level: FDR": float(self.plain_fdp.mean()),
+            "plain level: power": float(self.plain_power.mean()),
+            "plain level: null units flagged": float(self.plain_risk.mean()),
+            "share without a discovery": self.without / len(self.fdp),
+        }
 
 
-def unit_scores(scale: np.ndarray, shift: np.ndarray, setting: Setting, rng: np.random.Generator) -> np.ndarray:
+def unit_scores(
+    scale: np.ndarray, shift: np.ndarray, setting: Setting, rng: np.random.Generator
+) -> np.ndarray:
     """(sequences,), (sequences,) -> (sequences, units): the highest of each unit's scores, the mean squares of `window` values."""
     window = setting.window
     length = (setting.units + 1) * window
@@ -58,13 +65,17 @@ def unit_scores(scale: np.ndarray, shift: np.ndarray, setting: Setting, rng: np.
     x = lfilter([1.0], [1.0, -setting.memory], noise, axis=1) * scale[:, None] + shift[:, None]
     total = np.cumsum(np.square(x), axis=1)
     scores = ((total[:, window:] - total[:, :-window]) / window).ravel()
-    return unit_maxima(np.arange(len(scores)) // window, scores)[1].reshape(len(scale), setting.units)
+    return unit_maxima(np.arange(len(scores)) // window, scores)[1].reshape(
+        len(scale), setting.units
+    )
 
 
 def kept(calibration: np.ndarray, scheme: str, rng: np.random.Generator) -> np.ndarray:
     """The calibration scores that a scheme keeps, of (sequences, units)."""
     if scheme == ONE:
-        return calibration[np.arange(len(calibration)), rng.integers(0, calibration.shape[1], len(calibration))]
+        return calibration[
+            np.arange(len(calibration)), rng.integers(0, calibration.shape[1], len(calibration))
+        ]
     return (calibration[:, ::2] if scheme == ALTERNATE else calibration).ravel()
 
 
@@ -72,7 +83,11 @@ def _share(cut: Cut | str, test: np.ndarray, shifted: np.ndarray) -> tuple[float
     """(false discovery proportion, power, share of null units flagged), in units; a unit is null where its sequence is."""
     flagged = np.zeros(test.shape, bool) if isinstance(cut, str) else test > cut.threshold
     false, true = flagged[~shifted].sum(), flagged[shifted].sum()
-    return float(false / max(1, false + true)), float(true / max(1, flagged[shifted].size)), float(false / max(1, flagged[~shifted].size))
+    return (
+        float(false / max(1, false + true)),
+        float(true / max(1, flagged[shifted].size)),
+        float(false / max(1, flagged[~shifted].size)),
+    )
 
 
 def simulate(simulations: int, level: float, scheme: str, setting: Setting, seed: int) -> Outcome:
@@ -83,7 +98,11 @@ def simulate(simulations: int, level: float, scheme: str, setting: Setting, seed
         shifted = np.arange(setting.test) < round(setting.shifted * setting.test)
         scale = np.exp(setting.spread * rng.normal(size=setting.calibration + setting.test))
         tested = scale[: setting.test] if setting.same else scale[setting.calibration :]
-        calibration = kept(unit_scores(scale[: setting.calibration], np.zeros(setting.calibration), setting, rng), scheme, rng)
+        calibration = kept(
+            unit_scores(scale[: setting.calibration], np.zeros(setting.calibration), setting, rng),
+            scheme,
+            rng,
+        )
         test = unit_scores(tested, setting.shift * shifted, setting, rng)
         cut = fdr_cut(calibration, test.ravel(), level)
         without += isinstance(cut, str) or cut.flagged == 0

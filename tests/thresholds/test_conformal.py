@@ -6,7 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from foreshock.thresholds.conformal import LEAST_CALIBRATION, Cut, benjamini_hochberg, fdr_cut, p_values, risk_cut, unit_maxima
+from foreshock.thresholds.conformal import (
+    LEAST_CALIBRATION,
+    Cut,
+    benjamini_hochberg,
+    fdr_cut,
+    p_values,
+    risk_cut,
+    unit_maxima,
+)
 from scipy import stats
 from thresholds.conformal_simulation import ALL, ALTERNATE, ONE, Setting, simulate
 
@@ -57,11 +65,31 @@ def test_infinite_scores_are_the_highest_and_nan_is_refused() -> None:
 
 def test_benjamini_and_hochbergs_own_example() -> None:
     """Section 3.2 of their paper: at 0.05 the first four of fifteen."""
-    p = [0.0001, 0.0004, 0.0019, 0.0095, 0.0201, 0.0278, 0.0298, 0.0344, 0.0459, 0.3240, 0.4262, 0.5719, 0.6528, 0.7590, 1.0]
+    p = [
+        0.0001,
+        0.0004,
+        0.0019,
+        0.0095,
+        0.0201,
+        0.0278,
+        0.0298,
+        0.0344,
+        0.0459,
+        0.3240,
+        0.4262,
+        0.5719,
+        0.6528,
+        0.7590,
+        1.0,
+    ]
     assert benjamini_hochberg(p, 0.05).tolist() == [True] * 4 + [False] * 11
-    assert benjamini_hochberg([0.04, 0.03], 0.05).all(), "the higher within its bound brings the lower with it"
+    assert benjamini_hochberg([0.04, 0.03], 0.05).all(), (
+        "the higher within its bound brings the lower with it"
+    )
     assert benjamini_hochberg([], 0.05).shape == (0,)
-    assert benjamini_hochberg([0.02, 0.02, *[1.0] * 27], 0.29).sum() == 2, "2/29 × 0.29 is 0.02, in floating point a little less"
+    assert benjamini_hochberg([0.02, 0.02, *[1.0] * 27], 0.29).sum() == 2, (
+        "2/29 × 0.29 is 0.02, in floating point a little less"
+    )
 
 
 def test_benjamini_hochberg_is_scipys() -> None:
@@ -92,9 +120,17 @@ def test_what_is_no_p_value_or_level_is_refused(wrong: list[float]) -> None:
     ((150, 150, 150, 98.5, 98.5, 97.5), 97.0, 6, 0.03),
     ((INF, INF), 99.0, 2, 0.01),
 ])  # fmt: skip
-def test_a_cut_worked_by_hand(high: tuple[float, ...], threshold: float, flagged: int, risk: float) -> None:
+def test_a_cut_worked_by_hand(
+    high: tuple[float, ...], threshold: float, flagged: int, risk: float
+) -> None:
     found = cut(HUNDRED, among(*high), 0.1)
-    assert (found.threshold, found.flagged, found.units, found.n, found.reason) == (threshold, flagged, 20, 99, None)
+    assert (found.threshold, found.flagged, found.units, found.n, found.reason) == (
+        threshold,
+        flagged,
+        20,
+        99,
+        None,
+    )
     assert found.risk == pytest.approx(risk)
     assert found.expected_false == pytest.approx(20 * risk)
 
@@ -114,7 +150,10 @@ def test_above_the_cut_lie_the_rejected_and_no_others() -> None:
     flagged = 0
     for number in range(200):
         digits = number % 3
-        c, s = np.round(rng.normal(size=rng.integers(20, 200)), digits), np.round(rng.normal(rng.uniform(0, 3), 1, 25), digits)
+        c, s = (
+            np.round(rng.normal(size=rng.integers(20, 200)), digits),
+            np.round(rng.normal(rng.uniform(0, 3), 1, 25), digits),
+        )
         p = [(1 + sum(c >= value)) / (len(c) + 1) for value in s]
         rejected = stats.false_discovery_control(p) <= 0.2 * (1 + 1e-9)
         found = cut(c, s, 0.2)
@@ -143,13 +182,25 @@ def test_the_plain_cut_is_an_order_statistic(n: int, level: float, rank: int | N
 
 def test_an_infinite_order_statistic_is_said() -> None:
     found = risk_cut([*range(30), INF, INF, INF], 0.05)
-    assert isinstance(found, Cut) and found.threshold == INF and found.reason is not None and "inf" in found.reason
+    assert (
+        isinstance(found, Cut)
+        and found.threshold == INF
+        and found.reason is not None
+        and "inf" in found.reason
+    )
 
 
 def test_too_few_units_give_no_cut() -> None:
-    for n, level, least in ((LEAST_CALIBRATION - 1, 0.2, 20), (98, 0.01, 99), (0, 0.1, 20), (999_998, 1e-6, 999_999)):
+    for n, level, least in (
+        (LEAST_CALIBRATION - 1, 0.2, 20),
+        (98, 0.01, 99),
+        (0, 0.1, 20),
+        (999_998, 1e-6, 999_999),
+    ):
         for found in (fdr_cut(np.arange(n), np.full(5, 1e9), level), risk_cut(np.arange(n), level)):
-            assert isinstance(found, str) and f"{n} calibration units" in found and str(least) in found
+            assert (
+                isinstance(found, str) and f"{n} calibration units" in found and str(least) in found
+            )
     assert fdr_cut(HUNDRED, [], 0.1) == "no test units"
 
 
@@ -172,8 +223,12 @@ def test_false_discoveries_among_alike_sequences(scheme: str) -> None:
     found = simulate(200, 0.1, scheme, Setting(), 1).figures()
     assert found["FDR"] <= 0.1 + 3 * found["its standard error"]
     assert found["power"] > 0.8
-    assert found["plain level: FDR"] > 0.4, "the trivial baseline: a cut without Benjamini and Hochberg"
-    assert found["plain level: null units flagged"] == pytest.approx(0.1, abs=0.01), "yet it is what it says, a tenth of the null units"
+    assert found["plain level: FDR"] > 0.4, (
+        "the trivial baseline: a cut without Benjamini and Hochberg"
+    )
+    assert found["plain level: null units flagged"] == pytest.approx(0.1, abs=0.01), (
+        "yet it is what it says, a tenth of the null units"
+    )
 
 
 def test_unlike_new_sequences_want_one_unit_of_each() -> None:
@@ -197,7 +252,9 @@ def test_unit_maxima() -> None:
     assert dict(zip(units.tolist(), maxima.tolist(), strict=True)) == expected
     assert (np.diff(units) > 0).all()
     parts = [unit_maxima(ids[a : a + 100], scores[a : a + 100]) for a in range(0, 500, 100)]
-    joined = unit_maxima(np.concatenate([u for u, _ in parts]), np.concatenate([m for _, m in parts]))
+    joined = unit_maxima(
+        np.concatenate([u for u, _ in parts]), np.concatenate([m for _, m in parts])
+    )
     assert (joined[0] == units).all() and (joined[1] == maxima).all()
     assert [len(part) for part in unit_maxima([], [])] == [0, 0]
     with pytest.raises(ValueError, match="unit ids"):

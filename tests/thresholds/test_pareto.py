@@ -17,7 +17,9 @@ def test_a_tail_that_is_none_is_told_by_its_fit() -> None:
     assert fit_tail(two_humps, 0.0, 10_000).p < 0.01
 
 
-@pytest.mark.parametrize(("power", "n"), [(0.3, 20_000), (0.4, 100_000), (0.5, 200_000), (1.0, 20_000), (8.0, 20_000)])
+@pytest.mark.parametrize(
+    ("power", "n"), [(0.3, 20_000), (0.4, 100_000), (0.5, 200_000), (1.0, 20_000), (8.0, 20_000)]
+)
 def test_tails_without_a_mean_are_fitted_too(power: float, n: int) -> None:
     y = np.random.default_rng(1).pareto(power, n)  # a tail of shape and scale 1 / power
     found = fit_tail(y, 0.0, n)

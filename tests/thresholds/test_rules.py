@@ -19,8 +19,12 @@ from foreshock.thresholds.rules import (
     wanted_keys,
 )
 
-VALUES = {(p, g): np.random.default_rng(i).exponential(1 + i, n).astype(np.float32)
-          for i, (p, g, n) in enumerate([("2024-01-01", "a", 900), ("2024-01-01", "b", 40), ("2024-01-02", "a", 700)])}
+VALUES = {
+    (p, g): np.random.default_rng(i).exponential(1 + i, n).astype(np.float32)
+    for i, (p, g, n) in enumerate(
+        [("2024-01-01", "a", 900), ("2024-01-01", "b", 40), ("2024-01-02", "a", 700)]
+    )
+}
 
 
 def made() -> tuple[Distributions, dict]:
@@ -32,7 +36,11 @@ def made() -> tuple[Distributions, dict]:
     for w in locate(found, keys, [0.99]):
         total = np.zeros(1 << 16, np.int64)
         for (p, g), v in VALUES.items():
-            if w.key.split == "calibration" and w.key.partition in (None, p) and w.key.group in ("all", g):
+            if (
+                w.key.split == "calibration"
+                and w.key.partition in (None, p)
+                and w.key.group in ("all", g)
+            ):
                 lows, counts = refine(v, w.bin)
                 np.add.at(total, lows, counts)
         if w.key.split == "test":
@@ -44,8 +52,16 @@ def made() -> tuple[Distributions, dict]:
 
 def rows(min_count: int = 500, margin: float = 1.0) -> list:
     found, exact = made()
-    return threshold_rows(found, wanted_keys(found, ("pca",), "calibration"), lambda key: Estimate(exact[key, 0.99]), rule="quantile",
-                          level=0.99, margin=margin, min_count=min_count, fitted="calibration")
+    return threshold_rows(
+        found,
+        wanted_keys(found, ("pca",), "calibration"),
+        lambda key: Estimate(exact[key, 0.99]),
+        rule="quantile",
+        level=0.99,
+        margin=margin,
+        min_count=min_count,
+        fitted="calibration",
+    )
 
 
 def test_pooled_threshold_is_the_exact_order_statistic() -> None:
@@ -92,10 +108,20 @@ def test_which_threshold_judges() -> None:
 
 
 def test_a_threshold_of_zero_is_a_threshold() -> None:
-    zeros = Distributions({Key("pca", "calibration", "p", "all"): Histogram.of(np.zeros(100, np.float32))})
+    zeros = Distributions(
+        {Key("pca", "calibration", "p", "all"): Histogram.of(np.zeros(100, np.float32))}
+    )
     keys = wanted_keys(zeros, ("pca",), "calibration")
-    found = threshold_rows(zeros, keys, lambda key: Estimate(0.0), rule="quantile", level=0.99, margin=1.0, min_count=10,
-                           fitted="calibration")
+    found = threshold_rows(
+        zeros,
+        keys,
+        lambda key: Estimate(0.0),
+        rule="quantile",
+        level=0.99,
+        margin=1.0,
+        min_count=10,
+        fitted="calibration",
+    )
     by = judging(found, rule="quantile", level=0.99, per="group", partition_is_time=False)
     assert threshold_of(by, "pca", "all", "p") == 0.0
 
@@ -113,7 +139,11 @@ def test_peaks_over_threshold_reach_beyond_the_sample() -> None:
     found = pot_estimate(tail_of(values, start), start, len(values), 1e-5)
     assert not isinstance(found, str)
     assert abs(found.threshold / (-2.0 * np.log(1e-5)) - 1) < 0.15
-    assert found.ci_low is not None and found.ci_high is not None and found.ci_low < found.threshold < found.ci_high
+    assert (
+        found.ci_low is not None
+        and found.ci_high is not None
+        and found.ci_low < found.threshold < found.ci_high
+    )
     assert found.goodness is not None and found.goodness > 0.05
     few = pot_estimate(tail_of(values[:100], start), start, 100, 1e-5)
     assert isinstance(few, str) and "fewer than 50" in few
@@ -122,8 +152,18 @@ def test_peaks_over_threshold_reach_beyond_the_sample() -> None:
 def test_a_rule_that_cannot_judge_a_group_says_why_and_falls_back() -> None:
     found, _ = made()
     keys = wanted_keys(found, ("pca",), "calibration")
-    rows = threshold_rows(found, keys, lambda k: "pot: 31 excesses, fewer than 50" if k.group == "a" else Estimate(5.0, 4.0, 6.0, 0.3),
-                          rule="pot", level=0.9999, margin=2.0, min_count=10, fitted="calibration")
+    rows = threshold_rows(
+        found,
+        keys,
+        lambda k: (
+            "pot: 31 excesses, fewer than 50" if k.group == "a" else Estimate(5.0, 4.0, 6.0, 0.3)
+        ),
+        rule="pot",
+        level=0.9999,
+        margin=2.0,
+        min_count=10,
+        fitted="calibration",
+    )
     a = next(r for r in rows if r.group == "a" and r.partition is None)
     assert (a.threshold, a.ci_low, a.ci_high, a.goodness) == (10.0, 8.0, 12.0, 0.3)
     assert a.fallback == "all: pot: 31 excesses, fewer than 50"
@@ -131,17 +171,26 @@ def test_a_rule_that_cannot_judge_a_group_says_why_and_falls_back() -> None:
     assert own.threshold is None and own.fallback == "none: pot: 31 excesses, fewer than 50"
 
 
-@pytest.mark.parametrize(("n", "level", "least"), [(1000, 0.9999, 10_000), (99, 0.99, 100), (9_999, 0.9999, 10_000), (3, 0.7, 4)])
-def test_a_level_that_leaves_no_score_above_it_has_no_quantile(n: int, level: float, least: int) -> None:
+@pytest.mark.parametrize(
+    ("n", "level", "least"),
+    [(1000, 0.9999, 10_000), (99, 0.99, 100), (9_999, 0.9999, 10_000), (3, 0.7, 4)],
+)
+def test_a_level_that_leaves_no_score_above_it_has_no_quantile(
+    n: int, level: float, least: int
+) -> None:
     pooled, group = Key("pca", "calibration", None, "all"), Key("pca", "calibration", None, "a")
     why = f"n = {n} < {least}, too few for level {level}"
     assert quantile_estimate(group, 9.0, n, level, (1.0, 9.0)) == f"quantile: {why}"
     assert quantile_estimate(group._replace(partition="p"), 9.0, n, level) == f"quantile: {why}"
-    assert quantile_estimate(pooled, 9.0, n, level, (1.0, 9.0)) == Estimate(9.0, instead=f"highest score: {why}")
+    assert quantile_estimate(pooled, 9.0, n, level, (1.0, 9.0)) == Estimate(
+        9.0, instead=f"highest score: {why}"
+    )
     assert quantile_estimate(pooled, 9.0, least, level, (1.0, 9.0)) == Estimate(9.0, 1.0, 9.0)
     assert quantile_estimate(group, 9.0, least, level) == Estimate(9.0)
     short = quantile_estimate(pooled, 9.0, n, level, instead="31 excesses, fewer than 50")
-    assert short == Estimate(9.0, instead=f"highest score: {why}; quantile: 31 excesses, fewer than 50")
+    assert short == Estimate(
+        9.0, instead=f"highest score: {why}; quantile: 31 excesses, fewer than 50"
+    )
 
 
 def test_too_few_for_the_level_fall_back_by_the_chain_and_say_so() -> None:
@@ -150,23 +199,43 @@ def test_too_few_for_the_level_fall_back_by_the_chain_and_say_so() -> None:
     highest = {k: float(found.of(k).maximum or 0) for k in keys}
 
     def by(level: float) -> dict:
-        rows = threshold_rows(found, keys, lambda k: quantile_estimate(k, highest[k], found.of(k).n, level), rule="quantile", level=level,
-                              margin=1.0, min_count=10, fitted="calibration")
+        rows = threshold_rows(
+            found,
+            keys,
+            lambda k: quantile_estimate(k, highest[k], found.of(k).n, level),
+            rule="quantile",
+            level=level,
+            margin=1.0,
+            min_count=10,
+            fitted="calibration",
+        )
         return {(r.group, r.partition): r for r in rows}
 
     some = by(0.999)  # wants 1000 events
     assert some["all", None].fallback is None and some["a", None].fallback is None
-    assert some["a", "2024-01-02"].fallback == "group a: quantile: n = 700 < 1000, too few for level 0.999"
-    assert some["b", None].threshold == some["all", None].threshold and some["b", None].fallback.startswith("all: quantile: n = 40 < 1000")
+    assert (
+        some["a", "2024-01-02"].fallback
+        == "group a: quantile: n = 700 < 1000, too few for level 0.999"
+    )
+    assert some["b", None].threshold == some["all", None].threshold and some[
+        "b", None
+    ].fallback.startswith("all: quantile: n = 40 < 1000")
     none = by(0.9999)
     assert none["all", None].threshold == max(v.max() for v in VALUES.values())
     assert none["all", None].fallback == "highest score: n = 1640 < 10000, too few for level 0.9999"
     assert none["a", None].threshold == none["all", None].threshold
-    assert none["a", None].fallback == f"all: quantile: n = 1600 < 10000, too few for level 0.9999; {none['all', None].fallback}"
-    assert none["a", "2024-01-03"].threshold is None and none["a", "2024-01-03"].fallback.startswith("none: quantile: n = 900")
+    assert (
+        none["a", None].fallback
+        == f"all: quantile: n = 1600 < 10000, too few for level 0.9999; {none['all', None].fallback}"
+    )
+    assert none["a", "2024-01-03"].threshold is None and none[
+        "a", "2024-01-03"
+    ].fallback.startswith("none: quantile: n = 900")
 
 
-def test_a_fixed_threshold_judges_every_group_of_its_detector_and_the_first_of_two_rules_decides() -> None:
+def test_a_fixed_threshold_judges_every_group_of_its_detector_and_the_first_of_two_rules_decides() -> (
+    None
+):
     rows = [fixed_row("pca", 0.0), fixed_row("pca", 7.0)]
     by = judging(rows, rule="fixed", level=None, per="group", partition_is_time=True)
     assert threshold_of(by, "pca", "any", "2024-01-01") == 0.0
@@ -175,7 +244,9 @@ def test_a_fixed_threshold_judges_every_group_of_its_detector_and_the_first_of_t
 
 
 @pytest.mark.parametrize(("positive", "risk"), [(450, 0.05), (500, 0.05), (80, 0.01)])
-def test_ties_that_leave_no_tail_beyond_the_risk_are_refused_in_words(positive: int, risk: float) -> None:
+def test_ties_that_leave_no_tail_beyond_the_risk_are_refused_in_words(
+    positive: int, risk: float
+) -> None:
     values = np.zeros(10_000)
     values[:positive] = np.random.default_rng(0).exponential(1.0, positive)
     found = pot_estimate(tail_of(values, 0.0), 0.0, len(values), risk)

@@ -13,10 +13,15 @@ RNG = np.random.default_rng(3)
 
 
 def test_wasserstein_is_scipys_to_the_histograms_bound() -> None:
-    a, b = RNG.normal(0, 1, 20_000).astype(np.float32), RNG.normal(0.7, 1.5, 9_000).astype(np.float32)
+    a, b = (
+        RNG.normal(0, 1, 20_000).astype(np.float32),
+        RNG.normal(0.7, 1.5, 9_000).astype(np.float32),
+    )
     found = effect(Histogram.of(a), Histogram.of(b), 1.0, score=False)
     assert found.wasserstein == pytest.approx(stats.wasserstein_distance(a, b), rel=0.01)
-    assert effect(Histogram.of(a), Histogram.of(b), 2.0, score=False).wasserstein == pytest.approx(found.wasserstein / 2)
+    assert effect(Histogram.of(a), Histogram.of(b), 2.0, score=False).wasserstein == pytest.approx(
+        found.wasserstein / 2
+    )
     low, high = np.quantile(a, [0.01, 0.99]), np.quantile(b, [0.01, 0.99])
     assert found.quantile_ratio == pytest.approx((high[1] - high[0]) / (low[1] - low[0]), rel=0.02)
 
@@ -37,7 +42,10 @@ def test_a_few_anomalies_do_not_move_the_middle() -> None:
 
 
 def test_the_band_is_how_far_train_moves_by_itself() -> None:
-    still, waves = RNG.normal(0, 1, 12_000), RNG.normal(0, 1, 12_000) + np.repeat(np.arange(12) % 2, 1000)
+    still, waves = (
+        RNG.normal(0, 1, 12_000),
+        RNG.normal(0, 1, 12_000) + np.repeat(np.arange(12) % 2, 1000),
+    )
     found = shapes(train={"a": still, "b": waves})
     quiet, loud = null_band(found, "a"), null_band(found, "b")
     assert quiet is not None and loud is not None and quiet < 0.1 < 0.3 < loud
@@ -59,20 +67,43 @@ def test_a_drift_that_begins_within_calibration_is_dated_there() -> None:
     late, whole = RNG.normal(0, 1, 12_000), RNG.normal(1.5, 1, 12_000)
     late[6000:] += 1.5
     still = RNG.normal(0, 1, 12_000)
-    found = shapes(train={"a": RNG.normal(0, 1, 24_000)}, calibration={"a": late}, test={"a": whole})
+    found = shapes(
+        train={"a": RNG.normal(0, 1, 24_000)}, calibration={"a": late}, test={"a": whole}
+    )
     assert since(found, "a", null_band(found, "a")) == "calibration-1"
-    assert since(shapes(train={"a": still}, calibration={"a": still}, test={"a": whole}), "a", 0.1) == "test-0"
-    assert since(shapes(train={"a": still}, calibration={"a": whole}, test={"a": still}), "a", 0.1) is None
+    assert (
+        since(shapes(train={"a": still}, calibration={"a": still}, test={"a": whole}), "a", 0.1)
+        == "test-0"
+    )
+    assert (
+        since(shapes(train={"a": still}, calibration={"a": whole}, test={"a": still}), "a", 0.1)
+        is None
+    )
 
 
 def test_every_pair_that_tells_causes_apart_is_compared() -> None:
     both = {None: RNG.exponential(1, 1200), "a": RNG.normal(0, 1, 1200)}
-    found = comparisons(shapes(train=both, out_of_fold={None: both[None]}, validation=both, calibration=both, test=both))
-    later = [("train", "validation"), ("train", "calibration"), ("train", "test"), ("validation", "calibration"), ("validation", "test"),
-             ("calibration", "test")]
+    found = comparisons(
+        shapes(
+            train=both, out_of_fold={None: both[None]}, validation=both, calibration=both, test=both
+        )
+    )
+    later = [
+        ("train", "validation"),
+        ("train", "calibration"),
+        ("train", "test"),
+        ("validation", "calibration"),
+        ("validation", "test"),
+        ("calibration", "test"),
+    ]
     assert sorted((c.from_split, c.to_split) for c in found if c.feature == "a") == sorted(later)
-    held_out = [("train", "out_of_fold"), ("out_of_fold", "calibration")]  # of whose features nothing new is to be said
-    assert sorted((c.from_split, c.to_split) for c in found if c.feature is None) == sorted(later + held_out)
+    held_out = [
+        ("train", "out_of_fold"),
+        ("out_of_fold", "calibration"),
+    ]  # of whose features nothing new is to be said
+    assert sorted((c.from_split, c.to_split) for c in found if c.feature is None) == sorted(
+        later + held_out
+    )
     assert {c.verdict for c in found} == {"stable"}
 
 
@@ -83,8 +114,14 @@ def test_too_few_events_are_not_judged() -> None:
 
 
 def test_stored_shapes_come_back() -> None:
-    found = shapes(train={"a": RNG.normal(0, 1, 1000), None: RNG.exponential(1, 1000)}, test={"a": RNG.normal(0, 1, 500)})
+    found = shapes(
+        train={"a": RNG.normal(0, 1, 1000), None: RNG.exponential(1, 1000)},
+        test={"a": RNG.normal(0, 1, 500)},
+    )
     back = Shapes.from_rows(found.to_rows(("train",)))
     assert {p.split for p in back.parts} == {"train"} and len(back.parts) == 2 * SLICES
-    assert back.of("train", "a").n == 1000 and back.of("train", "a").maximum == found.of("train", "a").maximum
+    assert (
+        back.of("train", "a").n == 1000
+        and back.of("train", "a").maximum == found.of("train", "a").maximum
+    )
     assert total([]).n == 0

@@ -18,8 +18,17 @@ from foreshock.errors import DataError, SettingsError
 from foreshock.training.fit import Fit, fit
 from foreshock.training.loop import Options
 
-NETWORK = {"length": 5, "features": 2, "units": [6], "dense": 3, "activation": "tanh", "output": "linear", "dropout": 0.2, "l1": 0.0,
-           "l2": 0.0}
+NETWORK = {
+    "length": 5,
+    "features": 2,
+    "units": [6],
+    "dense": 3,
+    "activation": "tanh",
+    "output": "linear",
+    "dropout": 0.2,
+    "l1": 0.0,
+    "l2": 0.0,
+}
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +42,18 @@ def dataset(tmp_path_factory: pytest.TempPathFactory, spark: Any) -> Path:
 @pytest.fixture
 def spec(dataset: Path, tmp_path: Path) -> Fit:
     options = Options(epochs=3, batch=50, learning_rate=0.01, patience=3, checkpoint_steps=7)
-    return Fit(str(dataset), str(tmp_path / "checkpoints"), str(tmp_path / "tensorboard"), NETWORK, options, 5, 1, 1, None, "float32")
+    return Fit(
+        str(dataset),
+        str(tmp_path / "checkpoints"),
+        str(tmp_path / "tensorboard"),
+        NETWORK,
+        options,
+        5,
+        1,
+        1,
+        None,
+        "float32",
+    )
 
 
 def quiet(message: str, **_: Any) -> None:
@@ -73,7 +93,9 @@ def test_a_stopped_training_goes_on_as_if_nothing_had_been(spec: Fit, tmp_path: 
     assert any("resumed at epoch" in h for h in heard)
     assert steps_of(spec) == steps_of(calm)
     assert found.weights_sha256 == wanted.weights_sha256
-    assert [e.validation_loss for e in found.history.epochs] == [e.validation_loss for e in wanted.history.epochs]
+    assert [e.validation_loss for e in found.history.epochs] == [
+        e.validation_loss for e in wanted.history.epochs
+    ]
 
 
 @pytest.mark.slow
@@ -84,18 +106,26 @@ def test_a_truncated_checkpoint_gives_way_to_the_one_before(spec: Fit, tmp_path:
     newest, before = sorted(Path(spec.checkpoints).glob("checkpoint-*.npz"), reverse=True)
     newest.write_bytes(newest.read_bytes()[: newest.stat().st_size // 2])
     heard: list[str] = []
-    assert fit(spec, lambda message, **_: heard.append(message)).weights_sha256 == wanted.weights_sha256
+    assert (
+        fit(spec, lambda message, **_: heard.append(message)).weights_sha256
+        == wanted.weights_sha256
+    )
     assert newest.name in heard[0] and "damaged" in heard[0]
     assert f"step {int(before.stem[-10:])}" in heard[1]
     assert steps_of(spec) == steps_of(calm)
 
 
-@pytest.mark.parametrize(("change", "says"), [
-    ({"network": {**NETWORK, "units": [7]}}, "model: units is [7], the checkpoint has [6]"),
-    ({"seed": 6}, "plan: seed is 6, the checkpoint has 5"),
-    ({"windows_per_epoch": 100}, "plan: windows_per_epoch is 100"),
-])
-def test_a_checkpoint_that_does_not_belong_is_refused(change: dict[str, Any], says: str, spec: Fit) -> None:
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"network": {**NETWORK, "units": [7]}}, "model: units is [7], the checkpoint has [6]"),
+        ({"seed": 6}, "plan: seed is 6, the checkpoint has 5"),
+        ({"windows_per_epoch": 100}, "plan: windows_per_epoch is 100"),
+    ],
+)
+def test_a_checkpoint_that_does_not_belong_is_refused(
+    change: dict[str, Any], says: str, spec: Fit
+) -> None:
     stopped_at(spec, 9)
     with pytest.raises(DataError, match="does not belong") as caught:
         fit(replace(spec, **change), quiet)
@@ -103,7 +133,9 @@ def test_a_checkpoint_that_does_not_belong_is_refused(change: dict[str, Any], sa
 
 
 @pytest.mark.slow
-def test_a_dataset_that_changed_since_is_refused_in_words(spec: Fit, tmp_path: Path, spark: Any) -> None:
+def test_a_dataset_that_changed_since_is_refused_in_words(
+    spec: Fit, tmp_path: Path, spark: Any
+) -> None:
     stopped_at(spec, 9)
     made = tools.conf()
     made["source"]["path"] = str(tools.write(tools.event_rows(3100, 5, 3), tmp_path / "other"))
@@ -113,8 +145,14 @@ def test_a_dataset_that_changed_since_is_refused_in_words(spec: Fit, tmp_path: P
 
 
 def test_a_loss_that_is_not_finite_names_step_and_blocks(spec: Fit) -> None:
-    wild = replace(spec, network={**NETWORK, "activation": "relu", "dropout": 0.0}, options=replace(spec.options, learning_rate=1e30))
-    with pytest.raises(DataError, match=r"NaN or infinite in epoch 1, step \d+, on the blocks \d+, \d+"):
+    wild = replace(
+        spec,
+        network={**NETWORK, "activation": "relu", "dropout": 0.0},
+        options=replace(spec.options, learning_rate=1e30),
+    )
+    with pytest.raises(
+        DataError, match=r"NaN or infinite in epoch 1, step \d+, on the blocks \d+, \d+"
+    ):
         fit(wild, quiet)
     for file in Path(spec.checkpoints).glob("checkpoint-*.npz"):
         with np.load(file) as found:
@@ -123,7 +161,9 @@ def test_a_loss_that_is_not_finite_names_step_and_blocks(spec: Fit) -> None:
 
 @pytest.mark.slow
 def test_a_clipped_gradient_trains_otherwise(spec: Fit, tmp_path: Path) -> None:
-    clipped = replace(spec, checkpoints=str(tmp_path / "clipped"), options=replace(spec.options, clip_norm=1e-6))
+    clipped = replace(
+        spec, checkpoints=str(tmp_path / "clipped"), options=replace(spec.options, clip_norm=1e-6)
+    )
     assert fit(clipped, quiet).weights_sha256 != fit(spec, quiet).weights_sha256
 
 
@@ -159,7 +199,9 @@ def test_a_file_that_disappears_is_an_error(spec: Fit, dataset: Path, tmp_path: 
     shutil.copytree(dataset, copied)
     manifest = read_manifest(copied)
     (copied / manifest.chunks[0].file).unlink()
-    data = WindowData(copied, manifest, make_plan(manifest, seed=1, batch=50, workers=1, limit=None))
+    data = WindowData(
+        copied, manifest, make_plan(manifest, seed=1, batch=50, workers=1, limit=None)
+    )
     share = data.share(1)
     with pytest.raises(Exception, match=r"."):
         list(data.dataset(share))
@@ -169,7 +211,9 @@ def test_a_file_that_disappears_is_an_error(spec: Fit, dataset: Path, tmp_path: 
 
 def test_readers_leave_no_thread_and_no_file_open(dataset: Path) -> None:
     manifest = read_manifest(dataset)
-    data = WindowData(dataset, manifest, make_plan(manifest, seed=1, batch=50, workers=1, limit=None))
+    data = WindowData(
+        dataset, manifest, make_plan(manifest, seed=1, batch=50, workers=1, limit=None)
+    )
 
     def some(epoch: int, most: int) -> None:
         for i, _ in enumerate(data.dataset(data.share(epoch))):
@@ -182,7 +226,11 @@ def test_readers_leave_no_thread_and_no_file_open(dataset: Path) -> None:
         gc.collect()
         # TensorFlow's pool has its threads from the start; Python counts each as a dummy from when it first calls into Python.
         own = [t for t in threading.enumerate() if not isinstance(t, threading._DummyThread)]
-        return len(own), len(list(Path("/proc/self/task").iterdir())), len(list(Path("/proc/self/fd").iterdir()))
+        return (
+            len(own),
+            len(list(Path("/proc/self/task").iterdir())),
+            len(list(Path("/proc/self/fd").iterdir())),
+        )
 
     for epoch in (1, 2, 3):
         some(epoch, 10**9)
@@ -200,7 +248,9 @@ def test_memory_of_the_loader_stays_flat(dataset: Path) -> None:
     import psutil
 
     manifest = read_manifest(dataset)
-    data = WindowData(dataset, manifest, make_plan(manifest, seed=1, batch=50, workers=1, limit=None))
+    data = WindowData(
+        dataset, manifest, make_plan(manifest, seed=1, batch=50, workers=1, limit=None)
+    )
     sizes = []
     for epoch in range(1, 25):
         for _ in data.dataset(data.share(epoch)):
@@ -214,7 +264,12 @@ def test_xla_computes_what_the_kernels_compute(spec: Fit, tmp_path: Path) -> Non
     losses = []
     for choice in ("always", "never"):
         options = replace(spec.options, jit_compile=choice, epochs=1)
-        own = replace(spec, options=options, checkpoints=str(tmp_path / choice), network=NETWORK | {"dropout": 0.0})
+        own = replace(
+            spec,
+            options=options,
+            checkpoints=str(tmp_path / choice),
+            network=NETWORK | {"dropout": 0.0},
+        )
         fit(own, quiet)
         losses.append([float(line.split(",")[2]) for line in steps_of(own)])
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)

@@ -46,13 +46,18 @@ class Events:
 
 
 def events_of(
-    lengths: list[int], splits: list[int] | None = None, bad: tuple[int, ...] = (), step: int = SECOND,
+    lengths: list[int],
+    splits: list[int] | None = None,
+    bad: tuple[int, ...] = (),
+    step: int = SECOND,
     validation: int = 1 << 62,
 ) -> Events:
     """Entities of given lengths, an event a second; `splits` and `bad` (train_where is false) are by row."""
     n = sum(lengths)
     entity = np.repeat(np.arange(len(lengths)), lengths)
-    time = np.concatenate([np.arange(k) * step for k in lengths]) if lengths else np.zeros(0, np.int64)
+    time = (
+        np.concatenate([np.arange(k) * step for k in lengths]) if lengths else np.zeros(0, np.int64)
+    )
     ok = np.ones(n, bool)
     ok[list(bad)] = False
     split = np.array(splits if splits is not None else [TRAIN] * n, np.int8)
@@ -64,8 +69,12 @@ def events_of(
 
 @dataclass
 class Found:
-    windows: Counter = field(default_factory=Counter)  # (split code, rows of the window, padding) -> times
-    blocks: list[tuple[int, int, int, int]] = field(default_factory=list)  # (start row, windows, split, padding)
+    windows: Counter = field(
+        default_factory=Counter
+    )  # (split code, rows of the window, padding) -> times
+    blocks: list[tuple[int, int, int, int]] = field(
+        default_factory=list
+    )  # (start row, windows, split, padding)
     reasons: list[int] = field(default_factory=list)
     halos: list[int] = field(default_factory=list)
 
@@ -106,7 +115,7 @@ def cut_in_parts(events: Events, edges: list[int], cut: Cut) -> Found:
             for w in range(windows):
                 begin = first + w * cut.stride
                 found.windows[code, tuple(range(begin, begin + cut.length - padding)), padding] += 1
-        found.reasons += endings(starts, plan, train, train_ok, cut)[plan.halo:].tolist()
+        found.reasons += endings(starts, plan, train, train_ok, cut)[plan.halo :].tolist()
     return found
 
 
@@ -168,7 +177,9 @@ def check(events: Events, cut: Cut, partitionings: list[list[int]]) -> Found:
         assert found.windows == windows
         assert {r: found.reasons[r] for r in reasons} == reasons
         assert found.blocks == whole.blocks, "blocks depend on the partitioning"
-        assert max(found.halos, default=0) <= cut.length + cut.stride + cut.cell_events, "a part reads more than a cell of halo"
+        assert max(found.halos, default=0) <= cut.length + cut.stride + cut.cell_events, (
+            "a part reads more than a cell of halo"
+        )
     assert all(1 <= w <= max(1, cut.block // cut.stride) for _, w, _, _ in whole.blocks)
     assert all(p == 0 or w == 1 for _, w, _, p in whole.blocks)
     return whole
@@ -199,7 +210,9 @@ def tables(draw: st.DrawFn) -> Events:
     for code, (a, b) in {TRAIN: marks[0:2], CAL: marks[2:4], TST: marks[4:6]}.items():
         split[(time >= a) & (time < b)] = code
     train_ok = rng.random(len(time)) >= draw(st.sampled_from([0.0, 0.0, 0.02, 0.3]))
-    return Events(entity, time, split, train_ok, int(marks[0] + draw(st.floats(0, 1)) * (marks[1] - marks[0])))
+    return Events(
+        entity, time, split, train_ok, int(marks[0] + draw(st.floats(0, 1)) * (marks[1] - marks[0]))
+    )
 
 
 cuts = st.builds(
@@ -212,9 +225,13 @@ cuts = st.builds(
 )
 
 
-@settings(max_examples=800, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=800, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+)
 @given(events=tables(), cut=cuts, data=st.data())
-def test_blocks_hold_numpys_windows_however_events_are_partitioned(events: Events, cut: Cut, data: st.DataObject) -> None:
+def test_blocks_hold_numpys_windows_however_events_are_partitioned(
+    events: Events, cut: Cut, data: st.DataObject
+) -> None:
     parts = data.draw(st.integers(1, 17), label="parts")
     anywhere = st.lists(st.integers(0, len(events)), min_size=parts - 1, max_size=parts - 1)
     partitionings = [data.draw(anywhere, label="edges")]
@@ -233,7 +250,9 @@ def tails_in_parts(events: Events, edges: list[int], cut: Cut) -> np.ndarray:
         keys = changed[a:b].copy()
         keys[:1] = True
         ends = [str(events.entity[i]) for i in (a, b - 1)] if b > a else ["", ""]
-        summaries.append(summarize(*ends, sequence_starts(keys, events.time[a:b], cut.max_gap), events.time[a:b]))
+        summaries.append(
+            summarize(*ends, sequence_starts(keys, events.time[a:b], cut.max_gap), events.time[a:b])
+        )
     kept: list[int] = []
     for (a, b), plan in zip(pairwise(bounds), plan_parts(summaries, cut), strict=True):
         rows = slice(a - plan.halo, b)
@@ -246,20 +265,32 @@ def tails_in_parts(events: Events, edges: list[int], cut: Cut) -> np.ndarray:
     return np.array(sorted(kept), int)
 
 
-@settings(max_examples=600, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=600, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+)
 @given(events=tables(), cut=cuts, data=st.data())
-def test_the_tails_of_yesterday_and_todays_events_hold_todays_windows(events: Events, cut: Cut, data: st.DataObject) -> None:
+def test_the_tails_of_yesterday_and_todays_events_hold_todays_windows(
+    events: Events, cut: Cut, data: st.DataObject
+) -> None:
     midnight = data.draw(st.integers(0, int(events.time.max(initial=0)) + 1), label="midnight")
     events.split = np.where(events.time >= midnight, TST, NONE).astype(np.int8)
     wanted, _ = brute_force(events, cut)
     before = np.flatnonzero(events.time < midnight)
-    yesterday = Events(events.entity[before], events.time[before], events.split[before], events.train_ok[before])
+    yesterday = Events(
+        events.entity[before], events.time[before], events.split[before], events.train_ok[before]
+    )
     edges = data.draw(st.lists(st.integers(0, len(before)), max_size=6), label="edges")
     tails = before[tails_in_parts(yesterday, edges, cut)]
-    for entity in np.unique(events.entity[tails]):  # a gap at the border of two parts hides from the first that its entity goes on
-        assert (events.entity[tails] == entity).sum() <= (cut.length + cut.stride - 2) * (len(edges) + 1)
+    for entity in np.unique(
+        events.entity[tails]
+    ):  # a gap at the border of two parts hides from the first that its entity goes on
+        assert (events.entity[tails] == entity).sum() <= (cut.length + cut.stride - 2) * (
+            len(edges) + 1
+        )
     rows = np.sort(np.concatenate([tails, np.flatnonzero(events.time >= midnight)]))
-    today = Events(events.entity[rows], events.time[rows], events.split[rows], events.train_ok[rows])
+    today = Events(
+        events.entity[rows], events.time[rows], events.split[rows], events.train_ok[rows]
+    )
     found = cut_in_parts(today, [], cut).windows
     assert {(c, tuple(rows[list(w)].tolist()), p): n for (c, w, p), n in found.items()} == wanted
 
@@ -280,7 +311,9 @@ def test_one_entity_of_95_percent_in_equal_parts(parts: int) -> None:
     lengths = [20, 15, 1900, 5, 60]
     events = events_of(lengths, splits=None)
     within = events.time // SECOND
-    events.split = np.select([within < 900, within < 1300, within < 1310], [TRAIN, CAL, NONE], TST).astype(np.int8)
+    events.split = np.select(
+        [within < 900, within < 1300, within < 1310], [TRAIN, CAL, NONE], TST
+    ).astype(np.int8)
     events.train_ok = rng.random(len(events)) > 0.002
     events.validation = 800 * SECOND
     edges = [len(events) * i // parts for i in range(1, parts)]
@@ -306,14 +339,26 @@ def test_calibration_windows_reach_back_and_training_windows_do_not() -> None:
         (FIT, (1, 2, 3), 0): 1, (CALIBRATION, (2, 3, 4), 0): 1, (CALIBRATION, (3, 4, 5), 0): 1, (TEST, (5, 6, 7), 0): 1,
     })  # fmt: skip
     # row 2: the window that ends there holds row 0, which is of no split, so it is no training window
-    assert [REASONS[found.reasons[r]] for r in (1, 2, 3)] == ["warm_up", "not_a_training_window", ""]
+    assert [REASONS[found.reasons[r]] for r in (1, 2, 3)] == [
+        "warm_up",
+        "not_a_training_window",
+        "",
+    ]
 
 
 def test_train_where_is_for_training_windows_only() -> None:
     events = events_of([6], [TRAIN] * 4 + [CAL] * 2, bad=(2,))
     found = cut_in_parts(events, [3], Cut(length=2, stride=1, block=100, max_gap=None, pad=False))
-    assert found.windows == Counter({(FIT, (0, 1), 0): 1, (CALIBRATION, (3, 4), 0): 1, (CALIBRATION, (4, 5), 0): 1})
-    assert [REASONS[r] for r in found.reasons[1:]] == ["", "not_a_training_window", "not_a_training_window", "", ""]
+    assert found.windows == Counter(
+        {(FIT, (0, 1), 0): 1, (CALIBRATION, (3, 4), 0): 1, (CALIBRATION, (4, 5), 0): 1}
+    )
+    assert [REASONS[r] for r in found.reasons[1:]] == [
+        "",
+        "not_a_training_window",
+        "not_a_training_window",
+        "",
+        "",
+    ]
 
 
 def test_validation_is_the_last_part_of_train_by_the_windows_last_event() -> None:
@@ -329,7 +374,17 @@ def test_strides_count_from_the_sequences_first_event_and_start_anew_after_a_gap
     for edges in ([], [3], [4], [5], [1, 2, 3, 4, 5, 6, 7, 8]):
         found = cut_in_parts(events, edges, cut)
         assert sorted(rows for _, rows, _ in found.windows) == [(0, 1), (2, 3), (4, 5), (6, 7)]
-        assert [REASONS[r] for r in found.reasons] == ["warm_up", "", "stride", "", "warm_up", "", "stride", "", "stride"]
+        assert [REASONS[r] for r in found.reasons] == [
+            "warm_up",
+            "",
+            "stride",
+            "",
+            "warm_up",
+            "",
+            "stride",
+            "",
+            "stride",
+        ]
 
 
 def test_a_gap_equal_to_max_gap_does_not_end_a_sequence() -> None:
@@ -357,7 +412,9 @@ def test_short_sequences_are_dropped_or_padded_once(edges: list[int]) -> None:
 def test_a_padded_window_does_not_look_at_the_sequence_before() -> None:
     events = events_of([3, 2], bad=(2,))
     for edges in ([], [3], [4]):
-        found = cut_in_parts(events, edges, Cut(length=4, stride=1, block=10, max_gap=None, pad=True))
+        found = cut_in_parts(
+            events, edges, Cut(length=4, stride=1, block=10, max_gap=None, pad=True)
+        )
         assert found.windows == Counter({(FIT, (3, 4), 2): 1})
         assert [REASONS[found.reasons[r]] for r in (2, 4)] == ["not_a_training_window", ""]
 
@@ -367,7 +424,10 @@ def test_no_events_and_empty_parts() -> None:
     cut = Cut(length=3, stride=1, block=4, max_gap=None, pad=True)
     assert cut_in_parts(nothing, [0, 0], cut).blocks == []
     full = events_of([7, 4])
-    assert cut_in_parts(full, [0, 0, 5, 5, 5, 7, 11, 11], cut).blocks == cut_in_parts(full, [], cut).blocks
+    assert (
+        cut_in_parts(full, [0, 0, 5, 5, 5, 7, 11, 11], cut).blocks
+        == cut_in_parts(full, [], cut).blocks
+    )
 
 
 def test_storage_is_near_the_matrix_itself_and_the_halo_is_small() -> None:
@@ -385,12 +445,19 @@ def test_storage_is_near_the_matrix_itself_and_the_halo_is_small() -> None:
         for a, b in pairwise(edges):
             keys = changed[a:b].copy()
             keys[0] = True
-            summaries.append(summarize(str(events.entity[a]), str(events.entity[b - 1]), keys, events.time[a:b]))
+            summaries.append(
+                summarize(str(events.entity[a]), str(events.entity[b - 1]), keys, events.time[a:b])
+            )
         for (a, b), plan in zip(pairwise(edges), plan_parts(summaries, cut), strict=True):
             rows = slice(a - plan.halo, b)
             n = b - rows.start
-            piece = cut_part(changed[rows], plan, np.ones(n, np.int8), np.ones(n, bool), np.ones(n, bool), cut)
-            blocks += [(rows.start + s, w) for s, w in zip(piece.start.tolist(), piece.windows.tolist(), strict=True)]
+            piece = cut_part(
+                changed[rows], plan, np.ones(n, np.int8), np.ones(n, bool), np.ones(n, bool), cut
+            )
+            blocks += [
+                (rows.start + s, w)
+                for s, w in zip(piece.start.tolist(), piece.windows.tolist(), strict=True)
+            ]
             halos.append(plan.halo)
         assert sum(w for _, w in blocks) == 60_000 - 49 + 40_000 - 49
         assert sum(w + cut.length - 1 for _, w in blocks) <= 1.10 * len(events)

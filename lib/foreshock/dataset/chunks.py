@@ -38,13 +38,22 @@ class Pool:
 
 def block_windows(block: TrainingBlock, length: int, stride: int) -> tuple[Floats, Floats]:
     """Windows of a block, (w, L, F), as a view, and weights, (w, L): 0 where padded."""
-    views = np.lib.stride_tricks.sliding_window_view(block.x, length, axis=0)[::stride][: block.windows]
+    views = np.lib.stride_tricks.sliding_window_view(block.x, length, axis=0)[::stride][
+        : block.windows
+    ]
     weight = np.ones((block.windows, length), np.float32)
     weight[:, : block.padding] = 0.0
     return views.transpose(0, 2, 1), weight
 
 
-def deal(blocks: Iterator[TrainingBlock], share: Share, length: int, stride: int, features: int, first: int) -> Iterator[Pool]:
+def deal(
+    blocks: Iterator[TrainingBlock],
+    share: Share,
+    length: int,
+    stride: int,
+    features: int,
+    first: int,
+) -> Iterator[Pool]:
     """A worker's pools from a step (counted from 0) on; `blocks` begin with the pool that holds it (`wanted_blocks`).
 
     What a pool leaves of a batch goes on with the next pool; at the end empty windows fill up the plan's steps.
@@ -54,7 +63,9 @@ def deal(blocks: Iterator[TrainingBlock], share: Share, length: int, stride: int
     left = Pool(np.zeros((0, features), np.float32), np.zeros(0, np.int64), np.zeros(0, np.int64))
     for pool in range(share.pool_of(first), len(bounds) - 1):
         here = _pool([next(blocks) for _ in range(int(bounds[pool + 1] - bounds[pool]))], stride)
-        order = share.order(pool)[max(0, first * batch - int(starts_of[pool])) : max(0, share.used - int(starts_of[pool]))]
+        order = share.order(pool)[
+            max(0, first * batch - int(starts_of[pool])) : max(0, share.used - int(starts_of[pool]))
+        ]
         here = _joined(left, Pool(here.rows, here.start[order], here.padding[order]))
         whole = len(here.start) // batch * batch
         if whole:
@@ -64,7 +75,11 @@ def deal(blocks: Iterator[TrainingBlock], share: Share, length: int, stride: int
     if missing:
         empty = missing - len(left.start)
         rows = left.rows if len(left.rows) else np.zeros((length, features), np.float32)
-        yield Pool(rows, np.append(left.start, np.zeros(empty, np.int64)), np.append(left.padding, np.full(empty, length)))
+        yield Pool(
+            rows,
+            np.append(left.start, np.zeros(empty, np.int64)),
+            np.append(left.padding, np.full(empty, length)),
+        )
 
 
 def wanted_blocks(share: Share, first: int) -> Blocks:
@@ -74,17 +89,24 @@ def wanted_blocks(share: Share, first: int) -> Blocks:
 
 def _pool(blocks: list[TrainingBlock], stride: int) -> Pool:
     offset = np.concatenate([[0], np.cumsum([len(b.x) for b in blocks])])
-    start = np.concatenate([offset[i] + stride * np.arange(b.windows) for i, b in enumerate(blocks)])
+    start = np.concatenate(
+        [offset[i] + stride * np.arange(b.windows) for i, b in enumerate(blocks)]
+    )
     padding = np.repeat([b.padding for b in blocks], [b.windows for b in blocks])
     # Only a padded block's first window is padded, and such a block has but one.
-    return Pool(np.concatenate([b.x for b in blocks]), start.astype(np.int64), padding.astype(np.int64))
+    return Pool(
+        np.concatenate([b.x for b in blocks]), start.astype(np.int64), padding.astype(np.int64)
+    )
 
 
 def _joined(left: Pool, right: Pool) -> Pool:
     if not len(left.start):
         return right
-    return Pool(np.concatenate([left.rows, right.rows]), np.concatenate([left.start, right.start + len(left.rows)]),
-                np.concatenate([left.padding, right.padding]))
+    return Pool(
+        np.concatenate([left.rows, right.rows]),
+        np.concatenate([left.start, right.start + len(left.rows)]),
+        np.concatenate([left.padding, right.padding]),
+    )
 
 
 def _windows(pool: Pool, chosen: slice, length: int) -> Pool:

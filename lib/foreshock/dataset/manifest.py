@@ -66,26 +66,50 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / NAME
     if not path.exists():
-        raise DataError(f"{path}: missing, so {folder} is not a dataset of this project. Run jobs/prepare.py --force.")
+        raise DataError(
+            f"{path}: missing, so {folder} is not a dataset of this project. Run jobs/prepare.py --force."
+        )
     raw: dict[str, Any] = read_json(path)
     try:
-        chunks = tuple(Chunk(**{**c, "partitions": tuple(c["partitions"]), "block_windows": tuple((w, n) for w, n in c["block_windows"])})
-                       for c in raw["chunks"])
+        chunks = tuple(
+            Chunk(
+                **{
+                    **c,
+                    "partitions": tuple(c["partitions"]),
+                    "block_windows": tuple((w, n) for w, n in c["block_windows"]),
+                }
+            )
+            for c in raw["chunks"]
+        )
         manifest = Manifest(**{**raw, "features": tuple(raw["features"]), "chunks": chunks})
     except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: not a manifest of this version ({error}). Run jobs/prepare.py --force.") from None
-    there = {f.relative_to(folder).as_posix(): size for f, size, _ in stamps(folder) if not f.name.startswith((".", "_"))}
+        raise DataError(
+            f"{path}: not a manifest of this version ({error}). Run jobs/prepare.py --force."
+        ) from None
+    there = {
+        f.relative_to(folder).as_posix(): size
+        for f, size, _ in stamps(folder)
+        if not f.name.startswith((".", "_"))
+    }
     if extra := sorted(set(there) - {c.file for c in chunks}):
-        raise DataError(f"{folder / extra[0]}: not in the manifest; the dataset was altered. Run jobs/prepare.py --force.")
+        raise DataError(
+            f"{folder / extra[0]}: not in the manifest; the dataset was altered. Run jobs/prepare.py --force."
+        )
     for chunk in chunks:
         file = folder / chunk.file
         if chunk.file not in there:
-            raise DataError(f"{file}: in the manifest but missing; the dataset was altered. Run jobs/prepare.py --force.")
+            raise DataError(
+                f"{file}: in the manifest but missing; the dataset was altered. Run jobs/prepare.py --force."
+            )
         if (found := there[chunk.file]) != chunk.bytes:
-            raise DataError(f"{file}: {found} bytes where the manifest has {chunk.bytes}; the dataset was altered. "
-                            "Run jobs/prepare.py --force.")
+            raise DataError(
+                f"{file}: {found} bytes where the manifest has {chunk.bytes}; the dataset was altered. "
+                "Run jobs/prepare.py --force."
+            )
     metadata = folder / METADATA
     if not metadata.exists() or file_sha256(metadata) != manifest.metadata_sha256:
-        raise DataError(f"{metadata}: missing or altered; Petastorm would unpickle it, so nothing is read. "
-                        "Run jobs/prepare.py --force.")
+        raise DataError(
+            f"{metadata}: missing or altered; Petastorm would unpickle it, so nothing is read. "
+            "Run jobs/prepare.py --force."
+        )
     return manifest

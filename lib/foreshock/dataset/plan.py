@@ -67,11 +67,16 @@ class Share:
     def order(self, pool: int) -> Ints:
         """The shuffle of a pool's windows."""
         starts = self.starts()
-        return np.random.default_rng([self.seed, self.epoch, self.worker, pool]).permutation(int(starts[pool + 1] - starts[pool]))
+        return np.random.default_rng([self.seed, self.epoch, self.worker, pool]).permutation(
+            int(starts[pool + 1] - starts[pool])
+        )
 
     def pool_of(self, step: int) -> int:
         """The pool that holds the first window of a step, counted from 0."""
-        return min(int(np.searchsorted(self.starts(), step * self.batch, side="right")) - 1, len(self.pools) - 2)
+        return min(
+            int(np.searchsorted(self.starts(), step * self.batch, side="right")) - 1,
+            len(self.pools) - 2,
+        )
 
     def blocks_of(self, step: int) -> list[int]:
         """Ids of the blocks whose windows are in the batch of a step, counted from 0."""
@@ -117,16 +122,30 @@ class Plan:
             filled = int(ends[at - 1])
             bounds.append(at)
         left_out = self.windows - sum(own for _, own in shares)
-        return Share(epoch, worker, self.seed, self.batch_of(worker), steps, blocks, used, np.array(bounds, np.int64), left_out)
+        return Share(
+            epoch,
+            worker,
+            self.seed,
+            self.batch_of(worker),
+            steps,
+            blocks,
+            used,
+            np.array(bounds, np.int64),
+            left_out,
+        )
 
     def _cut(self, epoch: int, worker: int) -> tuple[Blocks, int]:
         """A worker's blocks, in order, and how many of their windows it trains on."""
         order = self._order(epoch)
         ends = np.cumsum(self.blocks.windows[order])
         total = int(ends[-1])
-        if self.limit is not None and self.limit < total:  # as many blocks as hold the limit, one a worker at least
+        if (
+            self.limit is not None and self.limit < total
+        ):  # as many blocks as hold the limit, one a worker at least
             total = self.limit
-            first = np.random.default_rng([self.seed, epoch, 1]).integers(len(order))  # so that no chunk's end is left out for ever
+            first = np.random.default_rng([self.seed, epoch, 1]).integers(
+                len(order)
+            )  # so that no chunk's end is left out for ever
             order = np.roll(order, -int(first))
             ends = np.cumsum(self.blocks.windows[order])
             order = order[: max(self.workers, int(np.searchsorted(ends, total)) + 1)]
@@ -136,7 +155,9 @@ class Plan:
         for w in range(1, self.workers):  # a block each, at least
             cuts[w] = min(max(cuts[w], cuts[w - 1] + 1), len(order) - (self.workers - w))
         mine = order[cuts[worker] : cuts[worker + 1]]
-        blocks = Blocks(self.blocks.chunk[mine], self.blocks.block_id[mine], self.blocks.windows[mine])
+        blocks = Blocks(
+            self.blocks.chunk[mine], self.blocks.block_id[mine], self.blocks.windows[mine]
+        )
         own = int(blocks.windows.sum())
         if total < self.windows:
             own = min(own, total // self.workers + (worker < total % self.workers))
@@ -151,8 +172,15 @@ class Plan:
 
     def identity(self) -> dict[str, object]:
         """What a checkpoint's position in the plan depends on."""
-        return {"blocks": len(self.blocks), "windows": self.windows, "seed": self.seed, "batch": self.batch, "workers": self.workers,
-                "windows_per_epoch": self.limit, "pool": self.pool}
+        return {
+            "blocks": len(self.blocks),
+            "windows": self.windows,
+            "seed": self.seed,
+            "batch": self.batch,
+            "workers": self.workers,
+            "windows_per_epoch": self.limit,
+            "pool": self.pool,
+        }
 
 
 def blocks_of(manifest: Manifest, code: int) -> Blocks:
@@ -162,29 +190,46 @@ def blocks_of(manifest: Manifest, code: int) -> Blocks:
     windows: list[Ints] = [np.zeros(0, np.int64)]
     for place, c in enumerate(manifest.chunks):
         if c.code == code:
-            own = np.repeat([w for w, _ in c.block_windows], [n for _, n in c.block_windows]).astype(np.int64)
+            own = np.repeat(
+                [w for w, _ in c.block_windows], [n for _, n in c.block_windows]
+            ).astype(np.int64)
             chunk.append(np.full(len(own), place, np.int64))
             windows.append(own)
     sizes = np.concatenate(windows)
     return Blocks(np.concatenate(chunk), at + np.arange(len(sizes), dtype=np.int64), sizes)
 
 
-def make_plan(manifest: Manifest, *, seed: int, batch: int, workers: int, limit: int | None) -> Plan:
+def make_plan(
+    manifest: Manifest, *, seed: int, batch: int, workers: int, limit: int | None
+) -> Plan:
     """The plan of a training dataset. Raises SettingsError for more workers than blocks or windows of a batch."""
     blocks = blocks_of(manifest, FIT)
     if workers > max(1, len(blocks)):
-        raise SettingsError(f"training.workers is {workers}, but the training dataset holds {len(blocks)} blocks to deal out; every "
-                            "worker needs one at least. Use fewer workers, or a smaller windows.block.")
+        raise SettingsError(
+            f"training.workers is {workers}, but the training dataset holds {len(blocks)} blocks to deal out; every "
+            "worker needs one at least. Use fewer workers, or a smaller windows.block."
+        )
     if batch < workers:
-        raise SettingsError(f"training.batch is {batch}, smaller than training.workers ({workers}): every worker needs a window of "
-                            "each batch. Raise training.batch.")
+        raise SettingsError(
+            f"training.batch is {batch}, smaller than training.workers ({workers}): every worker needs a window of "
+            "each batch. Raise training.batch."
+        )
     if limit is not None and limit < workers:
-        raise SettingsError(f"training.windows_per_epoch is {limit}, fewer than training.workers ({workers}). Raise it.")
+        raise SettingsError(
+            f"training.windows_per_epoch is {limit}, fewer than training.workers ({workers}). Raise it."
+        )
     return Plan(blocks, seed, batch, workers, limit)
 
 
 def dataset_identity(manifest: Manifest) -> dict[str, object]:
     """What tells one training dataset from another, part by part, for a message that names what changed."""
     files = sorted((c.file, c.sha256) for c in manifest.chunks)
-    return {"features": list(manifest.features), "length": manifest.length, "stride": manifest.stride,
-            "scaler": manifest.scaler_sha256, "files": len(files), "events": manifest.total("events"), "content": digest(files)}
+    return {
+        "features": list(manifest.features),
+        "length": manifest.length,
+        "stride": manifest.stride,
+        "scaler": manifest.scaler_sha256,
+        "files": len(files),
+        "events": manifest.total("events"),
+        "content": digest(files),
+    }

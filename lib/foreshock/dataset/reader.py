@@ -22,8 +22,12 @@ from foreshock.errors import DataError
 from foreshock.paths import filesystem, is_remote
 from foreshock.quiet import held_stderr
 
-warnings.filterwarnings("ignore", category=FutureWarning, module=r"petastorm\..*")  # dozens a read, on pyarrow's old reader
-warnings.filterwarnings("ignore", category=FutureWarning, message=r"(?s).*pyarrow\.filesystem")  # and one where we meet it
+warnings.filterwarnings(
+    "ignore", category=FutureWarning, module=r"petastorm\..*"
+)  # dozens a read, on pyarrow's old reader
+warnings.filterwarnings(
+    "ignore", category=FutureWarning, message=r"(?s).*pyarrow\.filesystem"
+)  # and one where we meet it
 
 with held_stderr():
     import tensorflow as tf
@@ -77,10 +81,19 @@ class _OrderedReader(Reader):  # type: ignore[misc]
     def __init__(self, folder: Path, files: list[str]) -> None:
         self._order = files
         filesystem, path = _opened(folder)
-        super().__init__(filesystem, path, schema_fields=FIELDS, worker_class=PyDictReaderWorker, reader_pool=DummyPool(),
-                         shuffle_row_groups=False, num_epochs=1)
+        super().__init__(
+            filesystem,
+            path,
+            schema_fields=FIELDS,
+            worker_class=PyDictReaderWorker,
+            reader_pool=DummyPool(),
+            shuffle_row_groups=False,
+            num_epochs=1,
+        )
 
-    def _filter_row_groups(self, dataset: Any, row_groups: list[Any], *_: Any) -> tuple[list[int], None]:
+    def _filter_row_groups(
+        self, dataset: Any, row_groups: list[Any], *_: Any
+    ) -> tuple[list[int], None]:
         place = {Path(piece.path).name: i for i, piece in enumerate(row_groups)}
         if missing := [file for file in self._order if file not in place]:
             raise FileNotFoundError(f"{missing[0]} is not there")
@@ -95,7 +108,9 @@ def read_blocks(folder: Path, manifest: Manifest, wanted: Blocks) -> Iterator[Tr
     if not len(wanted):
         return
     # A plan that begins within a chunk comes back to its first blocks at the end, so a file may be read twice.
-    first = np.flatnonzero((np.diff(wanted.chunk, prepend=-1) != 0) | (np.diff(wanted.block_id, prepend=-1) < 0))
+    first = np.flatnonzero(
+        (np.diff(wanted.chunk, prepend=-1) != 0) | (np.diff(wanted.block_id, prepend=-1) < 0)
+    )
     ends = np.append(first[1:], len(wanted))
     files = [manifest.chunks[c].file for c in wanted.chunk[first]]
     at = 0
@@ -109,25 +124,33 @@ def read_blocks(folder: Path, manifest: Manifest, wanted: Blocks) -> Iterator[Tr
                 row = next(reader)
                 if low <= row.block_id <= high:
                     if row.block_id != wanted.block_id[at] or row.n_windows != wanted.windows[at]:
-                        raise DataError(f"{folder / file}: block {row.block_id} with {row.n_windows} windows stands where the manifest "
-                                        f"has block {wanted.block_id[at]} with {wanted.windows[at]}; the dataset was altered. Run "
-                                        "jobs/prepare.py --force.")
+                        raise DataError(
+                            f"{folder / file}: block {row.block_id} with {row.n_windows} windows stands where the manifest "
+                            f"has block {wanted.block_id[at]} with {wanted.windows[at]}; the dataset was altered. Run "
+                            "jobs/prepare.py --force."
+                        )
                     at += 1
-                    yield TrainingBlock(int(row.block_id), row.x, int(row.n_windows), int(row.first_padding))
+                    yield TrainingBlock(
+                        int(row.block_id), row.x, int(row.n_windows), int(row.first_padding)
+                    )
     except StopIteration:
         pass
     except (OSError, pa.ArrowException) as error:
         if is_remote(folder) and not isinstance(error, FileNotFoundError | pa.ArrowException):
             raise  # the service, not the dataset
-        raise DataError(f"{folder}: a file of the dataset cannot be read ({' '.join(str(error).split())[:300]}); it was altered or "
-                        "removed. Run jobs/prepare.py --force.") from None
+        raise DataError(
+            f"{folder}: a file of the dataset cannot be read ({' '.join(str(error).split())[:300]}); it was altered or "
+            "removed. Run jobs/prepare.py --force."
+        ) from None
     finally:
         if reader is not None:
             with contextlib.redirect_stdout(io.StringIO()):  # petastorm prints as it closes
                 reader.stop()
                 reader.join()
     if at != len(wanted):
-        raise DataError(f"{folder}: the reader gave {at} blocks of {len(wanted)}; the dataset was altered. Run jobs/prepare.py --force.")
+        raise DataError(
+            f"{folder}: the reader gave {at} blocks of {len(wanted)}; the dataset was altered. Run jobs/prepare.py --force."
+        )
 
 
 @dataclass
@@ -150,7 +173,9 @@ class WindowData:
 
     def blocks_of(self, epoch: int, step: int) -> list[int]:
         """Ids of the blocks in a step's batch, of all workers; steps count from 0."""
-        return sorted({b for w in range(self.plan.workers) for b in self.plan.share(epoch, w).blocks_of(step)})
+        return sorted(
+            {b for w in range(self.plan.workers) for b in self.plan.share(epoch, w).blocks_of(step)}
+        )
 
     def empty(self, epoch: int) -> int:
         """Windows of weight 0 in an epoch, of all workers."""
@@ -161,7 +186,14 @@ class WindowData:
         wanted = wanted_blocks(share, first)
         self.seen = share.blocks.block_id[: len(share.blocks) - len(wanted)].tolist()
         try:
-            yield from deal(self._noted(wanted), share, self.manifest.length, self.manifest.stride, len(self.manifest.features), first)
+            yield from deal(
+                self._noted(wanted),
+                share,
+                self.manifest.length,
+                self.manifest.stride,
+                len(self.manifest.features),
+                first,
+            )
         except Exception as error:
             self.failure = error
             raise
@@ -182,23 +214,37 @@ class WindowData:
         size = (batch + more) // self.replicas
         at_once = max(1, VALUES // (size * length * features))
 
-        def cut(start: tf.Tensor, padding: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        def cut(
+            start: tf.Tensor, padding: tf.Tensor, rows: tf.Tensor
+        ) -> tuple[tf.Tensor, tf.Tensor]:
             x = tf.gather(rows, start[..., None] + steps)  # (k, b, L, F)
             weight = tf.cast(steps >= padding[..., None], tf.float32)  # (k, b, L)
             return tf.ensure_shape(x, (None, None, length, features)), weight
 
         def batches(rows: tf.Tensor, start: tf.Tensor, padding: tf.Tensor) -> tf.data.Dataset:
             start = tf.pad(tf.reshape(start, (-1, batch)), [[0, 0], [0, more]])
-            padding = tf.pad(tf.reshape(padding, (-1, batch)), [[0, 0], [0, more]], constant_values=length)
-            index = tf.data.Dataset.from_tensor_slices((tf.reshape(start, (-1, size)), tf.reshape(padding, (-1, size)))).batch(at_once)
+            padding = tf.pad(
+                tf.reshape(padding, (-1, batch)), [[0, 0], [0, more]], constant_values=length
+            )
+            index = tf.data.Dataset.from_tensor_slices(
+                (tf.reshape(start, (-1, size)), tf.reshape(padding, (-1, size)))
+            ).batch(at_once)
             return index.map(lambda s, p: cut(s, p, rows), num_parallel_calls=2, deterministic=True)
 
-        signature = (tf.TensorSpec((None, features), tf.float32), tf.TensorSpec((None,), tf.int64), tf.TensorSpec((None,), tf.int64))
-        pools = tf.data.Dataset.from_generator(lambda: ((p.rows, p.start, p.padding) for p in self.pools(share, first)),
-                                               output_signature=signature)
+        signature = (
+            tf.TensorSpec((None, features), tf.float32),
+            tf.TensorSpec((None,), tf.int64),
+            tf.TensorSpec((None,), tf.int64),
+        )
+        pools = tf.data.Dataset.from_generator(
+            lambda: ((p.rows, p.start, p.padding) for p in self.pools(share, first)),
+            output_signature=signature,
+        )
         several = pools.prefetch(1).flat_map(batches)
         # Slices along the first axis share the memory of what they are cut from.
-        return several.flat_map(lambda x, w: tf.data.Dataset.from_tensor_slices((x, w))).prefetch(4 * self.replicas)
+        return several.flat_map(lambda x, w: tf.data.Dataset.from_tensor_slices((x, w))).prefetch(
+            4 * self.replicas
+        )
 
     def held_out(self, most: int) -> tuple[Floats, Floats]:
         """Validation windows (N, L, F) and weights (N, L): all, or evenly chosen ones where there are more than `most`."""
@@ -227,5 +273,7 @@ def sample_windows(
             weights.append(weight[first::step].copy())
         seen += block.windows
     if not xs:
-        return np.zeros((0, manifest.length, len(manifest.features)), np.float32), np.zeros((0, manifest.length), np.float32)
+        return np.zeros((0, manifest.length, len(manifest.features)), np.float32), np.zeros(
+            (0, manifest.length), np.float32
+        )
     return np.concatenate(xs), np.concatenate(weights)

@@ -15,11 +15,20 @@ from pyspark.sql import types as T
 
 TEXTS = ("event_id", "kind", "event_partition", "event_group")
 INTS8 = ("label", "split", "calibrate")
-ARROW = pa.schema([
-    ("block_id", pa.int64()), ("entity", pa.string()), ("group", pa.string()), ("partition", pa.string()),
-    ("n_windows", pa.int32()), ("first_padding", pa.int32()), ("validation", pa.int8()), ("x", pa.binary()),
-    ("event_time", pa.binary()), *[(name, pa.binary()) for name in (*TEXTS, *INTS8)],
-])
+ARROW = pa.schema(
+    [
+        ("block_id", pa.int64()),
+        ("entity", pa.string()),
+        ("group", pa.string()),
+        ("partition", pa.string()),
+        ("n_windows", pa.int32()),
+        ("first_padding", pa.int32()),
+        ("validation", pa.int8()),
+        ("x", pa.binary()),
+        ("event_time", pa.binary()),
+        *[(name, pa.binary()) for name in (*TEXTS, *INTS8)],
+    ]
+)
 
 
 def block_schema(features: int) -> Unischema:
@@ -31,7 +40,10 @@ def block_schema(features: int) -> Unischema:
     array = NdarrayCodec()
     fields = [
         UnischemaField("block_id", np.int64, (), ScalarCodec(T.LongType()), False),
-        *[UnischemaField(n, np.str_, (), ScalarCodec(T.StringType()), False) for n in ("entity", "group", "partition")],
+        *[
+            UnischemaField(n, np.str_, (), ScalarCodec(T.StringType()), False)
+            for n in ("entity", "group", "partition")
+        ],
         UnischemaField("n_windows", np.int32, (), ScalarCodec(T.IntegerType()), False),
         UnischemaField("first_padding", np.int32, (), ScalarCodec(T.IntegerType()), False),
         UnischemaField("validation", np.int8, (), ScalarCodec(T.ByteType()), False),
@@ -46,7 +58,9 @@ def block_schema(features: int) -> Unischema:
 @functools.lru_cache(maxsize=4096)
 def _header(dtype: str, shape: tuple[int, ...]) -> bytes:
     memory = io.BytesIO()
-    np.lib.format.write_array_header_1_0(memory, {"descr": dtype, "fortran_order": False, "shape": shape})
+    np.lib.format.write_array_header_1_0(
+        memory, {"descr": dtype, "fortran_order": False, "shape": shape}
+    )
     return memory.getvalue()
 
 
@@ -62,7 +76,9 @@ def decode(value: bytes) -> npt.NDArray[Any]:
 
 def texts(column: pa.StringArray) -> npt.NDArray[np.str_]:
     """A column of n texts without nulls as a NumPy array (n,), its text as wide as the longest."""
-    ends = np.frombuffer(column.buffers()[1], np.int32, len(column) + 1, column.offset * 4).astype(np.int64)
+    ends = np.frombuffer(column.buffers()[1], np.int32, len(column) + 1, column.offset * 4).astype(
+        np.int64
+    )
     characters = np.frombuffer(column.buffers()[2] or b"", np.uint8)[ends[0] : ends[-1]]
     if not len(characters) or characters.max() > 127:  # more bytes than letters
         return np.array(column.to_pylist(), dtype=np.str_)

@@ -28,9 +28,18 @@ CHUNK_EVENTS = 1 << 16
 
 def write_file(path: Path, rows: pa.Table) -> None:
     """Write blocks as one row group, whole or not at all; a repeated task replaces its own file."""
-    rows = rows.combine_chunks()  # so that the same blocks give the same bytes, however many pieces they came in
-    write_table(rows, path, row_group_size=max(1, len(rows)), compression="zstd", compression_level=1,
-                   use_dictionary=["entity", "group", "partition"], write_statistics=["block_id"])
+    rows = (
+        rows.combine_chunks()
+    )  # so that the same blocks give the same bytes, however many pieces they came in
+    write_table(
+        rows,
+        path,
+        row_group_size=max(1, len(rows)),
+        compression="zstd",
+        compression_level=1,
+        use_dictionary=["entity", "group", "partition"],
+        write_statistics=["block_id"],
+    )
 
 
 def join_pieces(pieces: list[str], target: str) -> Iterator[pa.RecordBatch]:

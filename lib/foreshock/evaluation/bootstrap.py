@@ -20,7 +20,9 @@ Interval = tuple[float | None, float | None]
 
 def block_length(low: int, high: int) -> int:
     """Microseconds of a block of time: a day where there are at least 20, else a twentieth of [low, high]."""
-    return DAY if high - low >= WANTED_BLOCKS * DAY else max(1, -(-(high - low + 1) // WANTED_BLOCKS))
+    return (
+        DAY if high - low >= WANTED_BLOCKS * DAY else max(1, -(-(high - low + 1) // WANTED_BLOCKS))
+    )
 
 
 def time_blocks(times: npt.ArrayLike, low: int, high: int) -> Ints:
@@ -29,8 +31,12 @@ def time_blocks(times: npt.ArrayLike, low: int, high: int) -> Ints:
     return t // DAY if length == DAY else (t - low) // length
 
 
-def intervals(evaluate: Callable[[Floats], dict[str, float | None]], blocks: npt.ArrayLike, seed: int,
-              replicates: int = REPLICATES) -> dict[str, Interval]:
+def intervals(
+    evaluate: Callable[[Floats], dict[str, float | None]],
+    blocks: npt.ArrayLike,
+    seed: int,
+    replicates: int = REPLICATES,
+) -> dict[str, Interval]:
     """The 95 % percentile interval of each metric; `evaluate` takes the weight (n,) of each row, its block's draws.
 
     (null, null) with fewer than 10 blocks, or where a metric is null in more than half of the replicates.
@@ -41,12 +47,16 @@ def intervals(evaluate: Callable[[Floats], dict[str, float | None]], blocks: npt
     rng = np.random.default_rng([seed, len(ids)])
     found: dict[str, list[float]] = {}
     for _ in range(replicates):
-        draws = np.bincount(rng.integers(0, len(ids), len(ids)), minlength=len(ids)).astype(np.float64)
+        draws = np.bincount(rng.integers(0, len(ids), len(ids)), minlength=len(ids)).astype(
+            np.float64
+        )
         for name, value in evaluate(draws[place]).items():
             found.setdefault(name, []).extend([] if value is None else [value])
     made: dict[str, Interval] = {}
     for name, values in found.items():
-        low, high = np.quantile(values, [0.025, 0.975]) if 2 * len(values) > replicates else (None, None)
+        low, high = (
+            np.quantile(values, [0.025, 0.975]) if 2 * len(values) > replicates else (None, None)
+        )
         made[name] = (None, None) if low is None or high is None else (float(low), float(high))
     return made
 
@@ -59,7 +69,11 @@ class Ranking:
         self._order = np.argsort(-s, kind="stable")
         self._label = np.asarray(label, np.float64)[self._order]
         ordered = s[self._order]
-        self._last = np.append(np.flatnonzero(np.diff(ordered)), len(s) - 1) if len(s) else np.zeros(0, np.int64)  # of each value
+        self._last = (
+            np.append(np.flatnonzero(np.diff(ordered)), len(s) - 1)
+            if len(s)
+            else np.zeros(0, np.int64)
+        )  # of each value
 
     def _counts(self, weight: npt.ArrayLike) -> tuple[Floats, Floats]:
         w = np.asarray(weight, np.float64)[self._order]

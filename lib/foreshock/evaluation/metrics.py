@@ -27,8 +27,13 @@ class Scored:
     block: Ints | None = None
 
     def take(self, chosen: npt.NDArray[np.bool_]) -> Scored:
-        return Scored(self.score[chosen], self.label[chosen], None if self.flagged is None else self.flagged[chosen], self.count[chosen],
-                      None if self.block is None else self.block[chosen])
+        return Scored(
+            self.score[chosen],
+            self.label[chosen],
+            None if self.flagged is None else self.flagged[chosen],
+            self.count[chosen],
+            None if self.block is None else self.block[chosen],
+        )
 
 
 def _ratio(top: float, bottom: float) -> float | None:
@@ -37,17 +42,38 @@ def _ratio(top: float, bottom: float) -> float | None:
 
 def confusion(s: Scored) -> dict[str, float | None]:
     """tn, fp, fn, tp and the ratios from them; all null where no threshold judged."""
-    names = ("tn", "fp", "fn", "tp", "specificity", "sensitivity", "precision", "f1", "accuracy", "mcc")
+    names = (
+        "tn",
+        "fp",
+        "fn",
+        "tp",
+        "specificity",
+        "sensitivity",
+        "precision",
+        "f1",
+        "accuracy",
+        "mcc",
+    )
     if s.flagged is None:
         return dict.fromkeys(names)
-    cells = [int(s.count[(s.label == label) & (s.flagged == flag)].sum()) for label in (0, 1) for flag in (False, True)]
+    cells = [
+        int(s.count[(s.label == label) & (s.flagged == flag)].sum())
+        for label in (0, 1)
+        for flag in (False, True)
+    ]
     return dict(zip(names, [*cells, *_ratios(*cells)], strict=True))
 
 
 def _ratios(tn: float, fp: float, fn: float, tp: float) -> list[float | None]:
     root = math.sqrt(float(tp + fp) * float(tp + fn) * float(tn + fp) * float(tn + fn))
-    return [_ratio(tn, tn + fp), _ratio(tp, tp + fn), _ratio(tp, tp + fp), _ratio(2 * tp, 2 * tp + fp + fn),
-            _ratio(tp + tn, tn + fp + fn + tp), _ratio(float(tp) * tn - float(fp) * fn, root)]
+    return [
+        _ratio(tn, tn + fp),
+        _ratio(tp, tp + fn),
+        _ratio(tp, tp + fp),
+        _ratio(2 * tp, 2 * tp + fp + fn),
+        _ratio(tp + tn, tn + fp + fn + tp),
+        _ratio(float(tp) * tn - float(fp) * fn, root),
+    ]
 
 
 def ranking(s: Scored) -> dict[str, float | None]:
@@ -57,7 +83,9 @@ def ranking(s: Scored) -> dict[str, float | None]:
     return {
         "prevalence": _ratio(positive, total),
         "roc_auc": float(roc_auc_score(s.label, s.score, sample_weight=s.count)) if both else None,
-        "pr_auc": float(average_precision_score(s.label, s.score, sample_weight=s.count)) if both else None,
+        "pr_auc": float(average_precision_score(s.label, s.score, sample_weight=s.count))
+        if both
+        else None,
     }
 
 
@@ -78,8 +106,15 @@ def with_intervals(s: Scored, seed: int) -> dict[str, tuple[float | None, float 
 
     def values(weight: Floats) -> dict[str, float | None]:
         w = weight * s.count
-        ratios = [None] * len(RATIOS) if cell is None else _ratios(*np.bincount(cell, weights=w, minlength=4).tolist())
-        return dict(zip(RATIOS, ratios, strict=True)) | {"roc_auc": ranking_of.roc_auc(w), "pr_auc": ranking_of.pr_auc(w)}
+        ratios = (
+            [None] * len(RATIOS)
+            if cell is None
+            else _ratios(*np.bincount(cell, weights=w, minlength=4).tolist())
+        )
+        return dict(zip(RATIOS, ratios, strict=True)) | {
+            "roc_auc": ranking_of.roc_auc(w),
+            "pr_auc": ranking_of.pr_auc(w),
+        }
 
     return intervals(values, s.block, seed)
 
@@ -99,12 +134,18 @@ def within_blocks(s: Scored) -> float | None:
 
 def baselines(s: Scored, seed: int) -> dict[str, Scored]:
     """The same events judged by nothing, by everything, and by chance: as many flagged at random as the detector flags."""
-    order = np.lexsort([s.label, s.score])  # so that the order in which events came in does not matter
+    order = np.lexsort(
+        [s.label, s.score]
+    )  # so that the order in which events came in does not matter
     every = np.repeat(order, s.count[order])
     drawn = np.random.default_rng([seed, len(every)]).random(len(every))
     share = 0.0 if s.flagged is None else float(s.count[s.flagged].sum() / max(s.count.sum(), 1))
     ones = np.ones(len(every), np.int64)
     none = np.zeros(len(s.score), np.bool_)
-    return {"flag_none": Scored(np.zeros(len(s.score)), s.label, none, s.count),
-            "flag_all": Scored(np.ones(len(s.score)), s.label, ~none, s.count),
-            "random": Scored(drawn, s.label[every], None if s.flagged is None else drawn > 1 - share, ones)}
+    return {
+        "flag_none": Scored(np.zeros(len(s.score)), s.label, none, s.count),
+        "flag_all": Scored(np.ones(len(s.score)), s.label, ~none, s.count),
+        "random": Scored(
+            drawn, s.label[every], None if s.flagged is None else drawn > 1 - share, ones
+        ),
+    }

@@ -29,7 +29,9 @@ def runs(flags: Bools, sequence: Ints) -> tuple[Ints, Ints]:
     return np.flatnonzero(starts), np.flatnonzero(ends)
 
 
-def vus(label: npt.ArrayLike, score: npt.ArrayLike, sequence: npt.ArrayLike, buffer: int) -> tuple[float | None, float | None]:
+def vus(
+    label: npt.ArrayLike, score: npt.ArrayLike, sequence: npt.ArrayLike, buffer: int
+) -> tuple[float | None, float | None]:
     """(VUS-ROC, VUS-PR) of events in the order of (sequence, time); null where one class is missing.
 
     Thresholds are over all events; buffers stop at a sequence's ends, so one sequence gives the package's own value.
@@ -56,7 +58,9 @@ def vus(label: npt.ArrayLike, score: npt.ArrayLike, sequence: npt.ArrayLike, buf
         from_top = np.append(np.cumsum(weight[order][::-1])[::-1], 0.0)
         soft = from_top[np.searchsorted(s[near][order], limits)]
         a, b = np.maximum(first - half, low), np.minimum(last + half, high)
-        new = np.concatenate([[True], (home[1:] != home[:-1]) | (last[:-1] + half < first[1:] - half)])
+        new = np.concatenate(
+            [[True], (home[1:] != home[:-1]) | (last[:-1] + half < first[1:] - half)]
+        )
         starts, ends = a[new], b[np.append(np.flatnonzero(new)[1:] - 1, len(b) - 1)]
         highest = np.maximum.reduceat(padded, np.column_stack([starts, ends + 1]).ravel())[::2]
         found = (len(starts) - np.searchsorted(np.sort(highest), limits)) / len(starts)
@@ -68,20 +72,28 @@ def vus(label: npt.ArrayLike, score: npt.ArrayLike, sequence: npt.ArrayLike, buf
     return roc / (buffer + 1), pr / (buffer + 1)
 
 
-def _buffer(flags: Bools, first: Ints, last: Ints, low: Ints, high: Ints, window: int) -> tuple[Ints, Floats]:
+def _buffer(
+    flags: Bools, first: Ints, last: Ints, low: Ints, high: Ints, window: int
+) -> tuple[Ints, Floats]:
     """Positions of the unlabelled events within half a window of an anomaly, and their labels, which add up to 1 at most."""
     step = np.arange(1, window // 2 + 1)
     fall = np.sqrt(1 - step / max(window, 1))
     after, before = last[:, None] + step, first[:, None] - step
     at = np.concatenate([after[after <= high[:, None]], before[before >= low[:, None]]])
-    weight = np.concatenate([np.broadcast_to(fall, after.shape)[after <= high[:, None]],
-                             np.broadcast_to(fall, before.shape)[before >= low[:, None]]])
+    weight = np.concatenate(
+        [
+            np.broadcast_to(fall, after.shape)[after <= high[:, None]],
+            np.broadcast_to(fall, before.shape)[before >= low[:, None]],
+        ]
+    )
     near, place = np.unique(at, return_inverse=True)
     total = np.minimum(np.bincount(place, weights=weight, minlength=len(near)), 1.0)
     return near[~flags[near]], total[~flags[near]]
 
 
-def event_wise(label: npt.ArrayLike, flagged: npt.ArrayLike, sequence: npt.ArrayLike, times: npt.ArrayLike) -> dict[str, float | None]:
+def event_wise(
+    label: npt.ArrayLike, flagged: npt.ArrayLike, sequence: npt.ArrayLike, times: npt.ArrayLike
+) -> dict[str, float | None]:
     """event_recall: the share of anomalies (maximal runs of label 1) with a flagged event; event_precision: that of runs of flagged events
     that hold an anomalous one; detection_delay: the median time in seconds from the start of a found anomaly to its first flagged event.
 
@@ -101,5 +113,8 @@ def event_wise(label: npt.ArrayLike, flagged: npt.ArrayLike, sequence: npt.Array
         earliest = at[np.searchsorted(at, first[found])]
         when = np.asarray(times, np.int64)
         delay = float(np.median((when[earliest] - when[first[found]]) / 1e6))
-    return {"event_precision": float(held.mean()) if len(held) else None, "event_recall": float(found.mean()) if len(found) else None,
-            "detection_delay": delay}
+    return {
+        "event_precision": float(held.mean()) if len(held) else None,
+        "event_recall": float(found.mean()) if len(found) else None,
+        "detection_delay": delay,
+    }

@@ -43,6 +43,7 @@ def literal(text: str) -> str:
 
 def check_query(query: str) -> None:
     """Raise SettingsError unless a query is one SELECT that no parenthesis of its own can break out of."""
+
     def refuse(why: str) -> SettingsError:
         return SettingsError(f"`source.query`: {why}; one SELECT is wanted, without a semicolon.")
 
@@ -70,7 +71,9 @@ def check_query(query: str) -> None:
         raise refuse("it is no SELECT")
 
 
-def find_table(glue: Any, database: str, table: str, partition: str | None, asked: tuple[str, str] | None) -> Table:
+def find_table(
+    glue: Any, database: str, table: str, partition: str | None, asked: tuple[str, str] | None
+) -> Table:
     """A table of the Glue catalog. partition: the setting events.partition; asked: first and last partition wanted, both included.
 
     Raises DataError where partitions are asked for of a table without the column.
@@ -81,39 +84,71 @@ def find_table(glue: Any, database: str, table: str, partition: str | None, aske
     key = next((k for k in keys if wanted is not None and k.lower() == wanted.lower()), None)
     if key is None and asked is not None:
         if len(keys) != 1:
-            raise DataError(f"`source.partitions`: the table {database}.{table} has {len(keys) or 'no'} partition columns"
-                            f"{' (' + ', '.join(keys) + ')' if keys else ''}; set events.partition to the one that is meant.")
+            raise DataError(
+                f"`source.partitions`: the table {database}.{table} has {len(keys) or 'no'} partition columns"
+                f"{' (' + ', '.join(keys) + ')' if keys else ''}; set events.partition to the one that is meant."
+            )
         key = next(iter(keys))
     sql = f"SELECT * FROM {name(database)}.{name(table)}"
     projected = found.get("Parameters", {}).get("projection.enabled", "").lower() == "true"
     whole = found.get("StorageDescriptor", {}).get("Location")
     if key is None or (projected and asked is None):  # what a projection has, Glue does not list
         parts = [] if projected else _partitions(glue, database, table) if keys else []
-        return Table(sql, None, "string", {WHOLE: [p["StorageDescriptor"]["Location"] for p in parts] or ([whole] if whole else [])}, ())
+        return Table(
+            sql,
+            None,
+            "string",
+            {
+                WHOLE: [p["StorageDescriptor"]["Location"] for p in parts]
+                or ([whole] if whole else [])
+            },
+            (),
+        )
     kind = keys[key]
     order = _order(kind)
     locations: dict[str, list[str]] = {}
     if projected and asked is not None:
-        template = found["Parameters"].get("storage.location.template", f"{str(whole).rstrip('/')}/{key}=${{{key}}}")
-        locations = {v: [template.replace(f"${{{key}}}", v)] if len(keys) == 1 else [str(whole)] for v in _between(*asked)}
+        template = found["Parameters"].get(
+            "storage.location.template", f"{str(whole).rstrip('/')}/{key}=${{{key}}}"
+        )
+        locations = {
+            v: [template.replace(f"${{{key}}}", v)] if len(keys) == 1 else [str(whole)]
+            for v in _between(*asked)
+        }
     else:
         at = list(keys).index(key)
         for one in _partitions(glue, database, table):
             value = one["Values"][at]
-            locations.setdefault(str(order(value)) if kind in WHOLE_NUMBERS and value != NULL else value, []).append(
-                one["StorageDescriptor"]["Location"])
+            locations.setdefault(
+                str(order(value)) if kind in WHOLE_NUMBERS and value != NULL else value, []
+            ).append(one["StorageDescriptor"]["Location"])
     known = sorted((v for v in locations if v != NULL), key=order)
-    values = tuple([v for v in known if asked is None or order(asked[0]) <= order(v) <= order(asked[1])]
-                   + [v for v in locations if v == NULL and asked is None])
+    values = tuple(
+        [v for v in known if asked is None or order(asked[0]) <= order(v) <= order(asked[1])]
+        + [v for v in locations if v == NULL and asked is None]
+    )
     if not values:
-        there = f"; there are {len(known)}, from {known[0]} to {known[-1]}" if known else ", nor any other in the Glue catalog"
-        raise DataError(f"`source.partitions`: {database}.{table} has no partition from {asked[0]} to {asked[1]}{there}." if asked else
-                        f"`source.table`: {database}.{table} has no partition in the Glue catalog; the source is empty.")
+        there = (
+            f"; there are {len(known)}, from {known[0]} to {known[-1]}"
+            if known
+            else ", nor any other in the Glue catalog"
+        )
+        raise DataError(
+            f"`source.partitions`: {database}.{table} has no partition from {asked[0]} to {asked[1]}{there}."
+            if asked
+            else f"`source.table`: {database}.{table} has no partition in the Glue catalog; the source is empty."
+        )
     return Table(sql, key, kind, {v: locations[v] for v in values}, values)
 
 
 def _partitions(glue: Any, database: str, table: str) -> list[dict[str, Any]]:
-    return [p for page in glue.get_paginator("get_partitions").paginate(DatabaseName=database, TableName=table) for p in page["Partitions"]]
+    return [
+        p
+        for page in glue.get_paginator("get_partitions").paginate(
+            DatabaseName=database, TableName=table
+        )
+        for p in page["Partitions"]
+    ]
 
 
 def _order(kind: str) -> Callable[[str], Any]:
@@ -123,7 +158,9 @@ def _order(kind: str) -> Callable[[str], Any]:
 
 def _whole(value: str) -> int:
     if not re.match(r"^-?\d+$", value):
-        raise SettingsError(f"`source.partitions`: the partition column holds whole numbers; {value!r} is no whole number.")
+        raise SettingsError(
+            f"`source.partitions`: the partition column holds whole numbers; {value!r} is no whole number."
+        )
     return int(value)
 
 
@@ -138,7 +175,9 @@ def find_query(query: str, partition: str | None, asked: tuple[str, str] | None)
     if asked is None:
         return Table(sql, None, "string", {}, ())
     if key is None:
-        raise SettingsError("`source.partitions` with a query wants events.partition: the column of the query that holds the partition.")
+        raise SettingsError(
+            "`source.partitions` with a query wants events.partition: the column of the query that holds the partition."
+        )
     return Table(sql, key, "varchar", {}, tuple(_between(*asked)))
 
 
@@ -146,10 +185,16 @@ def _between(first: str, last: str) -> Iterator[str]:
     """Days or months from the first to the last, both included."""
     for pattern, step in ((DAY, "D"), (MONTH, "M")):
         if re.match(pattern, first) and re.match(pattern, last):
-            yield from np.arange(np.datetime64(first, step), np.datetime64(last, step) + 1).astype(str).tolist()
+            yield from (
+                np.arange(np.datetime64(first, step), np.datetime64(last, step) + 1)
+                .astype(str)
+                .tolist()
+            )
             return
-    raise SettingsError(f"`source.partitions`: where the catalog does not list them, first and last are days such as 2019-12-30 or months "
-                        f"such as 2019-12; received {first!r} and {last!r}.")
+    raise SettingsError(
+        f"`source.partitions`: where the catalog does not list them, first and last are days such as 2019-12-30 or months "
+        f"such as 2019-12; received {first!r} and {last!r}."
+    )
 
 
 def statement(table: Table, unit: str, target: str) -> str:

@@ -53,7 +53,11 @@ def is_time(partitions: list[str]) -> bool:
 
 def hive_values(relative: str) -> dict[str, str]:
     """The `key=value` folders of a path."""
-    return {k: unquote(v) for k, _, v in (part.partition("=") for part in relative.split("/")[:-1]) if _ and k}
+    return {
+        k: unquote(v)
+        for k, _, v in (part.partition("=") for part in relative.split("/")[:-1])
+        if _ and k
+    }
 
 
 def list_source(path: str, partition: str | None, setting: str = "source.path") -> SourceFiles:
@@ -74,8 +78,12 @@ def list_source(path: str, partition: str | None, setting: str = "source.path") 
         units.setdefault(unit, []).append(str(file))
         marks.setdefault(unit, []).append((relative, size, mark))
     return SourceFiles(
-        setting, path, str(base), {u: tuple(f) for u, f in sorted(units.items())},
-        {u: digest(s) for u, s in sorted(marks.items())}, tuple(sorted({k for v in values for k in v})),
+        setting,
+        path,
+        str(base),
+        {u: tuple(f) for u, f in sorted(units.items())},
+        {u: digest(s) for u, s in sorted(marks.items())},
+        tuple(sorted({k for v in values for k in v})),
         key if aligned else None,
     )
 
@@ -95,18 +103,28 @@ def _find(path: str, setting: str) -> tuple[Path, Found]:
             fixed, matches = _matches(root, path)
             found: Found = {}
             for match in matches:
-                found |= {str(below(match, fixed)): (match, *stamp(match))} if match.is_file() else _below(match, fixed)
+                found |= (
+                    {str(below(match, fixed)): (match, *stamp(match))}
+                    if match.is_file()
+                    else _below(match, fixed)
+                )
             found = {r: f for r, f in sorted(found.items()) if not _hidden(r)}
             if found:
                 return fixed, found
-            raise SettingsError(f"{setting}: nothing matches {path!r}. Give a file, a folder or a glob that is there.")
+            raise SettingsError(
+                f"{setting}: nothing matches {path!r}. Give a file, a folder or a glob that is there."
+            )
     except PermissionError as error:
         if is_remote(root):
             raise
-        raise SettingsError(f"{setting}: {path!r} cannot be read ({error}). Change its permissions.") from None
+        raise SettingsError(
+            f"{setting}: {path!r} cannot be read ({error}). Change its permissions."
+        ) from None
     if is_remote(root):
         return root, {}
-    raise SettingsError(f"{setting}: there is no file or folder {path!r}. Give a file, a folder or a glob that is there.")
+    raise SettingsError(
+        f"{setting}: there is no file or folder {path!r}. Give a file, a folder or a glob that is there."
+    )
 
 
 def _below(folder: Path, base: Path) -> Found:

@@ -28,7 +28,14 @@ NUMBER = r"^\s*[+-]?(\d+\.?\d*([eE][+-]?\d+)?|\.\d+([eE][+-]?\d+)?|[nN]a[nN]|[iI
 OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open}
 PLAIN = (".csv", ".txt", "")
 BOOLEAN = r"^(?i)\s*(true|false)\s*$"
-CELLS = ("cells", "numbers", "integers", "big", "huge", "booleans")  # big: beyond int64; huge: beyond 38 digits
+CELLS = (
+    "cells",
+    "numbers",
+    "integers",
+    "big",
+    "huge",
+    "booleans",
+)  # big: beyond int64; huge: beyond 38 digits
 Census = dict[str, dict[str, list[int]]]
 
 
@@ -48,7 +55,12 @@ def quoted(name: str) -> str:
 
 
 def read_source(
-    spark: SparkSession, source: SourceFiles, files: list[str], format_: str, schema: str | None, inferred: dict[str, str],
+    spark: SparkSession,
+    source: SourceFiles,
+    files: list[str],
+    format_: str,
+    schema: str | None,
+    inferred: dict[str, str],
     work: Path,
 ) -> SourceTable:
     """The table of some of a source's files. Text is parsed once, into a typed copy under `work`.
@@ -60,13 +72,17 @@ def read_source(
     if format_ == "parquet":
         frame = _read_parquet(spark, source, files)
         texts = frozenset(f.name for f in frame.schema if isinstance(f.dataType, T.StringType))
-        return SourceTable(frame.withColumn(MALFORMED, F.lit(False)), tuple(frame.columns), frozenset(), texts)
+        return SourceTable(
+            frame.withColumn(MALFORMED, F.lit(False)), tuple(frame.columns), frozenset(), texts
+        )
     text = _read_text(spark, source, files, format_)
     names = [c for c in text.columns if c != MALFORMED]
     _no_duplicates(names, source)
     if declared is not None:
         if missing := [f.name for f in declared if f.name not in names]:
-            raise DataError(f"source.schema names {missing[0]!r}, which is not in {source.path}; there: {', '.join(names)}.")
+            raise DataError(
+                f"source.schema names {missing[0]!r}, which is not in {source.path}; there: {', '.join(names)}."
+            )
         types: dict[str, T.DataType] = {f.name: f.dataType for f in declared}
         types |= {k: T.StringType() for k in source.keys if k not in types and k in names}
         names = [n for n in names if n in types]
@@ -74,8 +90,11 @@ def read_source(
         # A column that these files lack but others of the source have is blank here.
         names += [n for n in inferred if n not in names]
         types = {n: T._parse_datatype_string(inferred[n]) for n in names if n in inferred}
-        types |= {n: text.schema[n].dataType for n in text.columns
-                  if n != MALFORMED and not isinstance(text.schema[n].dataType, T.StringType)}
+        types |= {
+            n: text.schema[n].dataType
+            for n in text.columns
+            if n != MALFORMED and not isinstance(text.schema[n].dataType, T.StringType)
+        }
         types |= {k: T.StringType() for k in source.keys if k in names}
     selected: list[Column] = [F.col(MALFORMED)]
     checked = []
@@ -85,13 +104,18 @@ def read_source(
         kind = types[name]
         if name in blank:
             continue
-        if isinstance(kind, T.StringType) or not isinstance(text.schema[name].dataType, T.StringType):
+        if isinstance(kind, T.StringType) or not isinstance(
+            text.schema[name].dataType, T.StringType
+        ):
             selected.append(raw.cast(kind).alias(name) if declared is not None else raw)
             continue
         trimmed = F.trim(raw)
         value = _cast(trimmed, kind)
         checked.append(name)
-        selected += [value.alias(name), (trimmed.isNotNull() & (trimmed != "") & value.isNull()).alias(BAD + name)]
+        selected += [
+            value.alias(name),
+            (trimmed.isNotNull() & (trimmed != "") & value.isNull()).alias(BAD + name),
+        ]
     texts = frozenset(n for n in names if isinstance(types[n], T.StringType))
     text.select(*selected).write.parquet(str(work))
     typed = spark.read.parquet(str(work)).withColumns({n: F.lit(None) for n in blank})
@@ -101,24 +125,34 @@ def read_source(
 def _no_duplicates(names: list[str], source: SourceFiles) -> None:
     lower = [n.lower() for n in names]
     if twice := sorted(n for n in names if lower.count(n.lower()) > 1):
-        raise DataError(f"{source.setting} {source.path}: the column {twice[0]!r} stands twice in the header.")
+        raise DataError(
+            f"{source.setting} {source.path}: the column {twice[0]!r} stands twice in the header."
+        )
 
 
 def _read_parquet(spark: SparkSession, source: SourceFiles, files: list[str]) -> DataFrame:
     """Parquet files as one table; times of nanoseconds, which Spark does not read, as microseconds."""
     spark.conf.set("spark.sql.legacy.parquet.nanosAsLong", "true")
     try:
-        frame = spark.read.option("basePath", source.base).option("mergeSchema", "true").parquet(*files)
+        frame = (
+            spark.read.option("basePath", source.base).option("mergeSchema", "true").parquet(*files)
+        )
     except Exception as error:
         if "CANNOT_MERGE" in str(error) and (found := _other_type(files)):
             raise DataError(found) from None
         raise
     for column in read_schema(files[0]):
         # Of Arrow's nanoseconds those that were written as INT96 are timestamps to Spark.
-        if (pa.types.is_timestamp(column.type) and column.type.unit == "ns" and column.name in frame.columns
-                and isinstance(frame.schema[column.name].dataType, T.LongType)):
+        if (
+            pa.types.is_timestamp(column.type)
+            and column.type.unit == "ns"
+            and column.name in frame.columns
+            and isinstance(frame.schema[column.name].dataType, T.LongType)
+        ):
             nanos = quoted(column.name)
-            frame = frame.withColumn(column.name, F.expr(f"timestamp_micros(({nanos} - pmod({nanos}, 1000)) div 1000)"))
+            frame = frame.withColumn(
+                column.name, F.expr(f"timestamp_micros(({nanos} - pmod({nanos}, 1000)) div 1000)")
+            )
     return frame
 
 
@@ -129,8 +163,10 @@ def _other_type(files: list[str]) -> str | None:
         for column in read_schema(file):
             kind, where = seen.setdefault(column.name, (column.type, file))
             if column.type != kind:
-                return (f"{file}: the column `{column.name}` is {column.type}, but {kind} in {where}. Files of a source have the same "
-                        "types; rewrite one of them.")
+                return (
+                    f"{file}: the column `{column.name}` is {column.type}, but {kind} in {where}. Files of a source have the same "
+                    "types; rewrite one of them."
+                )
     return None
 
 
@@ -149,32 +185,53 @@ def _parse_schema(spark: SparkSession, schema: str | None) -> T.StructType | Non
     try:
         parsed = T._parse_datatype_string(schema)
     except Exception as error:
-        raise SettingsError(f"`source.schema`: not a DDL string such as 'a bigint, b double': {str(error)[:200]}.") from None
+        raise SettingsError(
+            f"`source.schema`: not a DDL string such as 'a bigint, b double': {str(error)[:200]}."
+        ) from None
     if not isinstance(parsed, T.StructType):
-        raise SettingsError(f"`source.schema`: a DDL string such as 'a bigint, b double' is wanted, received {schema!r}.")
+        raise SettingsError(
+            f"`source.schema`: a DDL string such as 'a bigint, b double' is wanted, received {schema!r}."
+        )
     return parsed
 
 
-def _read_text(spark: SparkSession, source: SourceFiles, files: list[str], format_: str) -> DataFrame:
+def _read_text(
+    spark: SparkSession, source: SourceFiles, files: list[str], format_: str
+) -> DataFrame:
     corrupt = "__corrupt"
     reader = spark.read.option("basePath", source.base).option("mode", "PERMISSIVE")
     if format_ == "jsonl":
-        plain = reader.option("primitivesAsString", "true").option("columnNameOfCorruptRecord", corrupt)
+        plain = reader.option("primitivesAsString", "true").option(
+            "columnNameOfCorruptRecord", corrupt
+        )
         inferred = plain.json(files).schema
         fields = [f for f in inferred if f.name != corrupt and f.name not in source.keys]
         if not fields:
-            raise DataError(f"{source.setting} {source.path}: no line in it is a JSON object; the source is empty or of another format.")
+            raise DataError(
+                f"{source.setting} {source.path}: no line in it is a JSON object; the source is empty or of another format."
+            )
         whole = T.StructType([*fields, T.StructField(corrupt, T.StringType())])
         frame = plain.schema(whole).json(files)
     else:
-        header = _header(files) or reader.option("header", "true").option("inferSchema", "false").csv(files).columns
+        header = (
+            _header(files)
+            or reader.option("header", "true").option("inferSchema", "false").csv(files).columns
+        )
         names = [c for c in header if c not in source.keys]
         if not names:
             raise DataError(f"{source.setting} {source.path}: no header line; the source is empty.")
-        whole = T.StructType([*(T.StructField(n, T.StringType()) for n in names), T.StructField(corrupt, T.StringType())])
+        whole = T.StructType(
+            [
+                *(T.StructField(n, T.StringType()) for n in names),
+                T.StructField(corrupt, T.StringType()),
+            ]
+        )
         frame = (
-            reader.option("header", "true").option("escape", '"')
-            .option("columnNameOfCorruptRecord", corrupt).schema(whole).csv(files)
+            reader.option("header", "true")
+            .option("escape", '"')
+            .option("columnNameOfCorruptRecord", corrupt)
+            .schema(whole)
+            .csv(files)
         )
     return frame.withColumn(MALFORMED, F.col(corrupt).isNotNull()).drop(corrupt)
 
@@ -189,7 +246,10 @@ def _header(files: list[str]) -> list[str]:
         suffix = PurePosixPath(file).suffix
         if suffix not in (*OPENERS, *PLAIN):
             continue
-        with at(file).open("rb") as raw, OPENERS.get(suffix, lambda raw, _: raw)(raw, "rb") as unpacked:
+        with (
+            at(file).open("rb") as raw,
+            OPENERS.get(suffix, lambda raw, _: raw)(raw, "rb") as unpacked,
+        ):
             text = io.TextIOWrapper(unpacked, encoding="utf-8-sig", errors="replace", newline="")
             cells = next((row for row in csv.reader(text) if row), None)
         if cells is None:
@@ -197,10 +257,14 @@ def _header(files: list[str]) -> list[str]:
         names = [cell.strip() or f"_c{i}" for i, cell in enumerate(cells)]
         for name in names:
             if [n.lower() for n in names].count(name.lower()) > 1:
-                raise DataError(f"{file}: the column {name!r} stands twice in the header. Rename one.")
+                raise DataError(
+                    f"{file}: the column {name!r} stands twice in the header. Rename one."
+                )
         if first is not None and first[1] != names:
-            raise DataError(f"{file}: its header ({', '.join(names)}) differs from that of {first[0]} ({', '.join(first[1])}). "
-                            "The files of a source have the same columns in the same order.")
+            raise DataError(
+                f"{file}: its header ({', '.join(names)}) differs from that of {first[0]} ({', '.join(first[1])}). "
+                "The files of a source have the same columns in the same order."
+            )
         first = first or (file, names)
     return first[1] if first else []
 
@@ -219,14 +283,28 @@ def take_census(spark: SparkSession, source: SourceFiles, units: list[str], form
             continue
         raw = F.trim(F.col(quoted(name)))
         whole = raw.rlike(INTEGER)
-        found = (raw.isNotNull() & (raw != ""), raw.rlike(NUMBER), whole, whole & raw.cast("bigint").isNull(),
-                 whole & raw.cast("decimal(38,0)").isNull(), raw.rlike(BOOLEAN))
-        counts += [F.count_if(condition).alias(f"{what}{i}") for what, condition in zip(CELLS, found, strict=True)]
+        found = (
+            raw.isNotNull() & (raw != ""),
+            raw.rlike(NUMBER),
+            whole,
+            whole & raw.cast("bigint").isNull(),
+            whole & raw.cast("decimal(38,0)").isNull(),
+            raw.rlike(BOOLEAN),
+        )
+        counts += [
+            F.count_if(condition).alias(f"{what}{i}")
+            for what, condition in zip(CELLS, found, strict=True)
+        ]
     unit = F.col(quoted(source.key)) if source.key is not None else F.lit(WHOLE)
     census: Census = {u: {n: [0] * len(CELLS) for n in names} for u in units}
     if not counts:
         return census
-    for row in text.filter(~F.col(MALFORMED)).groupBy(unit.cast("string").alias("__unit")).agg(*counts).collect():
+    for row in (
+        text.filter(~F.col(MALFORMED))
+        .groupBy(unit.cast("string").alias("__unit"))
+        .agg(*counts)
+        .collect()
+    ):
         of = census[NULL if row["__unit"] is None else row["__unit"]]
         for i, name in enumerate(names):
             if f"{CELLS[0]}{i}" in row:
@@ -242,7 +320,9 @@ def infer_types(census: Census, max_bad: float) -> dict[str, str]:
     total: dict[str, list[int]] = {}
     for columns in census.values():
         for name, counts in columns.items():
-            total[name] = [a + b for a, b in zip(total.get(name, [0] * len(CELLS)), counts, strict=True)]
+            total[name] = [
+                a + b for a, b in zip(total.get(name, [0] * len(CELLS)), counts, strict=True)
+            ]
     types: dict[str, str] = {}
     for name, (cells, numbers, integers, big, huge, booleans) in total.items():
         if not cells:
@@ -250,7 +330,11 @@ def infer_types(census: Census, max_bad: float) -> dict[str, str]:
         elif booleans == cells:
             types[name] = "boolean"
         elif numbers >= (1 - max_bad) * cells:
-            types[name] = ("decimal(38,0)" if big else "bigint") if integers == numbers and not huge else "double"
+            types[name] = (
+                ("decimal(38,0)" if big else "bigint")
+                if integers == numbers and not huge
+                else "double"
+            )
         else:
             types[name] = "string"
     return types

@@ -33,7 +33,15 @@ from foreshock.events.synthetic_anomalies import (
 from foreshock.parquet import write_table as write_parquet
 from foreshock.paths import at
 
-__all__ = ["KINDS", "SCHEMA", "State", "SyntheticTable", "generate_day", "initial_state", "write_table"]
+__all__ = [
+    "KINDS",
+    "SCHEMA",
+    "State",
+    "SyntheticTable",
+    "generate_day",
+    "initial_state",
+    "write_table",
+]
 
 SLOT_SECONDS = 86_400 // SLOTS
 MAX_EVENTS_PER_DAY = 8_000_000  # string columns have 32-bit offsets
@@ -77,13 +85,19 @@ class SyntheticTable:
     def __post_init__(self) -> None:
         for name, least in {"events": 1, "entities": 1, "days": 1, "seed": 0}.items():
             if getattr(self, name) < least:
-                raise ValueError(f"{name}: at least {least} is allowed; received {getattr(self, name)}")
+                raise ValueError(
+                    f"{name}: at least {least} is allowed; received {getattr(self, name)}"
+                )
         if not 0 <= self.prevalence <= 0.5:
             raise ValueError(f"prevalence: 0 to 0.5 is allowed; received {self.prevalence}")
         if unknown := [kind for kind in self.kinds if kind not in KINDS]:
-            raise ValueError(f"kinds: allowed are {', '.join(KINDS)}; received {', '.join(unknown)}")
+            raise ValueError(
+                f"kinds: allowed are {', '.join(KINDS)}; received {', '.join(unknown)}"
+            )
         if (most := int(self.day_sizes().max())) > MAX_EVENTS_PER_DAY:
-            raise ValueError(f"events: at most {MAX_EVENTS_PER_DAY:,} a day are allowed; received {most:,}")
+            raise ValueError(
+                f"events: at most {MAX_EVENTS_PER_DAY:,} a day are allowed; received {most:,}"
+            )
 
     def day(self, day_index: int) -> dt.date:
         """The date of a day, counted from 0."""
@@ -117,7 +131,10 @@ def initial_state(table: SyntheticTable) -> State:
     addresses = _hex(_digest(np.arange(n + max(16, n // 8)), table.seed, 1)[:, :20])
     words = TEMPLATES[:, 3].astype(int).repeat(INPUT_VARIANTS)
     methods = _hex(_digest(np.arange(len(words)) // 4, table.seed, 2)[:, :4]).to_pylist()
-    inputs = [m + f"{i:064x}" * w if w else "0x" for i, (m, w) in enumerate(zip(methods, words, strict=True))]
+    inputs = [
+        m + f"{i:064x}" * w if w else "0x"
+        for i, (m, w) in enumerate(zip(methods, words, strict=True))
+    ]
     senders = Senders(
         share=weight / weight.sum(),
         scale=rng.normal(0, 0.15, n),
@@ -131,7 +148,9 @@ def initial_state(table: SyntheticTable) -> State:
 def generate_day(table: SyntheticTable, day_index: int, state: State) -> pa.Table:
     """The rows of one day, in the order of the chain, as `SCHEMA` says. Days must be asked for in order."""
     if day_index != state.next_day:
-        raise ValueError(f"day_index: the state is before day {state.next_day}; received {day_index}")
+        raise ValueError(
+            f"day_index: the state is before day {state.next_day}; received {day_index}"
+        )
     rng = np.random.default_rng(np.random.SeedSequence([table.seed, day_index]))
     contracts = len(state.addresses) - table.entities
     rows = routine_rows(state.senders, contracts, rng, int(table.day_sizes()[day_index]))
@@ -182,9 +201,16 @@ def _chain(
     state.senders.nonce[rows.entity[starts]] += ends - starts
 
     order = np.argsort(rows.slot.astype(np.uint16), kind="stable")  # 16 bits: a radix sort
-    slot, entity, gas, gas_used = rows.slot[order], rows.entity[order], rows.gas[order], rows.gas_used[order]
+    slot, entity, gas, gas_used = (
+        rows.slot[order],
+        rows.entity[order],
+        rows.gas[order],
+        rows.gas_used[order],
+    )
     first, end = runs(slot)
-    in_block = np.repeat(np.arange(len(first)), end - first)  # the block of each row, counted from 0
+    in_block = np.repeat(
+        np.arange(len(first)), end - first
+    )  # the block of each row, counted from 0
     total = np.cumsum(gas_used)
     block = (table.day(day_index) - dt.date(1970, 1, 1)).days * SLOTS + slot
 
@@ -215,7 +241,9 @@ def _chain(
         "receipt_gas_used": gas_used,
         "receipt_contract_address": pa.nulls(n, pa.string()),
         "receipt_status": (rng.random(n) >= 0.01).astype(np.int64),
-        "block_timestamp": pa.array(block * SLOT_SECONDS * 1_000_000).cast(_TYPES["block_timestamp"]),
+        "block_timestamp": pa.array(block * SLOT_SECONDS * 1_000_000).cast(
+            _TYPES["block_timestamp"]
+        ),
         "block_number": block,
         "block_hash": block_hash.take(pa.array(in_block)),
         "max_fee_per_gas": pa.array((2 * base[slot] * factor + tip).astype(np.int64), mask=legacy),

@@ -11,25 +11,29 @@ SLOTS = 7200  # of 12 s in a day
 
 # What a state puts into a row: log10 of the value in ether (nan: no value is sent), log10 of the gas limit,
 # share of it used, 32-byte words of input.
-TEMPLATES = np.array([
-    (-1.0, 4.35, 0.94, 0),
-    (1.0, 4.45, 0.80, 0),
-    (np.nan, 4.75, 0.75, 2),
-    (-0.2, 5.35, 0.65, 4),
-    (0.6, 5.00, 0.50, 1),
-    (np.nan, 5.20, 0.85, 3),
-])
+TEMPLATES = np.array(
+    [
+        (-1.0, 4.35, 0.94, 0),
+        (1.0, 4.45, 0.80, 0),
+        (np.nan, 4.75, 0.75, 2),
+        (-0.2, 5.35, 0.65, 4),
+        (0.6, 5.00, 0.50, 1),
+        (np.nan, 5.20, 0.85, 3),
+    ]
+)
 INPUT_VARIANTS = 16  # of each template
 # The order of states, each held for two or three rows. All routines go through the same states about equally
 # often, so that a row tells neither its routine nor its place in it.
-ROUTINES = np.array([
-    (0, 0, 3, 3, 3, 2, 2, 4, 4, 1, 1, 5, 5),
-    (3, 3, 0, 0, 5, 5, 2, 2, 2, 1, 1, 4, 4),
-    (4, 4, 4, 2, 2, 0, 0, 1, 1, 5, 5, 3, 3),
-    (1, 1, 2, 2, 3, 3, 5, 5, 5, 0, 0, 4, 4),
-    (5, 5, 3, 3, 1, 1, 1, 2, 2, 0, 0, 4, 4),
-    (2, 2, 5, 5, 0, 0, 0, 1, 1, 3, 3, 4, 4),
-])
+ROUTINES = np.array(
+    [
+        (0, 0, 3, 3, 3, 2, 2, 4, 4, 1, 1, 5, 5),
+        (3, 3, 0, 0, 5, 5, 2, 2, 2, 1, 1, 4, 4),
+        (4, 4, 4, 2, 2, 0, 0, 1, 1, 5, 5, 3, 3),
+        (1, 1, 2, 2, 3, 3, 5, 5, 5, 0, 0, 4, 4),
+        (5, 5, 3, 3, 1, 1, 1, 2, 2, 0, 0, 4, 4),
+        (2, 2, 5, 5, 0, 0, 0, 1, 1, 3, 3, 4, 4),
+    ]
+)
 PERIOD = ROUTINES.shape[1]
 STAY, JUMP = 0.02, 0.01  # chance that an entity does not move on, or moves anywhere
 VALUE_NOISE, GAS_NOISE, USED_NOISE = 0.30, 0.06, 0.05  # decades, decades, share of the limit
@@ -98,9 +102,16 @@ def routine_rows(senders: Senders, contracts: int, rng: np.random.Generator, n: 
 
     template = ROUTINES[senders.routine[entity], phase]
     level, gas_level, used, words = TEMPLATES[template].T
-    level = level + senders.scale[entity] + VALUE_NOISE * rng.standard_normal(n) + rng.exponential(0.12, n)
+    level = (
+        level
+        + senders.scale[entity]
+        + VALUE_NOISE * rng.standard_normal(n)
+        + rng.exponential(0.12, n)
+    )
     value = settled(np.nan_to_num(10.0 ** (18 + level)))
-    gas = np.maximum(21_000, 10.0 ** (gas_level + GAS_NOISE * rng.standard_normal(n))).astype(np.int64)
+    gas = np.maximum(21_000, 10.0 ** (gas_level + GAS_NOISE * rng.standard_normal(n))).astype(
+        np.int64
+    )
     used = np.clip(used + USED_NOISE * rng.standard_normal(n), 0.05, 1.0)
     payee = (entity + rng.integers(1, 20, n)) % entities
     called = entities + (entity * 7 + template) % contracts

@@ -10,7 +10,12 @@ import numpy.typing as npt
 
 WINDOWS = 2000
 RANGES: dict[str, tuple[float | None, float | None]] = {
-    "linear": (None, None), "sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0), "relu": (0.0, None), "softplus": (0.0, None)}
+    "linear": (None, None),
+    "sigmoid": (0.0, 1.0),
+    "tanh": (-1.0, 1.0),
+    "relu": (0.0, None),
+    "softplus": (0.0, None),
+}
 MARGIN = 0.05  # of a value beyond the range that is still called reached
 Floats = npt.NDArray[np.float32]
 
@@ -38,7 +43,9 @@ class Explained:
         return asdict(self)
 
 
-def explained(model: Rebuilds, x: Floats, weight: Floats, features: tuple[str, ...], output: str = "linear") -> Explained | None:
+def explained(
+    model: Rebuilds, x: Floats, weight: Floats, features: tuple[str, ...], output: str = "linear"
+) -> Explained | None:
     """The facts of a model on windows x (N, L, F), weight (N, L) 0 where padded, evenly thinned to WINDOWS; None where it rebuilds nothing.
 
     output: the activation of the output (RANGES).
@@ -57,9 +64,23 @@ def explained(model: Rebuilds, x: Floats, weight: Floats, features: tuple[str, .
     error = np.square(data - expected).sum(axis=0)
     apart = np.square(data - np.median(data, axis=0)).sum(axis=0)
     std, std_expected = data.std(axis=0), expected.std(axis=0)
-    least = np.square(data - np.clip(data, low, high)).sum(axis=0) if (low, high) != (None, None) else np.zeros(len(features))
+    least = (
+        np.square(data - np.clip(data, low, high)).sum(axis=0)
+        if (low, high) != (None, None)
+        else np.zeros(len(features))
+    )
     share, spread, reachable = (
-        {f: float(v) if ok else None for f, v, ok in zip(features, values, varies, strict=True)} for values, varies in (
-            (1 - error / np.where(apart > 0, apart, 1), apart > 0), (std_expected / np.where(std > 0, std, 1), std > 0),
-            (1 - least / np.where(apart > 0, apart, 1), apart > 0)))
-    return Explained(len(x), share, spread, dict(zip(features, beyond.mean(axis=0).tolist(), strict=True)), reachable)
+        {f: float(v) if ok else None for f, v, ok in zip(features, values, varies, strict=True)}
+        for values, varies in (
+            (1 - error / np.where(apart > 0, apart, 1), apart > 0),
+            (std_expected / np.where(std > 0, std, 1), std > 0),
+            (1 - least / np.where(apart > 0, apart, 1), apart > 0),
+        )
+    )
+    return Explained(
+        len(x),
+        share,
+        spread,
+        dict(zip(features, beyond.mean(axis=0).tolist(), strict=True)),
+        reachable,
+    )

@@ -23,7 +23,9 @@ def average_path(n: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """c(n): the mean path length of an unsuccessful search in a binary tree of n points (the paper's equation 1)."""
     n = np.asarray(n, np.float64)
     harmonic = np.log(np.maximum(n - 1, 1)) + np.euler_gamma
-    return np.where(n > 2, 2 * harmonic - 2 * (n - 1) / np.maximum(n, 1), np.where(n == 2, 1.0, 0.0))
+    return np.where(
+        n > 2, 2 * harmonic - 2 * (n - 1) / np.maximum(n, 1), np.where(n == 2, 1.0, 0.0)
+    )
 
 
 class IsolationForest:
@@ -37,19 +39,31 @@ class IsolationForest:
         """Fit on the last event of each window (N, L, F). Raises DataError for fewer than two rows."""
         rows = x[:, -1][:MOST_ROWS]
         if len(rows) < 2:
-            raise DataError(f"detector isolation_forest: {len(rows)} training rows; at least 2 are wanted.")
-        forest = Forest(n_estimators=TREES, max_samples=min(SAMPLE, len(rows)), random_state=seed).fit(rows)
+            raise DataError(
+                f"detector isolation_forest: {len(rows)} training rows; at least 2 are wanted."
+            )
+        forest = Forest(
+            n_estimators=TREES, max_samples=min(SAMPLE, len(rows)), random_state=seed
+        ).fit(rows)
         nodes = max(e.tree_.node_count for e in forest.estimators_)
         out: dict[str, npt.NDArray[Any]] = {
-            "feature": np.full((TREES, nodes), -1, np.int32), "threshold": np.zeros((TREES, nodes)),
-            "left": np.zeros((TREES, nodes), np.int32), "right": np.zeros((TREES, nodes), np.int32), "path": np.zeros((TREES, nodes)),
+            "feature": np.full((TREES, nodes), -1, np.int32),
+            "threshold": np.zeros((TREES, nodes)),
+            "left": np.zeros((TREES, nodes), np.int32),
+            "right": np.zeros((TREES, nodes), np.int32),
+            "path": np.zeros((TREES, nodes)),
         }
-        for t, (estimator, columns) in enumerate(zip(forest.estimators_, forest.estimators_features_, strict=True)):
+        for t, (estimator, columns) in enumerate(
+            zip(forest.estimators_, forest.estimators_features_, strict=True)
+        ):
             tree, n = estimator.tree_, estimator.tree_.node_count
             leaf = tree.children_left < 0
             out["feature"][t, :n] = np.where(leaf, -1, columns[np.maximum(tree.feature, 0)])
             out["threshold"][t, :n] = tree.threshold
-            out["left"][t, :n], out["right"][t, :n] = np.maximum(tree.children_left, 0), np.maximum(tree.children_right, 0)
+            out["left"][t, :n], out["right"][t, :n] = (
+                np.maximum(tree.children_left, 0),
+                np.maximum(tree.children_right, 0),
+            )
             depth = np.zeros(n)
             for node in np.flatnonzero(~leaf):
                 depth[tree.children_left[node]] = depth[tree.children_right[node]] = depth[node] + 1
@@ -74,7 +88,9 @@ class IsolationForest:
         return 2.0 ** (-total / (len(a["feature"]) * average_path(self.sample)))
 
     def errors(self, x: Floats) -> Floats:
-        return self.score_rows(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:2], 1).astype(np.float32)
+        return (
+            self.score_rows(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:2], 1).astype(np.float32)
+        )
 
     def reconstruct(self, x: Floats) -> None:
         return None
@@ -87,4 +103,8 @@ class IsolationForest:
 
     @classmethod
     def load(cls, spec: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> IsolationForest:
-        return cls({k: arrays[k] for k in ("feature", "threshold", "left", "right", "path")}, spec["sample"], spec["rows"])
+        return cls(
+            {k: arrays[k] for k in ("feature", "threshold", "left", "right", "path")},
+            spec["sample"],
+            spec["rows"],
+        )

@@ -28,8 +28,14 @@ class KMeans:
         """Fit on windows (N, L, F) without padding, evenly thinned to 20,000. Raises DataError for none."""
         whole = x[weight.min(axis=1) > 0]
         if not len(whole):
-            raise DataError("detector kmeans: there is no whole training window. Leave kmeans out of detectors.")
-        flat = whole[:: -(-len(whole) // SAMPLE)].reshape(-1, x.shape[1] * x.shape[2]).astype(np.float64)
+            raise DataError(
+                "detector kmeans: there is no whole training window. Leave kmeans out of detectors."
+            )
+        flat = (
+            whole[:: -(-len(whole) // SAMPLE)]
+            .reshape(-1, x.shape[1] * x.shape[2])
+            .astype(np.float64)
+        )
         k = max(1, min(MOST, len(flat) // LEAST_MEMBERS, len(np.unique(flat, axis=0))))
         with threadpool_limits(1):  # sums in one order, so that a seed gives the same centroids
             found = Lloyd(k, n_init=1, max_iter=50, random_state=seed).fit(flat)
@@ -39,8 +45,13 @@ class KMeans:
         """The nearest centroid of each window."""
         flat = x.reshape(len(x), -1).astype(np.float64)
         own = np.square(self.centroids).sum(axis=1)
-        nearest = np.concatenate([np.argmin(own - 2 * (flat[a : a + ROWS] @ self.centroids.T), axis=1) for a in range(0, len(flat), ROWS)]
-                                 or [np.zeros(0, np.int64)])
+        nearest = np.concatenate(
+            [
+                np.argmin(own - 2 * (flat[a : a + ROWS] @ self.centroids.T), axis=1)
+                for a in range(0, len(flat), ROWS)
+            ]
+            or [np.zeros(0, np.int64)]
+        )
         return self.centroids[nearest].reshape(x.shape).astype(np.float32)
 
     def errors_of(self, x: Floats, expected: Floats) -> Floats:

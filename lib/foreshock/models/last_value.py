@@ -25,7 +25,9 @@ class LastValue:
         """Fit on steps between events of windows (N, L, F), both of weight (N, L) 1. Raises DataError for none."""
         steps = np.diff(x.astype(np.float64), axis=1)[weight[:, :-1] > 0]  # (n, F)
         if not len(steps):
-            raise DataError("detector last_value: no training window holds two events. Leave last_value out of detectors.")
+            raise DataError(
+                "detector last_value: no training window holds two events. Leave last_value out of detectors."
+            )
         square = np.square(steps).mean(axis=0)
         return cls(np.where(square > 0, square, 1.0), len(x))
 

@@ -25,11 +25,17 @@ def build(spec: dict[str, Any]) -> keras.Model:
     LSTM layers of `units`, the last one giving a vector; Dense(`dense`) unless 0; repeated L times; LSTM layers of `units`
     in reverse; a Dense output of F values a step with activation `output`. Input and output: (B, L, F).
     """
+
     def penalty() -> Any:
         return keras.regularizers.L1L2(spec["l1"], spec["l2"]) if spec["l1"] or spec["l2"] else None
 
     def lstm(width: int, sequences: bool) -> Any:
-        return keras.layers.LSTM(width, activation=spec["activation"], return_sequences=sequences, kernel_regularizer=penalty())
+        return keras.layers.LSTM(
+            width,
+            activation=spec["activation"],
+            return_sequences=sequences,
+            kernel_regularizer=penalty(),
+        )
 
     inputs = keras.Input((spec["length"], spec["features"]))
     x = inputs
@@ -38,13 +44,17 @@ def build(spec: dict[str, Any]) -> keras.Model:
         if spec["dropout"]:
             x = keras.layers.Dropout(spec["dropout"])(x)
     if spec["dense"]:
-        x = keras.layers.Dense(spec["dense"], activation=spec["activation"], kernel_regularizer=penalty())(x)  # (B, dense)
+        x = keras.layers.Dense(
+            spec["dense"], activation=spec["activation"], kernel_regularizer=penalty()
+        )(x)  # (B, dense)
     x = keras.layers.RepeatVector(spec["length"])(x)  # (B, L, dense)
     for width in reversed(spec["units"]):
         x = lstm(width, True)(x)  # (B, L, width)
         if spec["dropout"]:
             x = keras.layers.Dropout(spec["dropout"])(x)
-    return keras.Model(inputs, keras.layers.Dense(spec["features"], activation=spec["output"], dtype="float32")(x))
+    return keras.Model(
+        inputs, keras.layers.Dense(spec["features"], activation=spec["output"], dtype="float32")(x)
+    )
 
 
 def loss(network: keras.Model, x: Any, weight: Any, *, training: bool) -> tuple[Any, Any]:
@@ -71,7 +81,11 @@ class LSTMAutoencoder:
         out = np.empty_like(x)
         for at in range(0, len(x), BATCH):
             part = x[at : at + BATCH]
-            whole = part if len(part) == BATCH else np.concatenate([part, np.zeros((BATCH - len(part), *x.shape[1:]), x.dtype)])
+            whole = (
+                part
+                if len(part) == BATCH
+                else np.concatenate([part, np.zeros((BATCH - len(part), *x.shape[1:]), x.dtype)])
+            )
             out[at : at + len(part)] = self._forward(tf.constant(whole)).numpy()[: len(part)]
         return out
 

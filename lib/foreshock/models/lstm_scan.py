@@ -53,14 +53,19 @@ def _sigmoid(half: Any) -> Any:
     return tf.tanh(half) * 0.5 + 0.5
 
 
-def _stack(cells: list[_Cell], first: Callable[[Any], Any], state: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
+def _stack(
+    cells: list[_Cell], first: Callable[[Any], Any], state: list[tuple[Any, Any]]
+) -> list[tuple[Any, Any]]:
     """One step of all layers: `first` gives the lowest one's gates of its h, the others see the h (B, H) of the layer below."""
     found: list[tuple[Any, Any]] = []
     for i, (cell, (h, c)) in enumerate(zip(cells, state, strict=True)):
         if i == 0:
             gates = first(h)
         else:
-            gates = tf.concat([found[-1][0], h], axis=1) @ np.concatenate([cell.own, cell.recurrent]) + cell.bias
+            gates = (
+                tf.concat([found[-1][0], h], axis=1) @ np.concatenate([cell.own, cell.recurrent])
+                + cell.bias
+            )
         found.append(cell.step(gates, c))
     return found
 
@@ -70,7 +75,11 @@ def scan(network: keras.Model, spec: dict[str, Any]) -> Callable[[Any], Any]:
     length = spec["length"]
     lstms = [_Cell.of(layer) for layer in network.layers if isinstance(layer, keras.layers.LSTM)]
     encoder, decoder = lstms[: len(spec["units"])], lstms[len(spec["units"]) :]
-    dense = [(*layer.get_weights(), layer.activation) for layer in network.layers if isinstance(layer, keras.layers.Dense)]
+    dense = [
+        (*layer.get_weights(), layer.activation)
+        for layer in network.layers
+        if isinstance(layer, keras.layers.Dense)
+    ]
     output_kernel, output_bias, output = dense[-1]
 
     def forward(x: Any) -> Any:
@@ -80,14 +89,20 @@ def scan(network: keras.Model, spec: dict[str, Any]) -> Callable[[Any], Any]:
         joined = np.concatenate([low.own, low.recurrent])
 
         def encode(t: Any, state: Any) -> Any:
-            return t + 1, _stack(encoder, lambda h: tf.concat([steps[t], h], axis=1) @ joined + low.bias, state)
+            return t + 1, _stack(
+                encoder, lambda h: tf.concat([steps[t], h], axis=1) @ joined + low.bias, state
+            )
 
         start = [cell.blank(batch) for cell in encoder]
-        code = tf.while_loop(lambda t, _: t < length, encode, (0, start), maximum_iterations=length)[1][-1][0]  # (B, H)
+        code = tf.while_loop(
+            lambda t, _: t < length, encode, (0, start), maximum_iterations=length
+        )[1][-1][0]  # (B, H)
         if spec["dense"]:
             kernel, bias, activation = dense[0]
             code = activation(code @ kernel + bias)  # (B, dense)
-        constant = code @ high.own + high.bias  # (B, 4 H): the decoder's input is the same at every step
+        constant = (
+            code @ high.own + high.bias
+        )  # (B, 4 H): the decoder's input is the same at every step
 
         def decode(t: Any, state: Any, out: Any) -> Any:
             state = _stack(decoder, lambda h: constant + h @ high.recurrent, state)
@@ -95,7 +110,9 @@ def scan(network: keras.Model, spec: dict[str, Any]) -> Callable[[Any], Any]:
 
         rebuilt = tf.TensorArray(tf.float32, length, element_shape=(batch, spec["features"]))
         begin = (0, [cell.blank(batch) for cell in decoder], rebuilt)
-        rebuilt = tf.while_loop(lambda t, *_: t < length, decode, begin, maximum_iterations=length)[2]
+        rebuilt = tf.while_loop(lambda t, *_: t < length, decode, begin, maximum_iterations=length)[
+            2
+        ]
         return tf.transpose(rebuilt.stack(), (1, 0, 2))  # (B, L, F)
 
     return tf.function(forward, jit_compile=True)

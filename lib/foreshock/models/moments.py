@@ -45,22 +45,33 @@ class WindowMoments:
     products: Doubles
 
     @classmethod
-    def empty(cls, length: int, features: int, origin: npt.ArrayLike | None = None) -> WindowMoments:
+    def empty(
+        cls, length: int, features: int, origin: npt.ArrayLike | None = None
+    ) -> WindowMoments:
         """Of no windows; origin (F,) is zero where not given."""
         shift = np.zeros(features) if origin is None else np.array(origin, np.float64)
         if length < 1 or features < 1 or shift.shape != (features,):
-            raise ValueError(f"moments of {length} events of {features} features about an origin of shape {shift.shape}")
+            raise ValueError(
+                f"moments of {length} events of {features} features about an origin of shape {shift.shape}"
+            )
         size = length * features
         return cls(0, length, shift, np.zeros(size), np.zeros((size, size)))
 
     @classmethod
-    def of(cls, x: Floats, starts: Ints, length: int, origin: npt.ArrayLike | None = None) -> WindowMoments:
+    def of(
+        cls, x: Floats, starts: Ints, length: int, origin: npt.ArrayLike | None = None
+    ) -> WindowMoments:
         """Of the windows of `length` at `starts` (ascending) in a block x (n, F). Raises ValueError where one leaves the block."""
         return cls.of_blocks([(x, starts)], length, x.shape[1], origin)
 
     @classmethod
-    def of_blocks(cls, blocks: Iterable[tuple[Floats, Ints]], length: int, features: int,
-                  origin: npt.ArrayLike | None = None) -> WindowMoments:
+    def of_blocks(
+        cls,
+        blocks: Iterable[tuple[Floats, Ints]],
+        length: int,
+        features: int,
+        origin: npt.ArrayLike | None = None,
+    ) -> WindowMoments:
         """Of many blocks (x, starts) at once: faster than adding up `of` each, with the same result to rounding."""
         sums = _Sums(cls.empty(length, features, origin))
         for x, starts in blocks:
@@ -73,14 +84,16 @@ class WindowMoments:
         sums = _Sums(cls.empty(x.shape[1], x.shape[2], origin))
         step = max(1, CHUNK // (x.shape[1] * x.shape[2]))
         for at in range(0, len(x), step):
-            sums.windows(x[at:at + step].astype(np.float64) - sums.into.origin)
+            sums.windows(x[at : at + step].astype(np.float64) - sums.into.origin)
         return sums.result()
 
     @classmethod
     def of_whole(cls, x: Floats, weight: Floats) -> WindowMoments:
         """Of those of windows (N, ?, F) whose weight (N, L) is nowhere 0, about the mean event."""
         whole = x[weight.min(axis=1) > 0]
-        return cls.of_windows(whole, whole.mean(axis=(0, 1), dtype=np.float64) if len(whole) else None)
+        return cls.of_windows(
+            whole, whole.mean(axis=(0, 1), dtype=np.float64) if len(whole) else None
+        )
 
     @property
     def features(self) -> int:
@@ -110,16 +123,30 @@ class WindowMoments:
 
     def _with(self, other: WindowMoments, sign: int) -> WindowMoments:
         if self.length != other.length or not np.array_equal(self.origin, other.origin):
-            raise ValueError("moments of windows of other lengths, features or origins do not combine")
+            raise ValueError(
+                "moments of windows of other lengths, features or origins do not combine"
+            )
         n = self.n + sign * other.n
         if n < 0:
             raise ValueError(f"{other.n} windows cannot be taken from {self.n}")
-        return WindowMoments(n, self.length, self.origin, self.total + sign * other.total, self.products + sign * other.products)
+        return WindowMoments(
+            n,
+            self.length,
+            self.origin,
+            self.total + sign * other.total,
+            self.products + sign * other.products,
+        )
 
     def to_bytes(self) -> bytes:
         """As an .npz file, in which nothing is pickled."""
         out = io.BytesIO()
-        np.savez(out, n=np.array([self.n, self.length]), origin=self.origin, total=self.total, products=self.products)
+        np.savez(
+            out,
+            n=np.array([self.n, self.length]),
+            origin=self.origin,
+            total=self.total,
+            products=self.products,
+        )
         return out.getvalue()
 
     @classmethod
@@ -130,10 +157,14 @@ class WindowMoments:
                 n, length = (int(v) for v in file["n"])
                 found = cls(n, length, file["origin"], file["total"], file["products"])
         except (KeyError, ValueError, OSError, EOFError, TypeError, BadZipFile) as error:
-            raise DataError(f"window moments do not load ({error}); they are damaged or of another version.") from None
+            raise DataError(
+                f"window moments do not load ({error}); they are damaged or of another version."
+            ) from None
         size = length * found.features
         if found.total.shape != (size,) or found.products.shape != (size, size):
-            raise DataError("window moments do not load: their shapes do not agree; they are damaged.")
+            raise DataError(
+                "window moments do not load: their shapes do not agree; they are damaged."
+            )
         return found
 
 
@@ -159,18 +190,25 @@ class _Sums:
         if not len(starts):
             return
         steps = np.diff(starts)
-        if x.shape[1] != self.into.features or starts[0] < 0 or starts[-1] + length > len(x) or (steps < 1).any():
-            raise ValueError(f"windows of {length} at {starts[0]} to {starts[-1]} are not ascending or leave a block of shape {x.shape}")
+        if (
+            x.shape[1] != self.into.features
+            or starts[0] < 0
+            or starts[-1] + length > len(x)
+            or (steps < 1).any()
+        ):
+            raise ValueError(
+                f"windows of {length} at {starts[0]} to {starts[-1]} are not ascending or leave a block of shape {x.shape}"
+            )
         bounds = np.concatenate([[0], np.flatnonzero(steps > 1) + 1, [len(starts)]])
         sizes = np.diff(bounds)
         for i in np.flatnonzero(sizes >= length):
-            run = starts[bounds[i]:bounds[i + 1]]
+            run = starts[bounds[i] : bounds[i + 1]]
             for piece in np.array_split(run, max(1, len(run) // max(RUN, length))):
-                self.run(x[piece[0]:piece[-1] + length].astype(np.float64) - self.into.origin)
+                self.run(x[piece[0] : piece[-1] + length].astype(np.float64) - self.into.origin)
         loose = starts[np.repeat(sizes < length, sizes)]  # runs too short to gain
         size = max(1, CHUNK // (length * self.into.features))
         for at in range(0, len(loose), size):
-            rows = loose[at:at + size, None] + np.arange(length)
+            rows = loose[at : at + size, None] + np.arange(length)
             self.windows(x[rows].astype(np.float64) - self.into.origin)
 
     def windows(self, x: Doubles) -> None:
@@ -188,11 +226,15 @@ class _Sums:
         early = np.zeros((groups * group, features))
         early[:w] = x[:w]
         late = np.zeros((groups * group + length - 1, features))
-        late[length - 1:len(x)] = x[length - 1:]  # pairs whose later row is an early one are the head's
-        wide = np.lib.stride_tricks.sliding_window_view(late.ravel(), (group + length - 1) * features)[::group * features]
+        late[length - 1 : len(x)] = x[
+            length - 1 :
+        ]  # pairs whose later row is an early one are the head's
+        wide = np.lib.stride_tricks.sliding_window_view(
+            late.ravel(), (group + length - 1) * features
+        )[:: group * features]
         self.core += early.reshape(groups, -1).T @ np.ascontiguousarray(wide)
-        self.core_total += x[length - 1:w].sum(axis=0)
-        self.heads.append(x[:length - 1].ravel())
+        self.core_total += x[length - 1 : w].sum(axis=0)
+        self.heads.append(x[: length - 1].ravel())
         self.tails.append(x[w:].ravel())
         self.n += w
         if len(self.heads) >= EDGES:
@@ -214,10 +256,14 @@ class _Sums:
         length, features = self.into.length, self.into.features
         products = self.into.products.reshape(length, features, length, features)
         core = self.core.reshape(self.group, features, self.group + length - 1, features)
-        ahead = sum((core[i, :, i:i + length] for i in range(1, self.group)), core[0, :, :length])  # (F, L, F), by lag
-        both = np.concatenate([ahead[:, :0:-1].transpose(2, 1, 0), ahead], axis=1)  # (F, 2L-1, F): lags from 1 - L to L - 1
+        ahead = sum(
+            (core[i, :, i : i + length] for i in range(1, self.group)), core[0, :, :length]
+        )  # (F, L, F), by lag
+        both = np.concatenate(
+            [ahead[:, :0:-1].transpose(2, 1, 0), ahead], axis=1
+        )  # (F, 2L-1, F): lags from 1 - L to L - 1
         for a in range(length):
-            products[a] += both[:, length - 1 - a:2 * length - 1 - a]
+            products[a] += both[:, length - 1 - a : 2 * length - 1 - a]
         edge = length - 1
         head, tail = (p.reshape(edge, features, edge, features) for p in (self.head, self.tail))
         for a in range(1, edge):

@@ -21,7 +21,12 @@ COLUMNS = ["x", "event_time", "n_windows", "first_padding"]
 
 
 def window_moments(
-    spark: SparkSession, files: list[str], length: int, stride: int, features: int, without: tuple[int, int] | None = None,
+    spark: SparkSession,
+    files: list[str],
+    length: int,
+    stride: int,
+    features: int,
+    without: tuple[int, int] | None = None,
     origin: npt.NDArray[np.float64] | None = None,
 ) -> WindowMoments:
     """Of every whole window in chunk files of blocks; padded windows are left out, and those that touch a span of time (`folds`).
@@ -40,12 +45,21 @@ def window_moments(
                     yield decode(row["x"]), starts
 
     def one(some: list[str]) -> Iterator[pa.RecordBatch]:
-        found = WindowMoments.of_blocks((block for file in some for block in blocks(file)), length, features, origin)
+        found = WindowMoments.of_blocks(
+            (block for file in some for block in blocks(file)), length, features, origin
+        )
         yield pa.RecordBatch.from_pydict({"moments": pa.array([found.to_bytes()], pa.binary())})
 
-    tasks = min(4 * spark.sparkContext.defaultParallelism, max(2, AT_ONCE // (8 * (length * features) ** 2)))
+    tasks = min(
+        4 * spark.sparkContext.defaultParallelism, max(2, AT_ONCE // (8 * (length * features) ** 2))
+    )
     each = -(-len(files) // tasks)
     total = WindowMoments.empty(length, features, origin)
-    for row in each_item(spark, [files[at : at + each] for at in range(0, len(files), max(each, 1))], one, "moments binary"):
+    for row in each_item(
+        spark,
+        [files[at : at + each] for at in range(0, len(files), max(each, 1))],
+        one,
+        "moments binary",
+    ):
         total = total + WindowMoments.from_bytes(bytes(row["moments"]))
     return total

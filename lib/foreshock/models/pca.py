@@ -18,7 +18,9 @@ MOST = 64
 class PCA:
     """Principal components of windows flattened to L·F values; as many as explain 90 % of the variance, at most 64."""
 
-    def __init__(self, mean: npt.NDArray[np.float64], components: npt.NDArray[np.float64], windows: int) -> None:
+    def __init__(
+        self, mean: npt.NDArray[np.float64], components: npt.NDArray[np.float64], windows: int
+    ) -> None:
         self.mean, self.components, self.windows = mean, components, windows  # (L·F,), (k, L·F)
 
     @classmethod
@@ -30,7 +32,9 @@ class PCA:
     def of_moments(cls, moments: WindowMoments) -> PCA:
         """Fit on the moments of whole windows. Raises DataError for fewer than two."""
         if moments.n < 2:
-            raise DataError(f"detector pca: {moments.n} whole training windows; at least 2 are wanted. Leave pca out of detectors.")
+            raise DataError(
+                f"detector pca: {moments.n} whole training windows; at least 2 are wanted. Leave pca out of detectors."
+            )
         values, vectors = np.linalg.eigh(moments.covariance)
         values, vectors = np.maximum(values[::-1], 0), vectors[:, ::-1]
         share = np.cumsum(values) / max(values.sum(), 1e-300)
@@ -39,7 +43,11 @@ class PCA:
 
     def reconstruct(self, x: Floats) -> Floats:
         flat = x.reshape(len(x), -1).astype(np.float64) - self.mean
-        return (flat @ self.components.T @ self.components + self.mean).reshape(x.shape).astype(np.float32)
+        return (
+            (flat @ self.components.T @ self.components + self.mean)
+            .reshape(x.shape)
+            .astype(np.float32)
+        )
 
     def errors_of(self, x: Floats, expected: Floats) -> Floats:
         """The errors, given what `reconstruct` gave."""

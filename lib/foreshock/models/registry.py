@@ -42,7 +42,12 @@ class Model(Protocol):
 
 
 LINEAR: dict[str, Any] = {"pca": PCA, "ridge_forecast": RidgeForecast}
-SIMPLE: dict[str, Any] = LINEAR | {"isolation_forest": IsolationForest, "kmeans": KMeans, "last_value": LastValue, "zscore": ZScore}
+SIMPLE: dict[str, Any] = LINEAR | {
+    "isolation_forest": IsolationForest,
+    "kmeans": KMeans,
+    "last_value": LastValue,
+    "zscore": ZScore,
+}
 SEEDED = ("isolation_forest", "kmeans")
 
 
@@ -55,7 +60,9 @@ def errors_and_expected(model: Any, x: Floats) -> tuple[Floats, Floats | None]:
 def fit(name: str, x: Floats, weight: Floats, seed: int) -> Model:
     """A detector beside the network, fitted on windows (N, L, F) with weights (N, L)."""
     if name in SIMPLE:
-        found: Model = SIMPLE[name].fit(x, weight, seed) if name in SEEDED else SIMPLE[name].fit(x, weight)
+        found: Model = (
+            SIMPLE[name].fit(x, weight, seed) if name in SEEDED else SIMPLE[name].fit(x, weight)
+        )
         return found
     raise ValueError(f"no such detector: {name}")
 
@@ -80,9 +87,13 @@ def load(name: str, spec: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -
             found: Model = SIMPLE[name].load(spec, arrays)
             return found
         if name == "lstm_autoencoder":
-            from foreshock.models.lstm_autoencoder import LSTMAutoencoder  # TensorFlow only where it is used
+            from foreshock.models.lstm_autoencoder import (
+                LSTMAutoencoder,
+            )  # TensorFlow only where it is used
 
             return LSTMAutoencoder.load(spec, arrays)
     except (KeyError, ValueError) as error:
-        raise DataError(f"model bundle: {name} does not load ({error}); the bundle is damaged or of another version.") from None
+        raise DataError(
+            f"model bundle: {name} does not load ({error}); the bundle is damaged or of another version."
+        ) from None
     raise DataError(f"model bundle: no such model {name!r} in this version.")

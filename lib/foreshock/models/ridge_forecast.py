@@ -18,7 +18,9 @@ TINY = 1e-12  # of the mean square: less scatter than this is rounding
 CHUNK = 2**12  # rows forecast at once: they stay in the cache
 
 
-def ridge_from_moments(moments: WindowMoments, order: int, penalty: npt.ArrayLike) -> tuple[Doubles, Doubles]:
+def ridge_from_moments(
+    moments: WindowMoments, order: int, penalty: npt.ArrayLike
+) -> tuple[Doubles, Doubles]:
     """Coefficients (order·F, F), oldest row first, and intercept (F,) of a window's last row on the `order` rows before it.
 
     They minimise squared residuals + penalty · squared coefficients, as sklearn.linear_model.Ridge(alpha=penalty) does; the penalty
@@ -28,11 +30,15 @@ def ridge_from_moments(moments: WindowMoments, order: int, penalty: npt.ArrayLik
     """
     scatter, mean = _last_rows(moments, order)
     inputs = order * moments.features
-    system = scatter[:inputs, :inputs] + np.diag(np.broadcast_to(np.asarray(penalty, np.float64), (inputs,)))
+    system = scatter[:inputs, :inputs] + np.diag(
+        np.broadcast_to(np.asarray(penalty, np.float64), (inputs,))
+    )
     diagonal = np.diag(scatter)[:inputs]
     scale = np.where(diagonal > 0, 1 / np.sqrt(np.where(diagonal > 0, np.diag(system), 1.0)), 0.0)
     values, vectors = np.linalg.eigh(system * np.outer(scale, scale))
-    inverse = np.where(values > TINY * max(values[-1], 0.0), 1 / np.where(values > 0, values, 1.0), 0.0)
+    inverse = np.where(
+        values > TINY * max(values[-1], 0.0), 1 / np.where(values > 0, values, 1.0), 0.0
+    )
     right = scale[:, None] * scatter[:inputs, inputs:]
     coefficients = scale[:, None] * (vectors @ (inverse[:, None] * (vectors.T @ right)))
     return coefficients, mean[inputs:] - mean[:inputs] @ coefficients
@@ -41,11 +47,15 @@ def ridge_from_moments(moments: WindowMoments, order: int, penalty: npt.ArrayLik
 def _last_rows(moments: WindowMoments, order: int) -> tuple[Doubles, Doubles]:
     """Scatter and mean of a window's last order + 1 rows; values that vary by rounding alone have scatter 0."""
     if not 1 <= order < moments.length:
-        raise DataError(f"detector ridge_forecast: {order} rows before the last in windows of {moments.length}; "
-                        "window.length of 2 or more is wanted. Leave ridge_forecast out of detectors.")
+        raise DataError(
+            f"detector ridge_forecast: {order} rows before the last in windows of {moments.length}; "
+            "window.length of 2 or more is wanted. Leave ridge_forecast out of detectors."
+        )
     if moments.n < 2:
-        raise DataError(f"detector ridge_forecast: {moments.n} whole training windows; at least 2 are wanted. "
-                        "Leave ridge_forecast out of detectors.")
+        raise DataError(
+            f"detector ridge_forecast: {moments.n} whole training windows; at least 2 are wanted. "
+            "Leave ridge_forecast out of detectors."
+        )
     size = (order + 1) * moments.features
     products, total = moments.products[-size:, -size:], moments.total[-size:]
     scatter = products - np.outer(total, total / moments.n)
@@ -60,14 +70,27 @@ class RidgeForecast:
     ordinary forecast; it is 1 too where every training forecast was right.
     """
 
-    def __init__(self, coefficients: Doubles, intercept: Doubles, square: Doubles, mean: Doubles, windows: int) -> None:
-        self.coefficients, self.intercept, self.square, self.mean, self.windows = coefficients, intercept, square, mean, windows
+    def __init__(
+        self,
+        coefficients: Doubles,
+        intercept: Doubles,
+        square: Doubles,
+        mean: Doubles,
+        windows: int,
+    ) -> None:
+        self.coefficients, self.intercept, self.square, self.mean, self.windows = (
+            coefficients,
+            intercept,
+            square,
+            mean,
+            windows,
+        )
         self.order = self.blind = len(coefficients) // len(intercept)
 
     @classmethod
     def fit(cls, x: Floats, weight: Floats) -> RidgeForecast:
         """Fit on windows (N, L, F) without padding. Raises DataError for fewer than two, or L below 2."""
-        return cls.of_moments(WindowMoments.of_whole(x[:, -ORDER - 1:], weight))
+        return cls.of_moments(WindowMoments.of_whole(x[:, -ORDER - 1 :], weight))
 
     @classmethod
     def of_moments(cls, moments: WindowMoments) -> RidgeForecast:
@@ -75,11 +98,19 @@ class RidgeForecast:
         order = min(moments.length - 1, ORDER)
         scatter, _ = _last_rows(moments, order)
         inputs = order * moments.features
-        coefficients, intercept = ridge_from_moments(moments, order, PENALTY * np.diag(scatter)[:inputs])
+        coefficients, intercept = ridge_from_moments(
+            moments, order, PENALTY * np.diag(scatter)[:inputs]
+        )
         residual = np.concatenate([-coefficients, np.eye(moments.features)])
         square = np.einsum("if,ij,jf->f", residual, scatter, residual, optimize=True) / moments.n
-        right = square > TINY * np.diag(moments.products)[-moments.features:] / moments.n
-        return cls(coefficients, intercept, np.where(right, square, 1.0), moments.mean[-moments.features :], moments.n)
+        right = square > TINY * np.diag(moments.products)[-moments.features :] / moments.n
+        return cls(
+            coefficients,
+            intercept,
+            np.where(right, square, 1.0),
+            moments.mean[-moments.features :],
+            moments.n,
+        )
 
     def _forecasts(self, x: Floats) -> Doubles:
         """Forecasts (N, L - order, F) of the steps from `order` on."""
@@ -87,7 +118,7 @@ class RidgeForecast:
         out = np.tile(self.intercept, (len(x), steps, 1))
         rows = x.reshape(-1, features).astype(np.float64)
         for lag, part in enumerate(self.coefficients.reshape(self.order, features, features)):
-            out += (rows @ part).reshape(x.shape)[:, lag:lag + steps]
+            out += (rows @ part).reshape(x.shape)[:, lag : lag + steps]
         return out
 
     def reconstruct(self, x: Floats) -> Floats:
@@ -96,7 +127,7 @@ class RidgeForecast:
         out[:, : self.order] = self.mean
         step = max(1, CHUNK // x.shape[1])
         for at in range(0, len(x), step):
-            out[at:at + step, self.order:] = self._forecasts(x[at:at + step])
+            out[at : at + step, self.order :] = self._forecasts(x[at : at + step])
         return out
 
     def errors_of(self, x: Floats, expected: Floats) -> Floats:
@@ -109,11 +140,22 @@ class RidgeForecast:
         return self.errors_of(x, self.reconstruct(x))
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        return {"coefficients": self.coefficients, "intercept": self.intercept, "square": self.square, "mean": self.mean}
+        return {
+            "coefficients": self.coefficients,
+            "intercept": self.intercept,
+            "square": self.square,
+            "mean": self.mean,
+        }
 
     def spec(self) -> dict[str, Any]:
         return {"windows": self.windows}
 
     @classmethod
     def load(cls, spec: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> RidgeForecast:
-        return cls(arrays["coefficients"], arrays["intercept"], arrays["square"], arrays["mean"], spec["windows"])
+        return cls(
+            arrays["coefficients"],
+            arrays["intercept"],
+            arrays["square"],
+            arrays["mean"],
+            spec["windows"],
+        )

@@ -15,7 +15,9 @@ Floats = npt.NDArray[np.float32]
 class ZScore:
     """The mean and standard deviation (F,) of the training windows' events; a feature that does not vary has deviation 1."""
 
-    def __init__(self, mean: npt.NDArray[np.float64], std: npt.NDArray[np.float64], windows: int) -> None:
+    def __init__(
+        self, mean: npt.NDArray[np.float64], std: npt.NDArray[np.float64], windows: int
+    ) -> None:
         self.mean, self.std, self.windows = mean, std, windows
 
     @classmethod
@@ -23,7 +25,9 @@ class ZScore:
         """Fit on the events of windows (N, L, F) whose weight (N, L) is not 0. Raises DataError for none."""
         rows = x[weight > 0].astype(np.float64)  # (n, F)
         if not len(rows):
-            raise DataError("detector zscore: there is no training event. Leave zscore out of detectors.")
+            raise DataError(
+                "detector zscore: there is no training event. Leave zscore out of detectors."
+            )
         std = rows.std(axis=0)
         return cls(rows.mean(axis=0), np.where(std > 0, std, 1.0), len(x))
 

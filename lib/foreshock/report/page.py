@@ -19,12 +19,43 @@ from foreshock.report.plots import SPLITS, Floats, Row
 from foreshock.scaling.histogram import key_values
 
 NONE = "–"
-ORDER = ("roc_auc", "pr_auc", "vus_roc", "vus_pr", "sensitivity", "specificity", "precision", "f1", "mcc", "accuracy",
-         "prevalence", "tp", "fp", "fn", "tn")
+ORDER = (
+    "roc_auc",
+    "pr_auc",
+    "vus_roc",
+    "vus_pr",
+    "sensitivity",
+    "specificity",
+    "precision",
+    "f1",
+    "mcc",
+    "accuracy",
+    "prevalence",
+    "tp",
+    "fp",
+    "fn",
+    "tn",
+)
 BASELINES = ("pca", "isolation_forest", "ridge_forecast", "kmeans", "last_value", "zscore")
 MOST_FEATURES, MOST_EVENTS = 5, 5
-SQL_WORDS = {"and", "or", "not", "is", "null", "case", "when", "then", "else", "end", "cast", "as", "in", "int",
-             "true", "false"}
+SQL_WORDS = {
+    "and",
+    "or",
+    "not",
+    "is",
+    "null",
+    "case",
+    "when",
+    "then",
+    "else",
+    "end",
+    "cast",
+    "as",
+    "in",
+    "int",
+    "true",
+    "false",
+}
 
 
 @dataclass(frozen=True)
@@ -53,36 +84,90 @@ class ReportData:
 
 def render_page(data: ReportData) -> str:
     """The whole page as HTML text. Everything from the data is escaped."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"num": number, "level": level, "share": share, "when": when, "size": size, "svg": Markup}
-    page = environment.from_string((files("foreshock.report") / "page.html").read_text(encoding="utf-8"))
-    model = data.summary.get("model") or next(iter(data.summary.get("detectors") or data.distributions), "model")
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {
+        "num": number,
+        "level": level,
+        "share": share,
+        "when": when,
+        "size": size,
+        "svg": Markup,
+    }
+    page = environment.from_string(
+        (files("foreshock.report") / "page.html").read_text(encoding="utf-8")
+    )
+    model = data.summary.get("model") or next(
+        iter(data.summary.get("detectors") or data.distributions), "model"
+    )
     limits = {name: pooled(data, name) for name in {model, *data.distributions}}
     limit = limits[model][0] if limits[model] else None
     counted = [r for r in data.partitions if r.get("detector") == model]
-    bands = {split: [{"partition": r["partition"], "low": r.get("p50"), "high": r.get("p99"), "value": r.get("max")}
-                     for r in counted if r["split"] == split and r["group"] == main_group(counted)] for split in SPLITS}
+    bands = {
+        split: [
+            {
+                "partition": r["partition"],
+                "low": r.get("p50"),
+                "high": r.get("p99"),
+                "value": r.get("max"),
+            }
+            for r in counted
+            if r["split"] == split and r["group"] == main_group(counted)
+        ]
+        for split in SPLITS
+    }
     rule = use(data)
-    own = [t for t in data.thresholds if t["detector"] == model and t["partition"] is not None and t["rule"] == rule]
+    own = [
+        t
+        for t in data.thresholds
+        if t["detector"] == model and t["partition"] is not None and t["rule"] == rule
+    ]
     fits: dict[str, list[Row]] = {str(t["fitted_on"]): [] for t in own}
     for t in own:
         if t["group"] == main_group(own) and not t.get("fallback"):
             fits[str(t["fitted_on"])].append(
-                {"partition": t["partition"], "low": t["ci_low"], "high": t["ci_high"], "value": t["threshold"]})
-    curves = {name: {s: c for s in SPLITS if len((c := cumulative(splits.get(s) or {}))[0])}
-              for name, splits in data.distributions.items()}
+                {
+                    "partition": t["partition"],
+                    "low": t["ci_low"],
+                    "high": t["ci_high"],
+                    "value": t["threshold"],
+                }
+            )
+    curves = {
+        name: {s: c for s in SPLITS if len((c := cumulative(splits.get(s) or {}))[0])}
+        for name, splits in data.distributions.items()
+    }
     return page.render(
-        data=data, summary=data.summary, model=model, limit=limit, limits=limits[model], rule=rule,
-        notes=list(notes(data)), waterfall=waterfall(data.summary.get("counts") or {}), metrics=metric_tables(data.metrics),
-        rivals=rivals(data, model), settings=list(flat(data.settings)),
-        events=[card(e) for e in data.top_events[:MOST_EVENTS]], own=own,
+        data=data,
+        summary=data.summary,
+        model=model,
+        limit=limit,
+        limits=limits[model],
+        rule=rule,
+        notes=list(notes(data)),
+        waterfall=waterfall(data.summary.get("counts") or {}),
+        metrics=metric_tables(data.metrics),
+        rivals=rivals(data, model),
+        settings=list(flat(data.settings)),
+        events=[card(e) for e in data.top_events[:MOST_EVENTS]],
+        own=own,
         bodies=plots.distribution(curves.get(model, {}), limit, False, "Where the scores lie"),
-        tails=plots.distribution(curves.get(model, {}), limit, True, "How many score above a value"),
-        others={name: plots.distribution(curve, limits[name][0] if limits[name] else None, True, name, True)
-                for name, curve in curves.items() if name != model},
-        timeline=plots.timeline(data.timeline, limits[model]), bands=plots.by_partition(bands, limit, "^"),
+        tails=plots.distribution(
+            curves.get(model, {}), limit, True, "How many score above a value"
+        ),
+        others={
+            name: plots.distribution(
+                curve, limits[name][0] if limits[name] else None, True, name, True
+            )
+            for name, curve in curves.items()
+            if name != model
+        },
+        timeline=plots.timeline(data.timeline, limits[model]),
+        bands=plots.by_partition(bands, limit, "^"),
         fits=plots.by_partition(fits, limit, "o"),
-        losses=plots.losses(data.training.get("epochs") or [], data.training.get("best_epoch")))
+        losses=plots.losses(data.training.get("epochs") or [], data.training.get("best_epoch")),
+    )
 
 
 def number(value: object) -> str:
@@ -108,7 +193,13 @@ def share(part: float | None, whole: float | None) -> str:
     if part is None or not whole:
         return NONE
     percent = 100 * part / whole
-    return "0 %" if part == 0 else f"{percent:.3g} %" if 0.001 <= percent < 99.95 or part == whole else f"{percent:.4g} %"
+    return (
+        "0 %"
+        if part == 0
+        else f"{percent:.3g} %"
+        if 0.001 <= percent < 99.95 or part == whole
+        else f"{percent:.4g} %"
+    )
 
 
 def when(text: object) -> str:
@@ -158,8 +249,11 @@ def main_group(rows: list[Row]) -> str | None:
 
 def pooled(data: ReportData, detector: str) -> list[Row]:
     """A detector's thresholds over all partitions by the rule that decides, its main group first."""
-    rows = [t for t in data.thresholds or data.summary.get("thresholds") or []
-            if t["detector"] == detector and t["partition"] is None and t["rule"] == use(data)]
+    rows = [
+        t
+        for t in data.thresholds or data.summary.get("thresholds") or []
+        if t["detector"] == detector and t["partition"] is None and t["rule"] == use(data)
+    ]
     return sorted(rows, key=lambda t: (t["group"] != main_group(rows), -(t.get("n") or 0)))
 
 
@@ -173,15 +267,32 @@ def waterfall(counts: Row) -> Row:
         value = sum(value.values()) if isinstance(value, dict) else value
         unknown |= value is None
         start, width = (100 * n / read if read else 0.0 for n in (total, value or 0))
-        lines.append({"name": key.replace("_", " "), "n": value, "start": start, "width": width,
-                      "reasons": sorted(reasons.items(), key=lambda pair: -pair[1])})
+        lines.append(
+            {
+                "name": key.replace("_", " "),
+                "n": value,
+                "start": start,
+                "width": width,
+                "reasons": sorted(reasons.items(), key=lambda pair: -pair[1]),
+            }
+        )
         total += value or 0
     if read is None or unknown:
-        return {"lines": lines, "read": read, "ok": None, "text": "Not every count is known, so the sum cannot be checked."}
+        return {
+            "lines": lines,
+            "read": read,
+            "ok": None,
+            "text": "Not every count is known, so the sum cannot be checked.",
+        }
     sums = " + ".join(number(line["n"]) for line in lines)
-    text = f"They add up: {number(read)} = {sums}." if read == total else (
-        f"They do not add up: {sums} = {number(total)}, which is {number(abs(read - total))} "
-        f"{'fewer' if total < read else 'more'} than the {number(read)} rows read.")
+    text = (
+        f"They add up: {number(read)} = {sums}."
+        if read == total
+        else (
+            f"They do not add up: {sums} = {number(total)}, which is {number(abs(read - total))} "
+            f"{'fewer' if total < read else 'more'} than the {number(read)} rows read."
+        )
+    )
     return {"lines": lines, "read": read, "ok": read == total, "text": text}
 
 
@@ -190,9 +301,15 @@ def card(event: Row) -> Row:
     shares = event.get("feature_errors") or {}
     x, back = event.get("x") or [], event.get("reconstruction")
     away = np.array(x or [[]], np.float64) - (np.array(back, np.float64) if back else 0.0)
-    known = np.array([shares.get(name) or 0.0 for name in event["features"]]) if shares else np.nansum(away**2, axis=0)
+    known = (
+        np.array([shares.get(name) or 0.0 for name in event["features"]])
+        if shares
+        else np.nansum(away**2, axis=0)
+    )
     order = np.argsort(-known, kind="stable").tolist()
-    parts = [(event["features"][at], float(known[at])) for at in order[:3] if shares and known[at] > 0]
+    parts = [
+        (event["features"][at], float(known[at])) for at in order[:3] if shares and known[at] > 0
+    ]
     figure = plots.window(event, sorted(order[:MOST_FEATURES]))
     return {"event": event, "parts": parts, "figure": figure, "features": len(order)}
 
@@ -208,9 +325,18 @@ def metric_tables(rows: list[Row]) -> Row:
         of = kinds.setdefault(row["kind"], {}) if row.get("kind") else table
         of.setdefault(row["detector"], {})[row["metric"]] = row
     found = {r["metric"] for r in rows}
-    return {"split": split, "group": group, "detectors": table, "kinds": dict(sorted(kinds.items())),
-            "names": [m for m in ORDER if m in found] + sorted(found - {*ORDER}),
-            "judged": any(r.get("value") is not None for r in rows if r["metric"] in ("roc_auc", "sensitivity", "tp"))}
+    return {
+        "split": split,
+        "group": group,
+        "detectors": table,
+        "kinds": dict(sorted(kinds.items())),
+        "names": [m for m in ORDER if m in found] + sorted(found - {*ORDER}),
+        "judged": any(
+            r.get("value") is not None
+            for r in rows
+            if r["metric"] in ("roc_auc", "sensitivity", "tp")
+        ),
+    }
 
 
 def rivals(data: ReportData, model: str) -> Row | None:
@@ -220,19 +346,31 @@ def rivals(data: ReportData, model: str) -> Row | None:
     others = {n: v for n, v in auc.items() if n in BASELINES and n != model and v is not None}
     if auc.get(model) is None or not others:
         return None
-    return {"value": auc[model], "beaten_by": {n: v for n, v in others.items() if v >= auc[model]},
-            "ahead_of": {n: v for n, v in others.items() if v < auc[model]}}
+    return {
+        "value": auc[model],
+        "beaten_by": {n: v for n, v in others.items() if v >= auc[model]},
+        "ahead_of": {n: v for n, v in others.items() if v < auc[model]},
+    }
 
 
 def notes(data: ReportData) -> Iterator[str]:
     """What a reader must know before trusting the figures."""
     events = data.settings.get("events") or {}
-    words = {key: set(re.findall(r"[a-z_]\w*", str(text or "").lower())) - SQL_WORDS for key, text in events.items()}
+    words = {
+        key: set(re.findall(r"[a-z_]\w*", str(text or "").lower())) - SQL_WORDS
+        for key, text in events.items()
+    }
     names = words.get("label", set()) | words.get("kind", set())
     rule = use(data)
-    own = [t for t in data.thresholds if t["rule"] == rule and t["detector"] == data.summary.get("model")]
-    for key, what in (("train_where", "the model is semi-supervised: its training windows were chosen"),
-                      ("calibrate_where", "the thresholds are semi-supervised: their events were chosen")):
+    own = [
+        t
+        for t in data.thresholds
+        if t["rule"] == rule and t["detector"] == data.summary.get("model")
+    ]
+    for key, what in (
+        ("train_where", "the model is semi-supervised: its training windows were chosen"),
+        ("calibrate_where", "the thresholds are semi-supervised: their events were chosen"),
+    ):
         if names & words.get(key, set()) and (key, rule) != ("calibrate_where", "fixed"):
             yield f"events.{key} ({events[key]}) can read the label, so {what} with knowledge of what is normal."
     if any(t["fitted_on"] == "train" for t in own):
@@ -247,4 +385,9 @@ def flat(settings: Row, before: str = "") -> Iterator[tuple[str, str]]:
         if isinstance(value, dict) and value:
             yield from flat(value, f"{before}{key}.")
         else:
-            yield f"{before}{key}", value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+            yield (
+                f"{before}{key}",
+                value
+                if isinstance(value, str)
+                else json.dumps(value, default=str, ensure_ascii=False),
+            )

@@ -11,8 +11,14 @@ COUNTS = ("rows_read", "filtered", "quarantined", "outside_splits", "train", "ju
 
 def reconcile(counts: dict[str, Any]) -> None:
     """Raise ForeshockError unless rows_read is the sum of what became of the rows."""
-    parts = [counts["filtered"], sum(counts["quarantined"].values()), counts["outside_splits"], counts["train"], counts["judged"],
-             sum(counts["unjudged"].values())]
+    parts = [
+        counts["filtered"],
+        sum(counts["quarantined"].values()),
+        counts["outside_splits"],
+        counts["train"],
+        counts["judged"],
+        sum(counts["unjudged"].values()),
+    ]
     if counts["rows_read"] != sum(parts):
         raise ForeshockError(f"the counts do not reconcile: {counts}. This is a defect of ours.")
 
@@ -31,8 +37,18 @@ def gates(quality: dict[str, Any], counts: dict[str, Any], flagged: int) -> list
     judged, unjudged = counts["judged"], sum(counts["unjudged"].values())
     quarantined = sum(counts["quarantined"].values())
     shares = (
-        ("max_quarantined", quarantined, counts["rows_read"], f"{quarantined} of {counts['rows_read']} rows quarantined"),
-        ("max_unjudged", unjudged, judged + unjudged, f"{unjudged} of {judged + unjudged} events not judged"),
+        (
+            "max_quarantined",
+            quarantined,
+            counts["rows_read"],
+            f"{quarantined} of {counts['rows_read']} rows quarantined",
+        ),
+        (
+            "max_unjudged",
+            unjudged,
+            judged + unjudged,
+            f"{unjudged} of {judged + unjudged} events not judged",
+        ),
         ("max_flagged", flagged, judged, f"{flagged} of {judged} judged events flagged"),
     )
     missed = []
@@ -55,18 +71,34 @@ def strongest(drift: list[dict[str, Any]], most: int = 3) -> list[dict[str, Any]
         known = [r for r in rows if r["feature"] is not None and r["trimmed"] is not None]
         far = sorted(known, key=lambda r: (-r["trimmed"], r["feature"]))
         score = next(({k: r[k] for k in kept} for r in rows if r["feature"] is None), None)
-        made.append({"from": low, "to": high, "score": score, "features": [{k: r[k] for k in ("feature", *kept)} for r in far[:most]]})
+        made.append(
+            {
+                "from": low,
+                "to": high,
+                "score": score,
+                "features": [{k: r[k] for k in ("feature", *kept)} for r in far[:most]],
+            }
+        )
     return made
 
 
 def training_facts(info: dict[str, Any]) -> dict[str, Any]:
     """What a bundle's info says of the fit: `train_windows`; how many of them each detector but the network was `fitted_on`; `explained`,
     the share of each feature that it explains (null: it expects none); `folds`, [from, to) in microseconds, null where one has no end."""
-    shares = {name: None if fact is None else fact["share"] for name, fact in (info.get("explained") or {}).items()}
+    shares = {
+        name: None if fact is None else fact["share"]
+        for name, fact in (info.get("explained") or {}).items()
+    }
     folds = info.get("folds") or []
     ends = [low for low, _ in folds[1:]]
-    return {"train_windows": info.get("train_windows"), "fitted_on": info.get("fitted_on") or {}, "explained": shares,
-            "folds": [{"from": a, "to": b} for a, b in zip([None, *ends], [*ends, None], strict=True)] if folds else []}
+    return {
+        "train_windows": info.get("train_windows"),
+        "fitted_on": info.get("fitted_on") or {},
+        "explained": shares,
+        "folds": [{"from": a, "to": b} for a, b in zip([None, *ends], [*ends, None], strict=True)]
+        if folds
+        else [],
+    }
 
 
 def headline(summary: dict[str, Any]) -> list[str]:
@@ -85,17 +117,28 @@ def headline(summary: dict[str, Any]) -> list[str]:
     pooled = [t for t in own if judging in (None, {"name": t["rule"], "level": t["level"]})]
     for t in pooled[:3]:
         value = "none" if t["threshold"] is None else f"{t['threshold']:.5g}"
-        between = "" if t["ci_low"] is None else f" (95 % interval {t['ci_low']:.5g} to {t['ci_high']:.5g})"
+        between = (
+            ""
+            if t["ci_low"] is None
+            else f" (95 % interval {t['ci_low']:.5g} to {t['ci_high']:.5g})"
+        )
         rule = t["rule"] if t["level"] is None else f"{t['rule']} {t['level']:.10g}"
         of = f" of n = {t['n']}" if t["n"] else ""
         lines.append(f"threshold    {value}{between}, {rule}{of}, group {t['group']}")
     for split, n in summary["flagged"].items():
         lines.append(f"flagged      {n['flagged']} of {n['judged']} judged events of {split}")
-    aucs = [m for m in summary["metrics"] if m["metric"] == "roc_auc" and m["split"] == "test" and m["group"] == "all"]
+    aucs = [
+        m
+        for m in summary["metrics"]
+        if m["metric"] == "roc_auc" and m["split"] == "test" and m["group"] == "all"
+    ]
     for detector in summary["detectors"]:
         own = [m for m in aucs if m["detector"] == detector and m["value"] is not None]
         if own:
-            shown = ", ".join(f"{m['kind'] or 'all'} {m['value']:.3f}" for m in sorted(own, key=lambda m: m["kind"] or ""))
+            shown = ", ".join(
+                f"{m['kind'] or 'all'} {m['value']:.3f}"
+                for m in sorted(own, key=lambda m: m["kind"] or "")
+            )
             lines.append(f"ROC AUC      {detector}: {shown}")
     if verdict := summary.get("verdict"):
         lines.append(f"verdict      {', '.join(verdict['causes'])}: {verdict['text']}")

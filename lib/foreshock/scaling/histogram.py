@@ -29,7 +29,9 @@ def order_keys(values: npt.ArrayLike) -> npt.NDArray[np.uint32]:
 def key_values(keys: npt.ArrayLike) -> Floats:
     """The float32 values of order keys (the inverse of `order_keys`)."""
     keys = np.asarray(keys, np.uint32)
-    return np.where(keys >> 31, keys & np.uint32(0x7FFFFFFF), ~keys).astype(np.uint32).view(np.float32)
+    return (
+        np.where(keys >> 31, keys & np.uint32(0x7FFFFFFF), ~keys).astype(np.uint32).view(np.float32)
+    )
 
 
 def rank_of(level: float, n: int) -> int:
@@ -67,11 +69,18 @@ class Histogram:
             lows += np.bincount(upper, weights=lower, minlength=BINS).astype(np.int64)
             squares += np.bincount(upper, weights=lower * lower, minlength=BINS).astype(np.int64)
         power1, power2 = _powers(counts, lows, squares)
-        counts = np.concatenate([counts[:0x7FFF:-1], counts[:0x8000]])  # negative numbers' bits rise as they fall
+        counts = np.concatenate(
+            [counts[:0x7FFF:-1], counts[:0x8000]]
+        )  # negative numbers' bits rise as they fall
         bins = np.flatnonzero(counts)
         return cls(
-            bins.astype(np.int32), counts[bins], len(flat), float(flat.min()) if len(flat) else None,
-            float(flat.max()) if len(flat) else None, power1, power2,
+            bins.astype(np.int32),
+            counts[bins],
+            len(flat),
+            float(flat.min()) if len(flat) else None,
+            float(flat.max()) if len(flat) else None,
+            power1,
+            power2,
         )
 
     def __add__(self, other: Histogram) -> Histogram:
@@ -79,10 +88,18 @@ class Histogram:
         counts = np.zeros(len(bins), np.int64)
         counts[np.searchsorted(bins, self.bins)] += self.counts
         counts[np.searchsorted(bins, other.bins)] += other.counts
-        ends = [(v, w) for v, w in ((self.minimum, self.maximum), (other.minimum, other.maximum)) if v is not None]
+        ends = [
+            (v, w)
+            for v, w in ((self.minimum, self.maximum), (other.minimum, other.maximum))
+            if v is not None
+        ]
         return Histogram(
-            bins.astype(np.int32), counts, self.n + other.n, min((v for v, _ in ends), default=None),
-            max((w for _, w in ends if w is not None), default=None), self.power1 + other.power1,
+            bins.astype(np.int32),
+            counts,
+            self.n + other.n,
+            min((v for v, _ in ends), default=None),
+            max((w for _, w in ends if w is not None), default=None),
+            self.power1 + other.power1,
             self.power2 + other.power2,
         )
 
@@ -118,14 +135,28 @@ class Histogram:
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain data; `from_mapping` reads it back. The moments' integers are text, since JSON's are too small."""
-        return {"bins": self.bins.tolist(), "counts": self.counts.tolist(), "n": self.n, "min": self.minimum,
-                "max": self.maximum, "power1": str(self.power1), "power2": str(self.power2)}
+        return {
+            "bins": self.bins.tolist(),
+            "counts": self.counts.tolist(),
+            "n": self.n,
+            "min": self.minimum,
+            "max": self.maximum,
+            "power1": str(self.power1),
+            "power2": str(self.power2),
+        }
 
     @classmethod
     def from_mapping(cls, raw: dict[str, Any]) -> Histogram:
         """The histogram of `to_mapping`."""
-        return cls(np.array(raw["bins"], np.int32), np.array(raw["counts"], np.int64), int(raw["n"]), raw["min"],
-                   raw["max"], int(raw["power1"]), int(raw["power2"]))
+        return cls(
+            np.array(raw["bins"], np.int32),
+            np.array(raw["counts"], np.int64),
+            int(raw["n"]),
+            raw["min"],
+            raw["max"],
+            int(raw["power1"]),
+            int(raw["power2"]),
+        )
 
 
 def refine(values: npt.ArrayLike, bin_: int) -> tuple[npt.NDArray[np.int32], Ints]:
@@ -159,5 +190,8 @@ def _powers(counts: Ints, lows: Ints, squares: Ints) -> tuple[int, int]:
     for total, own in zip(parts, (n * upper * upper, upper * low, squares[used]), strict=True):
         np.add.at(total, shift, own)
     power1 = sum(int(first[s]) << int(s) for s in np.flatnonzero(first))
-    power2 = sum(((int(a) << 32) + (int(b) << 17) + int(c)) << (2 * s) for s, (a, b, c) in enumerate(zip(*parts, strict=True)))
+    power2 = sum(
+        ((int(a) << 32) + (int(b) << 17) + int(c)) << (2 * s)
+        for s, (a, b, c) in enumerate(zip(*parts, strict=True))
+    )
     return power1, power2

@@ -79,7 +79,9 @@ class Scaler:
     def invert(self, x: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Approximate original values, (n, F kept), of scaled ones: without what clip and `zero` removed."""
         scales = [f for f in self.features if f.policy != "dropped"]
-        y = np.asarray(x, np.float64) * np.array([f.scale for f in scales]) + np.array([f.center for f in scales])
+        y = np.asarray(x, np.float64) * np.array([f.scale for f in scales]) + np.array(
+            [f.center for f in scales]
+        )
         if self.transform == "asinh":
             return np.sinh(np.clip(y, -700, 700))
         if self.transform == "log1p":
@@ -88,9 +90,14 @@ class Scaler:
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain data for scaler.json; `from_mapping` reads it back."""
-        return {"method": self.method, "transform": self.transform, "clip": self.clip, "kept": list(self.kept),
-                "dropped": [f.name for f in self.features if f.policy == "dropped"],
-                "features": [asdict(f) for f in self.features]}
+        return {
+            "method": self.method,
+            "transform": self.transform,
+            "clip": self.clip,
+            "kept": list(self.kept),
+            "dropped": [f.name for f in self.features if f.policy == "dropped"],
+            "features": [asdict(f) for f in self.features],
+        }
 
     @classmethod
     def from_mapping(cls, raw: dict[str, Any]) -> Scaler:
@@ -103,21 +110,34 @@ class Scaler:
 
 
 def fit_feature(
-    name: str, histogram: Histogram, quartiles: tuple[float, float, float], nulls: int, *, method: str, floor: float,
-    constant: str, null_policy: str,
+    name: str,
+    histogram: Histogram,
+    quartiles: tuple[float, float, float],
+    nulls: int,
+    *,
+    method: str,
+    floor: float,
+    constant: str,
+    null_policy: str,
 ) -> FeatureScale:
     """The scale of one feature from its merged histogram and exact quartiles (all after the transform).
 
     Raises DataError for a feature null in every training row, or without spread where `constant` is fail.
     """
     if not histogram.n or histogram.minimum is None or histogram.maximum is None:
-        raise DataError(f"feature `{name}` is null in every training row ({nulls} rows): correct "
-                        f"events.features.{name}, or remove it.")
+        raise DataError(
+            f"feature `{name}` is null in every training row ({nulls} rows): correct "
+            f"events.features.{name}, or remove it."
+        )
     q1, median, q3 = quartiles
     mean, std = float(histogram.mean or 0.0), float(histogram.std or 0.0)
     spread = histogram.maximum - histogram.minimum
-    center, scale = {"robust": (median, q3 - q1), "standard": (mean, std),
-                     "minmax": (histogram.minimum, spread), "none": (0.0, 1.0)}[method]
+    center, scale = {
+        "robust": (median, q3 - q1),
+        "standard": (mean, std),
+        "minmax": (histogram.minimum, spread),
+        "none": (0.0, 1.0),
+    }[method]
     policy, why = "scaled", ""
     if method != "none" and spread == 0:
         policy = "dropped" if constant == "drop" else "zero"
@@ -126,11 +146,33 @@ def fit_feature(
         policy, why = "floored", f"scale {scale:g} raised to {floor:g} of its range {spread:g}"
         scale = floor * spread
     elif scale == 0:
-        measure = {"robust": "interquartile range", "standard": "standard deviation"}.get(method, "range")
-        policy, why = ("dropped" if constant == "drop" else "zero"), f"its {measure} is 0 (range {spread:g})"
+        measure = {"robust": "interquartile range", "standard": "standard deviation"}.get(
+            method, "range"
+        )
+        policy, why = (
+            ("dropped" if constant == "drop" else "zero"),
+            f"its {measure} is 0 (range {spread:g})",
+        )
     if policy in ("zero", "dropped") and constant == "fail":
-        raise DataError(f"feature `{name}`: {why}, and scaling.constant is fail. Remove it, transform it, set "
-                        "scaling.floor, or choose scaling.constant: zero or drop.")
+        raise DataError(
+            f"feature `{name}`: {why}, and scaling.constant is fail. Remove it, transform it, set "
+            "scaling.floor, or choose scaling.constant: zero or drop."
+        )
     fill = median if null_policy == "median" else 0.0
-    return FeatureScale(name, histogram.n, nulls, fill, center, scale, policy, why, median, q1, q3, histogram.minimum,
-                        histogram.maximum, mean, std)
+    return FeatureScale(
+        name,
+        histogram.n,
+        nulls,
+        fill,
+        center,
+        scale,
+        policy,
+        why,
+        median,
+        q1,
+        q3,
+        histogram.minimum,
+        histogram.maximum,
+        mean,
+        std,
+    )

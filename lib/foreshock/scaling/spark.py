@@ -37,7 +37,9 @@ def _training_values(
     else:
         with parquet_file(file) as source:
             first = list(islice(source.iter_batches(most, columns=columns), 1))
-            table = (pa.Table.from_batches(first) if first else source.schema_arrow.empty_table()).select(columns)
+            table = (
+                pa.Table.from_batches(first) if first else source.schema_arrow.empty_table()
+            ).select(columns)
     time = table[C.EVENT_TIME].cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_numpy()
     keep = (time >= span[0]) & (time < span[1]) & table[C.TRAIN_OK].to_numpy()
     for name in features:
@@ -46,7 +48,12 @@ def _training_values(
 
 
 def _summaries(
-    spark: SparkSession, partitions: dict[str, list[str]], features: tuple[str, ...], span: tuple[int, int], how: str, guide: Guide
+    spark: SparkSession,
+    partitions: dict[str, list[str]],
+    features: tuple[str, ...],
+    span: tuple[int, int],
+    how: str,
+    guide: Guide,
 ) -> Iterator[tuple[str, Summary]]:
     """The summary of each partition in turn, from its files of events."""
     items = [(p, f) for p, files in partitions.items() for f in files]
@@ -62,8 +69,15 @@ def _summaries(
 
 
 def fit_summary(
-    spark: SparkSession, partitions: dict[str, list[str]], features: tuple[str, ...], span: tuple[int, int], how: str, *,
-    before: Path, after: Path, say: Callable[..., None] = lambda *_, **__: None,
+    spark: SparkSession,
+    partitions: dict[str, list[str]],
+    features: tuple[str, ...],
+    span: tuple[int, int],
+    how: str,
+    *,
+    before: Path,
+    after: Path,
+    say: Callable[..., None] = lambda *_, **__: None,
 ) -> Summary:
     """The summary of all training values, whose quartiles are exact, from partition -> files of events.
 
@@ -72,14 +86,19 @@ def fit_summary(
     of some partitions, read here. Where quartiles lie outside the ranges that were counted finely, every partition is read once more.
     """
     settings = {"features": features, "span": span, "transform": how}
-    keys = {p: digest([settings, [(at(f).name, size(at(f))) for f in files]]) for p, files in partitions.items()}
+    keys = {
+        p: digest([settings, [(at(f).name, size(at(f))) for f in files]])
+        for p, files in partitions.items()
+    }
     after.mkdir(parents=True)
     kept, total, guide = _kept(before, keys)
 
     def read(wanted: dict[str, list[str]], total: Summary) -> Summary:
         waiting = [total]
         for partition, own in _summaries(spark, wanted, features, span, how, guide):
-            (after / _name(partition)).write_bytes(own.to_bytes({"key": keys[partition], "guide": digest(guide)}))
+            (after / _name(partition)).write_bytes(
+                own.to_bytes({"key": keys[partition], "guide": digest(guide)})
+            )
             waiting.append(own)
             if len(waiting) > MERGED_AT_ONCE:
                 waiting = [Summary.total(waiting)]
@@ -89,7 +108,10 @@ def fit_summary(
     say("scaler", partitions=len(partitions), read=len(fresh))
     if not guide:
         files = [own[0] for own in fresh.values()]
-        pilot = [Summary.of(_training_values(f, features, span, how, PILOT_EVENTS), {}) for f in files[:: -(-len(files) // PILOTS) or 1]]
+        pilot = [
+            Summary.of(_training_values(f, features, span, how, PILOT_EVENTS), {})
+            for f in files[:: -(-len(files) // PILOTS) or 1]
+        ]
         guide = Summary.total(pilot).guide()
     total = read(fresh, total)
     if total.reaches(guide):

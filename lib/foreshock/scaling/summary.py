@@ -44,7 +44,9 @@ class Summary:
             for first, last in guide.get(name, []):
                 wanted[first : last + 1] = True
             keys = order_keys(own)
-            made.keys[name], made.counts[name] = np.unique(keys[wanted[keys >> 16]], return_counts=True)
+            made.keys[name], made.counts[name] = np.unique(
+                keys[wanted[keys >> 16]], return_counts=True
+            )
         return made
 
     @classmethod
@@ -54,7 +56,9 @@ class Summary:
         for name in sorted({n for p in own for n in p.histograms}):
             there = [p for p in own if name in p.histograms]
             made.histograms[name] = sum((p.histograms[name] for p in there), Histogram())
-            keys, place = np.unique(np.concatenate([p.keys[name] for p in there]), return_inverse=True)
+            keys, place = np.unique(
+                np.concatenate([p.keys[name] for p in there]), return_inverse=True
+            )
             counts = np.zeros(len(keys), np.int64)
             np.add.at(counts, place, np.concatenate([p.counts[name] for p in there]))
             made.keys[name], made.counts[name] = keys, counts
@@ -62,13 +66,20 @@ class Summary:
 
     def guide(self) -> Guide:
         """The ranges of bins that hold the ranks within REACH of each quartile."""
-        return {name: [[h.locate(q + side)[0] for side in (-REACH, REACH)] for q in QUARTILES]
-                for name, h in self.histograms.items() if h.n}
+        return {
+            name: [[h.locate(q + side)[0] for side in (-REACH, REACH)] for q in QUARTILES]
+            for name, h in self.histograms.items()
+            if h.n
+        }
 
     def reaches(self, guide: Guide) -> bool:
         """Whether all quartiles lie in bins of the guide by which this summary was taken."""
-        return all(any(first <= h.locate(q)[0] <= last for first, last in guide.get(n, []))
-                   for n, h in self.histograms.items() if h.n for q in QUARTILES)
+        return all(
+            any(first <= h.locate(q)[0] <= last for first, last in guide.get(n, []))
+            for n, h in self.histograms.items()
+            if h.n
+            for q in QUARTILES
+        )
 
     def quartiles(self) -> dict[str, tuple[float, float, float]]:
         """The exact quartiles of each feature (`numpy.quantile(method="inverted_cdf")`). Needs `reaches`."""
@@ -78,19 +89,38 @@ class Summary:
                 exact = []
                 for bin_, rank in (histogram.locate(q) for q in QUARTILES):
                     inside = (self.keys[name] >> 16) == bin_
-                    exact.append(exact_value(bin_, rank, self.keys[name][inside] & np.uint32(0xFFFF), self.counts[name][inside]))
+                    exact.append(
+                        exact_value(
+                            bin_,
+                            rank,
+                            self.keys[name][inside] & np.uint32(0xFFFF),
+                            self.counts[name][inside],
+                        )
+                    )
                 found[name] = (exact[0], exact[1], exact[2])
         return found
 
     def to_bytes(self, note: dict[str, Any]) -> bytes:
         """An npz file with a JSON member: `note` and what arrays do not hold."""
         memory = io.BytesIO()
-        plain = {n: {"n": h.n, "min": h.minimum, "max": h.maximum, "power1": str(h.power1), "power2": str(h.power2)}
-                 for n, h in self.histograms.items()}
+        plain = {
+            n: {
+                "n": h.n,
+                "min": h.minimum,
+                "max": h.maximum,
+                "power1": str(h.power1),
+                "power2": str(h.power2),
+            }
+            for n, h in self.histograms.items()
+        }
         arrays: dict[str, Any] = {}
         for i, (name, h) in enumerate(self.histograms.items()):
-            arrays |= {f"bins{i}": h.bins.astype(np.uint16), f"counts{i}": _small(h.counts), f"keys{i}": self.keys[name],
-                       f"key_counts{i}": _small(self.counts[name])}
+            arrays |= {
+                f"bins{i}": h.bins.astype(np.uint16),
+                f"counts{i}": _small(h.counts),
+                f"keys{i}": self.keys[name],
+                f"key_counts{i}": _small(self.counts[name]),
+            }
         text = json.dumps({"note": note, "features": plain})
         np.savez(memory, state=np.frombuffer(text.encode(), np.uint8), **arrays)
         return memory.getvalue()
@@ -102,9 +132,19 @@ class Summary:
         with np.load(io.BytesIO(raw), allow_pickle=False) as members:
             state = json.loads(bytes(members["state"]))
             for i, (name, h) in enumerate(state["features"].items()):
-                made.histograms[name] = Histogram(members[f"bins{i}"].astype(np.int32), members[f"counts{i}"].astype(np.int64), h["n"],
-                                                  h["min"], h["max"], int(h["power1"]), int(h["power2"]))
-                made.keys[name], made.counts[name] = members[f"keys{i}"], members[f"key_counts{i}"].astype(np.int64)
+                made.histograms[name] = Histogram(
+                    members[f"bins{i}"].astype(np.int32),
+                    members[f"counts{i}"].astype(np.int64),
+                    h["n"],
+                    h["min"],
+                    h["max"],
+                    int(h["power1"]),
+                    int(h["power2"]),
+                )
+                made.keys[name], made.counts[name] = (
+                    members[f"keys{i}"],
+                    members[f"key_counts{i}"].astype(np.int64),
+                )
         return made, state["note"]
 
 

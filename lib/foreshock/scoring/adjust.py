@@ -39,7 +39,9 @@ class Residuals:
         s, features = self.covariance, len(self.total)
         middle = np.trace(s) / features
         away = float(np.square(s - middle * np.eye(features)).sum())
-        noise = max(0.0, (self.fourth / max(self.n, 1) - float(np.square(s).sum())) / max(self.n, 1))
+        noise = max(
+            0.0, (self.fourth / max(self.n, 1) - float(np.square(s).sum())) / max(self.n, 1)
+        )
         share = 1.0 if away <= 0 else min(1.0, noise / away)
         shrunk = (1 - share) * s + share * middle * np.eye(features)
         values, vectors = np.linalg.eigh(shrunk)
@@ -54,7 +56,9 @@ def over_scale(errors: npt.ArrayLike, scale: npt.ArrayLike) -> Doubles:
     return np.asarray(np.asarray(errors, np.float64) / np.where(divisor > 0, divisor, 1.0))
 
 
-def contributions(residuals: npt.ArrayLike, mean: npt.ArrayLike, precision: npt.ArrayLike) -> Doubles:
+def contributions(
+    residuals: npt.ArrayLike, mean: npt.ArrayLike, precision: npt.ArrayLike
+) -> Doubles:
     """What each feature (n, F) adds to the squared distance of residuals (n, F) from their calibration mean: r_i (P r)_i.
 
     Their mean is the score `mahalanobis`, so that 1 is ordinary. One is negative where a feature makes the others more ordinary.

@@ -22,7 +22,9 @@ Ints = npt.NDArray[np.int64]
 def finite(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Values of any shape, none above 1e30 or below -1e30; what is not a number, such as inf - inf, counts as 1e30."""
     largest = values.dtype.type(LARGEST)
-    return np.fmax(np.fmin(values, largest), -largest)  # fmin takes the number where the other is none
+    return np.fmax(
+        np.fmin(values, largest), -largest
+    )  # fmin takes the number where the other is none
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,9 @@ def aggregate(kind: str, errors: npt.ArrayLike, layout: Layout) -> Known:
         for step in range(layout.length):
             table[starts + step, step] = e[:, step]
         rows = table[at]
-        return Known(np.nanmedian(rows, axis=1), count[at], [r[~np.isnan(r)].tolist() for r in rows])
+        return Known(
+            np.nanmedian(rows, axis=1), count[at], [r[~np.isnan(r)].tolist() for r in rows]
+        )
     total = np.full(n, {"max": -np.inf, "min": np.inf}.get(kind, 0.0))
     for step in range(layout.length):
         here = starts + step

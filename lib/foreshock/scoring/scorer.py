@@ -80,7 +80,9 @@ def score_chunk(plan: Plan, task: Task) -> Iterator[pa.RecordBatch]:
     Errors by feature are at most 1e30 (`finite`), so that an event far beyond float32's squares is judged too, and flagged.
     """
     if file_sha256(at(task.file)) != task.sha256:
-        raise DataError(f"{task.file}: its sha256 is not the manifest's; the dataset was altered. Run jobs/prepare.py --force.")
+        raise DataError(
+            f"{task.file}: its sha256 is not the manifest's; the dataset was altered. Run jobs/prepare.py --force."
+        )
     folder, sha256 = task.held_out[:2] if task.held_out else (plan.bundle, plan.bundle_sha256)
     bundle = _bundle(folder, sha256, plan.detectors)
     waiting: list[_Block] = []
@@ -113,14 +115,23 @@ def _open(plan: Plan, task: Task, row: dict[str, Any]) -> _Block:
         times, (start, end) = decode(row["event_time"]), task.held_out[2:]
         last, first = times[layout.starts + plan.length - 1], times[layout.starts]
         inside = (last >= start) & (last < end)
-        if plan.kind not in ENDING:  # whose events lie in later windows too, of models that saw them
+        if (
+            plan.kind not in ENDING
+        ):  # whose events lie in later windows too, of models that saw them
             inside &= first >= start
         layout = Layout(len(x), ordinals[inside], plan.length, plan.stride, row["first_padding"])
     return _Block(row, x, layout, partition)
 
 
-def _score(plan: Plan, task: Task, bundle: bundles.Bundle, blocks: list[_Block]) -> Iterator[pa.RecordBatch]:
-    views = [np.lib.stride_tricks.sliding_window_view(b.x, plan.length, axis=0)[b.layout.starts].transpose(0, 2, 1) for b in blocks]
+def _score(
+    plan: Plan, task: Task, bundle: bundles.Bundle, blocks: list[_Block]
+) -> Iterator[pa.RecordBatch]:
+    views = [
+        np.lib.stride_tricks.sliding_window_view(b.x, plan.length, axis=0)[
+            b.layout.starts
+        ].transpose(0, 2, 1)
+        for b in blocks
+    ]
     x = np.ascontiguousarray(np.concatenate(views))  # (N, L, F)
     bounds = np.cumsum([len(v) for v in views])[:-1]
     errors: dict[str, list[npt.NDArray[Any]] | None] = {}
@@ -139,10 +150,19 @@ def _score(plan: Plan, task: Task, bundle: bundles.Bundle, blocks: list[_Block])
             errors[name] = np.split(_finite_errors(model, x)[0].mean(axis=-1), bounds)
     for i, block in enumerate(blocks):
         own = None if apart is None else attribute(plan.kind, *apart[i], block.layout, blind)
-        yield _rows(plan, task, bundle, block, {n: None if e is None else e[i] for n, e in errors.items()}, own)
+        yield _rows(
+            plan,
+            task,
+            bundle,
+            block,
+            {n: None if e is None else e[i] for n, e in errors.items()},
+            own,
+        )
 
 
-def _finite_errors(model: Model, x: Floats, *, explain: bool = False) -> tuple[Floats, Floats | None]:
+def _finite_errors(
+    model: Model, x: Floats, *, explain: bool = False
+) -> tuple[Floats, Floats | None]:
     """Errors of windows and, to explain them, what the model expected; both `finite`."""
     with np.errstate(over="ignore", invalid="ignore"):
         found, expected = errors_and_expected(model, x) if explain else (model.errors(x), None)
@@ -155,8 +175,14 @@ def _finite_errors(model: Model, x: Floats, *, explain: bool = False) -> tuple[F
     return finite(found), expected
 
 
-def _rows(plan: Plan, task: Task, bundle: bundles.Bundle, block: _Block, errors: dict[str, Any],
-          own: Attribution | None) -> pa.RecordBatch:
+def _rows(
+    plan: Plan,
+    task: Task,
+    bundle: bundles.Bundle,
+    block: _Block,
+    errors: dict[str, Any],
+    own: Attribution | None,
+) -> pa.RecordBatch:
     layout, kind = block.layout, plan.kind
     at = layout.held(kind)
     split = decode(block.row["split"])[at]
@@ -166,10 +192,18 @@ def _rows(plan: Plan, task: Task, bundle: bundles.Bundle, block: _Block, errors:
     partial = layout.partial(at) if kind not in ("window", "last") else np.zeros(len(at), bool)
     if task.held_out is not None:
         split = np.full(len(at), C.SPLIT_CODES[C.OUT_OF_FOLD], np.int8)
-    columns: dict[str, Any] = {"split": split, "partition": block.partition[at], "partial": partial, "at": at.astype(np.int32)}
+    columns: dict[str, Any] = {
+        "split": split,
+        "partition": block.partition[at],
+        "partial": partial,
+        "at": at.astype(np.int32),
+    }
     for name in ("event_id", "event_time", "label", "calibrate"):
         columns[name] = decode(block.row[name])[at]
-    columns["group"], columns["kind"] = decode(block.row["event_group"])[at], decode(block.row["kind"])[at]
+    columns["group"], columns["kind"] = (
+        decode(block.row["event_group"])[at],
+        decode(block.row["kind"])[at],
+    )
     columns["entity"] = np.full(len(at), block.row["entity"])
     columns["block_id"] = np.full(len(at), block.row["block_id"], np.int64)
     columns["unit"] = (task.code << CODE_SHIFT) + (block.row["block_id"] << 20) + at // plan.length
@@ -179,16 +213,32 @@ def _rows(plan: Plan, task: Task, bundle: bundles.Bundle, block: _Block, errors:
         if errors[name] is None:
             model = bundle.models[name]
             assert isinstance(model, IsolationForest)
-            columns[f"s{i}"], columns[f"v{i}"] = model.score_rows(block.x[at]).astype(np.float32).astype(np.float64), None
+            columns[f"s{i}"], columns[f"v{i}"] = (
+                model.score_rows(block.x[at]).astype(np.float32).astype(np.float64),
+                None,
+            )
             continue
         known = aggregate(kind, errors[name], layout)
         whole = final(kind, known)
         columns[f"s{i}"] = np.where(partial, known.value, whole)
-        columns[f"v{i}"] = [v if p else None for v, p in zip(known.every, partial, strict=True)] if known.every else None
+        columns[f"v{i}"] = (
+            [v if p else None for v, p in zip(known.every, partial, strict=True)]
+            if known.every
+            else None
+        )
         count = known.count
     columns["n"] = (np.ones(len(at), np.int64) if count is None else count).astype(np.int32)
-    columns |= dict.fromkeys(EXPLAINED) if own is None else {
-        "errors": own.errors, "step": own.step, "value": own.value, "expected": own.expected, "forecasts": own.forecasts}
+    columns |= (
+        dict.fromkeys(EXPLAINED)
+        if own is None
+        else {
+            "errors": own.errors,
+            "step": own.step,
+            "value": own.value,
+            "expected": own.expected,
+            "forecasts": own.forecasts,
+        }
+    )
     schema = schema_of(plan.detectors)
     arrays = []
     for f in schema:
@@ -201,7 +251,9 @@ def _rows(plan: Plan, task: Task, bundle: bundles.Bundle, block: _Block, errors:
             arrays.append(lists(value[keep]).cast(f.type))
         else:
             chosen = value[keep]
-            arrays.append(pa.array(chosen.tolist() if chosen.dtype.kind == "U" else chosen).cast(f.type))
+            arrays.append(
+                pa.array(chosen.tolist() if chosen.dtype.kind == "U" else chosen).cast(f.type)
+            )
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
@@ -211,24 +263,55 @@ def lists(values: npt.NDArray[Any]) -> pa.ListArray:
     return pa.ListArray.from_arrays(ends, np.ascontiguousarray(values).ravel())
 
 
-KEYS = pa.schema([("split", pa.int8()), ("partition", pa.string()), ("group", pa.string()), ("entity", pa.string()),
-                  ("event_id", pa.string()), ("event_time", pa.int64()), ("label", pa.int8()), ("kind", pa.string()),
-                  ("calibrate", pa.int8())])
+KEYS = pa.schema(
+    [
+        ("split", pa.int8()),
+        ("partition", pa.string()),
+        ("group", pa.string()),
+        ("entity", pa.string()),
+        ("event_id", pa.string()),
+        ("event_time", pa.int64()),
+        ("label", pa.int8()),
+        ("kind", pa.string()),
+        ("calibrate", pa.int8()),
+    ]
+)
 
 
-EXPLAINED = {"errors": pa.list_(pa.float32()), "step": pa.list_(pa.int32()), "value": pa.list_(pa.float32()),
-             "expected": pa.list_(pa.float32()), "forecasts": pa.int32()}
+EXPLAINED = {
+    "errors": pa.list_(pa.float32()),
+    "step": pa.list_(pa.int32()),
+    "value": pa.list_(pa.float32()),
+    "expected": pa.list_(pa.float32()),
+    "forecasts": pa.int32(),
+}
 
 
 def schema_of(detectors: tuple[str, ...]) -> pa.Schema:
     """Columns of scored rows: the event, whether partial and over how many windows, its `attribution`, s<i> (v<i>) of each detector."""
-    more = [("unit", pa.int64()), ("block_id", pa.int64()), ("at", pa.int32()), ("file", pa.string()), ("partial", pa.bool_()),
-            ("n", pa.int32())]
+    more = [
+        ("unit", pa.int64()),
+        ("block_id", pa.int64()),
+        ("at", pa.int32()),
+        ("file", pa.string()),
+        ("partial", pa.bool_()),
+        ("n", pa.int32()),
+    ]
     scores = [(f"s{i}", pa.float64()) for i in range(len(detectors))]
-    return pa.schema([*KEYS, *more, *EXPLAINED.items(), *scores, *[(f"v{i}", pa.list_(pa.float64())) for i in range(len(detectors))]])
+    return pa.schema(
+        [
+            *KEYS,
+            *more,
+            *EXPLAINED.items(),
+            *scores,
+            *[(f"v{i}", pa.list_(pa.float64())) for i in range(len(detectors))],
+        ]
+    )
 
 
-def explain_event(bundle: bundles.Bundle, name: str, file: str, block_id: int, at: int, length: int, stride: int) -> dict[str, Any]:
+def explain_event(
+    bundle: bundles.Bundle, name: str, file: str, block_id: int, at: int, length: int, stride: int
+) -> dict[str, Any]:
     """The window that ends at (or last holds) an event: x, what the model expected, errors per step, times in microseconds."""
     table = read_table(file, filters=[("block_id", "=", block_id)]).to_pylist()
     row = table[0]
@@ -238,5 +321,10 @@ def explain_event(bundle: bundles.Bundle, name: str, file: str, block_id: int, a
     window = np.ascontiguousarray(x[a : a + length][None])
     model = bundle.models[name]
     errors, rebuilt = _finite_errors(model, window, explain=True)
-    return {"x": window[0].tolist(), "reconstruction": None if rebuilt is None else rebuilt[0].tolist(),
-            "errors": errors[0].mean(axis=-1).tolist(), "times": times[a : a + length].tolist(), "step": at - a}
+    return {
+        "x": window[0].tolist(),
+        "reconstruction": None if rebuilt is None else rebuilt[0].tolist(),
+        "errors": errors[0].mean(axis=-1).tolist(),
+        "times": times[a : a + length].tolist(),
+        "step": at - a,
+    }

@@ -20,7 +20,9 @@ from foreshock.session import each_item, map_items
 PLACE = ("unit", "block_id", "at", "file", "step", "value", "expected")
 
 
-def score_files(spark: SparkSession, plan: Plan, tasks: list[Task], features: int, work: Path) -> list[str]:
+def score_files(
+    spark: SparkSession, plan: Plan, tasks: list[Task], features: int, work: Path
+) -> list[str]:
     """Score every task's file of so many features and write one row an event under `work`; returns the Parquet files, in order."""
     schema = from_arrow_schema(schema_of(plan.detectors))
 
@@ -29,7 +31,9 @@ def score_files(spark: SparkSession, plan: Plan, tasks: list[Task], features: in
 
     raw = work / "raw"
     ddl = ", ".join(f"`{f.name}` {f.dataType.simpleString()}" for f in schema)
-    largest_first = sorted(tasks, key=lambda t: -t.windows)  # so that the last ones to end are small
+    largest_first = sorted(
+        tasks, key=lambda t: -t.windows
+    )  # so that the last ones to end are small
     map_items(spark, largest_first, one, ddl).write.parquet(str(raw))
     if plan.kind in ENDING:
         return _files(raw)
@@ -48,10 +52,14 @@ def codes_of(table: pa.Table) -> npt.NDArray[np.int64]:
 
 def event_spans(spark: SparkSession, files: list[str]) -> dict[int, tuple[int, int]]:
     """The first and last event time, microseconds, of scored events by code (`codes_of`)."""
+
     def one(file: str) -> Iterator[pa.RecordBatch]:
         table = read_table(file, columns=["unit", "split", "event_time"])
         codes, times = codes_of(table), table["event_time"].to_numpy()
-        rows = [{"code": c, "low": int(times[codes == c].min()), "high": int(times[codes == c].max())} for c in np.unique(codes).tolist()]
+        rows = [
+            {"code": c, "low": int(times[codes == c].min()), "high": int(times[codes == c].max())}
+            for c in np.unique(codes).tolist()
+        ]
         if rows:
             yield pa.RecordBatch.from_pylist(rows)
 
@@ -88,8 +96,12 @@ def _merge(partial: DataFrame, plan: Plan, features: int) -> DataFrame:
         values.append(merged.cast("float").cast("double").alias(f"s{i}"))
     errors = F.array(*[F.sum(F.col("errors")[j]).cast("float") for j in range(features)])
     errors = F.when(F.count("errors") > 0, errors).cast("array<float>").alias("errors")
-    grouped = partial.groupBy(*keys).agg(place.alias("place"), total.cast("int").alias("n"), errors, *values)
+    grouped = partial.groupBy(*keys).agg(
+        place.alias("place"), total.cast("int").alias("n"), errors, *values
+    )
     rest = [F.col(f"place.{c}").alias(c) for c in ("forecasts", *PLACE)]
     empty = [F.lit(None).cast("array<double>").alias(f"v{i}") for i in range(len(plan.detectors))]
     scores = [f"s{i}" for i in range(len(plan.detectors))]
-    return grouped.select(*keys, *rest, F.lit(False).alias("partial"), "n", "errors", *scores, *empty)
+    return grouped.select(
+        *keys, *rest, F.lit(False).alias("partial"), "n", "errors", *scores, *empty
+    )

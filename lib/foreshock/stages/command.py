@@ -28,17 +28,27 @@ class _Parser(argparse.ArgumentParser):
         raise SystemExit(2)
 
 
-def run_job(description: str, job: Job, argv: list[str] | None = None, *, partitions: bool = False,
-            replace_all: bool = False) -> int:
+def run_job(
+    description: str,
+    job: Job,
+    argv: list[str] | None = None,
+    *,
+    partitions: bool = False,
+    replace_all: bool = False,
+) -> int:
     """Parse the flags, open the run directory, run the job, print what it returns. Returns the exit code."""
     parser = _Parser(description=description)
     parser.add_argument("--conf", required=True, help="the conf file (YAML)")
     parser.add_argument("--run-dir", required=True, help="where everything is written")
-    parser.add_argument("--set", action="append", default=[], metavar="section.key=value", help="override a setting")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="section.key=value", help="override a setting"
+    )
     parser.add_argument("--force", action="store_true", help="replace what is there")
     parser.add_argument("--debug", action="store_true", help="show tracebacks and Spark's own log")
     if partitions:
-        parser.add_argument("--partitions", type=_names, default=None, metavar="A,B", help="only these partitions")
+        parser.add_argument(
+            "--partitions", type=_names, default=None, metavar="A,B", help="only these partitions"
+        )
     try:
         arguments = parser.parse_args(argv)
     except SystemExit as stop:
@@ -47,8 +57,12 @@ def run_job(description: str, job: Job, argv: list[str] | None = None, *, partit
     context: Any = None
     stopped = _end_on_sigterm()
     try:
-        context = Context(load_settings(arguments.conf, arguments.set), arguments.run_dir, force=arguments.force,
-                          debug=arguments.debug)
+        context = Context(
+            load_settings(arguments.conf, arguments.set),
+            arguments.run_dir,
+            force=arguments.force,
+            debug=arguments.debug,
+        )
         with context.open(replace_all=replace_all):
             print(job(context, arguments))
         return 0
@@ -64,7 +78,9 @@ def run_job(description: str, job: Job, argv: list[str] | None = None, *, partit
         known = failures.explain(error, f"--run-dir {arguments.run_dir}")
         if known is None:
             text = " ".join(str(error).split())[:500]
-            known = ForeshockError(f"a defect of ours: {type(error).__name__}: {text}. Run with --debug and tell us.")
+            known = ForeshockError(
+                f"a defect of ours: {type(error).__name__}: {text}. Run with --debug and tell us."
+            )
         print(f"{parser.prog}: " + " ".join(str(known).split()), file=sys.stderr)
         return known.exit_code
     finally:
@@ -89,5 +105,7 @@ def _end_on_sigterm() -> list[int]:
 def _names(text: str) -> list[str]:
     names = [n.strip() for n in text.split(",") if n.strip()]
     if not names:
-        raise argparse.ArgumentTypeError("names of partitions are wanted, such as 2019-12-30,2019-12-31")
+        raise argparse.ArgumentTypeError(
+            "names of partitions are wanted, such as 2019-12-30,2019-12-31"
+        )
     return names

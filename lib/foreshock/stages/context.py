@@ -27,8 +27,16 @@ from foreshock.tables.runs import Attempt
 class Context:
     """One attempt at a run. `open` it around the stages."""
 
-    def __init__(self, settings: Settings, run_dir: str, *, force: bool = False, debug: bool = False, quiet: bool = False,
-                 spark: SparkSession | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        run_dir: str,
+        *,
+        force: bool = False,
+        debug: bool = False,
+        quiet: bool = False,
+        spark: SparkSession | None = None,
+    ) -> None:
         self.settings, self.force, self.debug = settings, force, debug
         if self.uses_aws(run_dir):
             aws_boto.apply(settings.aws.model_dump())
@@ -44,8 +52,14 @@ class Context:
         s = self.settings
         iceberg = s.tables.iceberg
         paths = (run_dir, s.source.path, s.split.test_path, s.model.from_, s.tables.location)
-        self.uses_s3 = s.source.kind == "athena" or any(p is not None and is_remote(at(p)) for p in paths)
-        self.uses_s3 |= iceberg.catalog == "hadoop" and iceberg.warehouse is not None and is_remote(iceberg.warehouse)
+        self.uses_s3 = s.source.kind == "athena" or any(
+            p is not None and is_remote(at(p)) for p in paths
+        )
+        self.uses_s3 |= (
+            iceberg.catalog == "hadoop"
+            and iceberg.warehouse is not None
+            and is_remote(iceberg.warehouse)
+        )
         return self.uses_s3 or s.tables.glue.database is not None or s.tables.sink == "iceberg"
 
     @property
@@ -59,8 +73,12 @@ class Context:
             return self._given
         self.log.event("spark", "starting")
         tables = self.settings.tables
-        return build_session(self.run_id, debug=self.debug, s3=self.uses_s3,
-                             packages=packages(tables.iceberg.catalog) if tables.sink == "iceberg" else ())
+        return build_session(
+            self.run_id,
+            debug=self.debug,
+            s3=self.uses_s3,
+            packages=packages(tables.iceberg.catalog) if tables.sink == "iceberg" else (),
+        )
 
     def _make_location(self) -> None:
         """Raise SettingsError at once for a place of the tables that cannot be written; it is needed only when scoring is done."""
@@ -69,7 +87,9 @@ class Context:
             try:
                 location.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise machine_error(error, f"tables.location {location}: cannot be written") from None
+                raise machine_error(
+                    error, f"tables.location {location}: cannot be written"
+                ) from None
 
     def _settings_there(self, conf: Path) -> dict[str, Any]:
         """The settings of the run that a directory holds. Raises SettingsError for a conf.yaml that no run wrote."""
@@ -77,9 +97,15 @@ class Context:
             there = parse_yaml(conf.read_text(encoding="utf-8"))
         except (yaml.YAMLError, ValueError):
             there = None
-        if not isinstance(there, dict) or not isinstance(there.get("settings"), dict) or "settings_sha256" not in there:
-            raise SettingsError(f"--run-dir {self.run.path} holds a conf.yaml that no run of ours wrote. Nothing was written. Use a folder "
-                                "of its own.")
+        if (
+            not isinstance(there, dict)
+            or not isinstance(there.get("settings"), dict)
+            or "settings_sha256" not in there
+        ):
+            raise SettingsError(
+                f"--run-dir {self.run.path} holds a conf.yaml that no run of ours wrote. Nothing was written. Use a folder "
+                "of its own."
+            )
         return dict(there["settings"])
 
     @contextlib.contextmanager
@@ -90,8 +116,10 @@ class Context:
         """
         with self.run.locked():
             if foreign := self.run.foreign:
-                raise SettingsError(f"--run-dir {self.run.path} holds {', '.join(foreign)}, and no run of ours (there is no conf.yaml). "
-                                    "Nothing was written. Use a folder of its own.")
+                raise SettingsError(
+                    f"--run-dir {self.run.path} holds {', '.join(foreign)}, and no run of ours (there is no conf.yaml). "
+                    "Nothing was written. Use a folder of its own."
+                )
             conf = self.run / "conf.yaml"
             wanted = as_mapping(self.settings)
             if conf.exists():
@@ -116,7 +144,11 @@ class Context:
             except BaseException as error:
                 self.close()  # so that no task still writes where things are cleared away
                 # What is wrong with settings or data leaves nothing; what a service failed at stays in `runs` and the log.
-                if fresh and not self.run.started and isinstance(explain(error, ""), SettingsError | DataError):
+                if (
+                    fresh
+                    and not self.run.started
+                    and isinstance(explain(error, ""), SettingsError | DataError)
+                ):
                     self.log.path = None
                     self.run.clear()
                 raise
@@ -138,7 +170,9 @@ class Context:
             yield counts
         except BaseException as error:
             with contextlib.suppress(Exception):
-                attempt.finished("failed", counts | {"error": type(error).__name__}).write(self.tables)
+                attempt.finished("failed", counts | {"error": type(error).__name__}).write(
+                    self.tables
+                )
                 self.log.event(stage, "failed", error=type(error).__name__)
             raise
         attempt.finished("done", counts).write(self.tables)

@@ -27,11 +27,21 @@ SHAPES, VERDICT = "shapes.json", "verdict.json"
 PROFILED, PROFILED_CHUNKS = 5000, 16
 
 
-def diagnose(context: Context, manifests: dict[str, Manifest], files: list[str], bundle: Bundle, rows: list[Threshold],
-             metrics: list[dict[str, Any]], spans: dict[int, tuple[int, int]], work: Path) -> dict[str, Any]:
+def diagnose(
+    context: Context,
+    manifests: dict[str, Manifest],
+    files: list[str],
+    bundle: Bundle,
+    rows: list[Threshold],
+    metrics: list[dict[str, Any]],
+    spans: dict[int, tuple[int, int]],
+    work: Path,
+) -> dict[str, Any]:
     """Write `drift`, the shapes of train and the verdict under `work`; returns the verdict."""
     data = context.run / "dataset"
-    blocks = [BlockFile(str(data / s / c.file), c.code) for s, m in manifests.items() for c in m.chunks]
+    blocks = [
+        BlockFile(str(data / s / c.file), c.code) for s, m in manifests.items() for c in m.chunks
+    ]
     first = next(iter(manifests.values()))
     found = shapes(context.spark, files, blocks, spans, first.features, first.length, first.stride)
     other = other_run(context)
@@ -45,24 +55,63 @@ def diagnose(context: Context, manifests: dict[str, Manifest], files: list[str],
     write_json(work / SHAPES, {"parts": found.to_rows((C.TRAIN, VALIDATION))})
     s = context.settings
     model, rule = s.all_detectors[0], s.thresholds.chosen
-    row = next((r for r in rows if r.detector == model and r.rule == rule.name and r.level == rule.at and r.partition is None
-                and r.group == C.ALL and r.fitted_on != SELF), None)
+    row = next(
+        (
+            r
+            for r in rows
+            if r.detector == model
+            and r.rule == rule.name
+            and r.level == rule.at
+            and r.partition is None
+            and r.group == C.ALL
+            and r.fitted_on != SELF
+        ),
+        None,
+    )
     network = model == "lstm_autoencoder"
     ranked, positive = ranking(metrics, s.all_detectors)
-    made = verdict(Facts(
-        model, found, compared, row.threshold if row else None, rule.name, rule.at, row.fitted_on if row else "",
-        bundle.info.get("explained", {}).get(model), s.model.output if network else "linear",
-        {"l1": s.model.l1, "l2": s.model.l2} if network else {},
-        {split: p for split, m in manifests.items() if split != C.CALIBRATION and (p := _profile(data / split, m, bundle, model))},
-        ranked, is_time(found.partitions(C.CALIBRATION) + found.partitions(C.TEST)), positive, max(1, first.length // first.stride),
-        s.events.calibrate_where is not None))
+    made = verdict(
+        Facts(
+            model,
+            found,
+            compared,
+            row.threshold if row else None,
+            rule.name,
+            rule.at,
+            row.fitted_on if row else "",
+            bundle.info.get("explained", {}).get(model),
+            s.model.output if network else "linear",
+            {"l1": s.model.l1, "l2": s.model.l2} if network else {},
+            {
+                split: p
+                for split, m in manifests.items()
+                if split != C.CALIBRATION and (p := _profile(data / split, m, bundle, model))
+            },
+            ranked,
+            is_time(found.partitions(C.CALIBRATION) + found.partitions(C.TEST)),
+            positive,
+            max(1, first.length // first.stride),
+            s.events.calibrate_where is not None,
+        )
+    )
     write_json(work / VERDICT, made)
     return made
 
 
-def _profile(folder: Path, manifest: Manifest, bundle: Bundle, model: str) -> dict[str, float] | None:
+def _profile(
+    folder: Path, manifest: Manifest, bundle: Bundle, model: str
+) -> dict[str, float] | None:
     """The `facts.profile` of sampled windows."""
     if model not in bundle.models or model == "isolation_forest" or len(manifest.features) == 1:
         return profile(None, manifest.features)
-    x, _ = sample_windows(folder, manifest, C.FIT if manifest.split == C.TRAIN else C.BLOCK_TEST, PROFILED, chunks=PROFILED_CHUNKS)
-    return profile(np.asarray(bundle.models[model].errors(x), np.float64).mean(axis=1) if len(x) else None, manifest.features)
+    x, _ = sample_windows(
+        folder,
+        manifest,
+        C.FIT if manifest.split == C.TRAIN else C.BLOCK_TEST,
+        PROFILED,
+        chunks=PROFILED_CHUNKS,
+    )
+    return profile(
+        np.asarray(bundle.models[model].errors(x), np.float64).mean(axis=1) if len(x) else None,
+        manifest.features,
+    )

@@ -62,7 +62,9 @@ class Sink:
 
     @property
     def _shared(self) -> bool:
-        return self.settings.location is not None and str(self._location) != str(self.context.tables)
+        return self.settings.location is not None and str(self._location) != str(
+            self.context.tables
+        )
 
     def look(self) -> None:
         """Raise SettingsError for what cannot be published to: before any work, and once a process."""
@@ -74,9 +76,19 @@ class Sink:
             i = s.iceberg
             if i.catalog in ("glue", "s3tables"):
                 aws_boto.client(i.catalog)  # without a region, say so
-            aws = {"endpoint": endpoint(), "glue": endpoint("GLUE"), "s3tables": endpoint("S3TABLES"),
-                   "region": os.environ.get("AWS_REGION"), "kms_key": os.environ.get(KMS_KEY)}
-            self._iceberg = Iceberg(self.context.spark, i.namespace, catalog_options(i.catalog, i.warehouse, i.uri, aws), i.create)
+            aws = {
+                "endpoint": endpoint(),
+                "glue": endpoint("GLUE"),
+                "s3tables": endpoint("S3TABLES"),
+                "region": os.environ.get("AWS_REGION"),
+                "kms_key": os.environ.get(KMS_KEY),
+            }
+            self._iceberg = Iceberg(
+                self.context.spark,
+                i.namespace,
+                catalog_options(i.catalog, i.warehouse, i.uri, aws),
+                i.create,
+            )
             self._iceberg.look(tables)
             return
         if self._shared:
@@ -84,8 +96,10 @@ class Sink:
             self._before = self._parts()
         if s.glue.database is not None:
             if not is_remote(self._location):
-                raise SettingsError(f"`tables.glue.database`: Glue registers tables on S3; these lie in {self._location}. Set "
-                                    "tables.location, or use a run directory on S3.")
+                raise SettingsError(
+                    f"`tables.glue.database`: Glue registers tables on S3; these lie in {self._location}. Set "
+                    "tables.location, or use a run directory on S3."
+                )
             self._registry().look({n: (t, self._place(n)) for n, t in tables.items()})
 
     def publish(self, scaler: Scaler, partitions: list[str] | None = None) -> None:
@@ -96,15 +110,22 @@ class Sink:
         if not self.used:
             return
         context, features = self.context, scaler.kept
-        print_ = digest([context.run.record("score"), self.settings.model_dump(mode="json"), partitions])
+        print_ = digest(
+            [context.run.record("score"), self.settings.model_dump(mode="json"), partitions]
+        )
         known = read_json(context.run / RECORD) if (context.run / RECORD).exists() else {}
         if known.get("fingerprint") == print_ and partitions is None and not context.force:
             return
         self.look()
         tables = {n: t for n, t in described(features).items() if n != C.RUNS}
-        own = {n: {k: f for k, f in self._own(n).items() if partitions is None or k[1] in partitions} for n in BY_DAY}
+        own = {
+            n: {k: f for k, f in self._own(n).items() if partitions is None or k[1] in partitions}
+            for n in BY_DAY
+        }
         former = {n: [(k[0], k[1]) for k in known.get("partitions", {}).get(n, [])] for n in BY_DAY}
-        gone = {n: sorted(set(former[n]) - set(own[n])) if partitions is None else [] for n in BY_DAY}
+        gone = {
+            n: sorted(set(former[n]) - set(own[n])) if partitions is None else [] for n in BY_DAY
+        }
         # Noted before too: what a run that is killed here has published is still its own to replace.
         kept = {n: sorted(set(former[n]) | set(own[n])) for n in BY_DAY}
         context.run.check_held()
@@ -129,7 +150,9 @@ class Sink:
         table, description = C.RUNS, described(scaler.kept)[C.RUNS]
         if self._iceberg is not None:
             with self._turn():
-                self._iceberg.replace(table, description, self._frame(table), F.col("run_id") == self.context.run_id)
+                self._iceberg.replace(
+                    table, description, self._frame(table), F.col("run_id") == self.context.run_id
+                )
             return
         if self._shared:
             (self._location / table).mkdir(parents=True, exist_ok=True)
@@ -146,17 +169,26 @@ class Sink:
         folder = self.context.tables / table
         if not any(folder.rglob("*.parquet")):
             return None
-        return self.context.spark.read.parquet(str(folder)).filter(F.col("run_id") == self.context.run_id)
+        return self.context.spark.read.parquet(str(folder)).filter(
+            F.col("run_id") == self.context.run_id
+        )
 
-    def _to_iceberg(self, iceberg: Iceberg, tables: dict[str, Described], own: dict[str, dict[Key, str]], gone: dict[str, list[Key]]
-                    ) -> dict[str, int]:
+    def _to_iceberg(
+        self,
+        iceberg: Iceberg,
+        tables: dict[str, Described],
+        own: dict[str, dict[Key, str]],
+        gone: dict[str, list[Key]],
+    ) -> dict[str, int]:
         found: dict[str, int | None] = {}
         with self._turn() as check_held:
             for table in BY_DAY:
                 if other := iceberg.conflict(table, [*own[table], *gone[table]]):
-                    raise ServiceError(f"Iceberg table {iceberg.namespace}.{table}: another run wrote split={other[0]}, "
-                                       f"partition={other[1]} while this one was at work; its rows stay, and nothing of this run is in. "
-                                       "Run the same command again to replace them.")
+                    raise ServiceError(
+                        f"Iceberg table {iceberg.namespace}.{table}: another run wrote split={other[0]}, "
+                        f"partition={other[1]} while this one was at work; its rows stay, and nothing of this run is in. "
+                        "Run the same command again to replace them."
+                    )
             for table in (C.DETECTOR_SCORES, *SMALL, C.SCORES):
                 keys = [*own.get(table, {}), *gone.get(table, [])]
                 if table in BY_DAY and not keys:
@@ -177,7 +209,11 @@ class Sink:
         if s.sink == "iceberg" and s.iceberg.catalog != "hadoop":
             yield self.context.run.check_held
             return
-        folder = at(str(s.iceberg.warehouse)) / s.iceberg.namespace if s.sink == "iceberg" else self._location
+        folder = (
+            at(str(s.iceberg.warehouse)) / s.iceberg.namespace
+            if s.sink == "iceberg"
+            else self._location
+        )
         folder.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as held:
             while True:
@@ -186,35 +222,54 @@ class Sink:
                     break
                 except SettingsError:
                     if time.monotonic() > until:
-                        raise ServiceError(f"{folder}: another run has published there for {WAIT_SECONDS:.0f} s. Run the same command "
-                                           "again.") from None
+                        raise ServiceError(
+                            f"{folder}: another run has published there for {WAIT_SECONDS:.0f} s. Run the same command "
+                            "again."
+                        ) from None
                     time.sleep(1)
             yield check_held
 
-    def _to_parquet(self, tables: dict[str, Described], own: dict[str, dict[Key, str]], gone: dict[str, list[Key]]) -> None:
+    def _to_parquet(
+        self,
+        tables: dict[str, Described],
+        own: dict[str, dict[Key, str]],
+        gone: dict[str, list[Key]],
+    ) -> None:
         if self._shared:
             with self._turn() as check_held:
                 self._to_location(own, gone, check_held)
         if self.settings.glue.database is not None:
             for name, table in tables.items():
                 if (self._location / name).exists():
-                    self._registry().register(name, table, self._place(name), own.get(name), gone.get(name, ()))
+                    self._registry().register(
+                        name, table, self._place(name), own.get(name), gone.get(name, ())
+                    )
 
-    def _to_location(self, own: dict[str, dict[Key, str]], gone: dict[str, list[Key]], check_held: Callable[[], None]) -> None:
+    def _to_location(
+        self,
+        own: dict[str, dict[Key, str]],
+        gone: dict[str, list[Key]],
+        check_held: Callable[[], None],
+    ) -> None:
         now, run_id = self._parts(), self.context.run_id
         there = {t: _folders(self._location / t) if gone[t] else {} for t in BY_DAY}
         for table in BY_DAY:
             for key in [*own[table], *gone[table]]:
                 part = own[table].get(key) or there[table].get(key)
                 if part and now.get((table, part)) != self._before.get((table, part)):
-                    raise ServiceError(f"tables.location {self._location}: another run wrote {table}/{part} while this one was at work; "
-                                       "its rows stay, and nothing of this run is in. Run the same command again to replace them.")
+                    raise ServiceError(
+                        f"tables.location {self._location}: another run wrote {table}/{part} while this one was at work; "
+                        "its rows stay, and nothing of this run is in. Run the same command again to replace them."
+                    )
         parts = [(table, part) for table in BY_DAY for part in own[table].values()]
         check_held()
         try:
             at_once(lambda at: self._put(*at), parts, AT_ONCE)
         except BaseException:
-            for table, part in parts:  # what is new is not left there in part; what was replaced stays until this run comes again
+            for (
+                table,
+                part,
+            ) in parts:  # what is new is not left there in part; what was replaced stays until this run comes again
                 if (table, part) not in now:
                     with contextlib.suppress(Exception):
                         remove(self._location / table / part)
@@ -227,14 +282,19 @@ class Sink:
         for table in SMALL:
             if (self.context.tables / table).exists():
                 (self._location / table).mkdir(parents=True, exist_ok=True)
-                _copy_file(self.context.tables / table / "part-00000.parquet", self._location / table / f"{run_id}.parquet")
+                _copy_file(
+                    self.context.tables / table / "part-00000.parquet",
+                    self._location / table / f"{run_id}.parquet",
+                )
         self._before = self._parts()
 
     def _put(self, table: str, part: str) -> None:
         """A partition in place of what is there. S3 replaces an object at once, so files have the same names each time: of a partition
         of one file a reader sees the old or the new. Here a folder is put together beside, and then renamed."""
         source, target = self.context.tables / table / part, self._location / table / part
-        files = {f"part-{i:05d}.parquet": file for i, file in enumerate(sorted(source.glob("*.parquet")))}
+        files = {
+            f"part-{i:05d}.parquet": file for i, file in enumerate(sorted(source.glob("*.parquet")))
+        }
         if is_remote(target):
             for name, file in files.items():
                 copy(file, target / name)
@@ -276,7 +336,9 @@ def _folders(table: Path) -> dict[Key, str]:
     found = {}
     for folder in sorted(table.glob("split=*/partition=*")):
         split, partition = folder.parent.name, folder.name
-        found[unquote(split.removeprefix("split=")), unquote(partition.removeprefix("partition="))] = f"{split}/{partition}"
+        found[
+            unquote(split.removeprefix("split=")), unquote(partition.removeprefix("partition="))
+        ] = f"{split}/{partition}"
     return found
 
 

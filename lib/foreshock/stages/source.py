@@ -50,8 +50,15 @@ def _synthesize(context: Context, target: Path) -> None:
     s = context.settings.source
     work = context.run.staging("source") / "source"
     table = SyntheticTable(
-        events=s.events, entities=s.entities, start=s.start, days=s.days, prevalence=s.prevalence, kinds=s.kinds,
-        seed=context.settings.run.seed if s.seed is None else s.seed, anomalies_from=s.anomalies_from)
+        events=s.events,
+        entities=s.entities,
+        start=s.start,
+        days=s.days,
+        prevalence=s.prevalence,
+        kinds=s.kinds,
+        seed=context.settings.run.seed if s.seed is None else s.seed,
+        anomalies_from=s.anomalies_from,
+    )
     step = max(1, s.days // 5)
 
     def progress(day: int, rows: int) -> None:
@@ -67,21 +74,33 @@ def _synthesize(context: Context, target: Path) -> None:
 def _athena(context: Context) -> tuple[SourceFiles, athena_sql.Table]:
     s, partition = context.settings.source, context.settings.events.partition
     _output(context)
-    aws_boto.client("athena")  # what is wrong with region or profile is said before anything is asked
+    aws_boto.client(
+        "athena"
+    )  # what is wrong with region or profile is said before anything is asked
     if s.query is not None:
         table = athena_sql.find_query(s.query, partition, s.partitions)
     else:
-        table = athena_sql.find_table(aws_boto.client("glue"), str(s.database), str(s.table), partition, s.partitions)
+        table = athena_sql.find_table(
+            aws_boto.client("glue"), str(s.database), str(s.table), partition, s.partitions
+        )
     # A unit is a partition only where the settings file events by the table's own partition column.
     aligned = table.key is not None and (identifier(partition) or "").lower() == table.key.lower()
-    places = {u: table.locations.get(u, []) for u in table.values} if aligned else {WHOLE: [x for y in table.locations.values() for x in y]}
+    places = (
+        {u: table.locations.get(u, []) for u in table.values}
+        if aligned
+        else {WHOLE: [x for y in table.locations.values() for x in y]}
+    )
     folders = list(dict.fromkeys(x for y in places.values() for x in y))
     with ThreadPoolExecutor(LISTED_AT_ONCE) as pool:
         marks = dict(zip(folders, pool.map(_marks, folders), strict=True))
     found = {u: [m for folder in own for m in marks[folder]] for u, own in places.items()}
-    prints = {u: digest([table.sql, athena_sql.statement(table, u, ""), own]) for u, own in found.items()}
+    prints = {
+        u: digest([table.sql, athena_sql.statement(table, u, ""), own]) for u, own in found.items()
+    }
     shown = f"{s.database}.{s.table}" if s.table else "source.query"
-    return SourceFiles("source", shown, "", dict.fromkeys(places, ()), prints, (), table.key if aligned else None), table
+    return SourceFiles(
+        "source", shown, "", dict.fromkeys(places, ()), prints, (), table.key if aligned else None
+    ), table
 
 
 def _marks(location: str) -> list[tuple[str, int, str]]:
@@ -94,7 +113,9 @@ def _output(context: Context) -> Path:
     output = context.settings.source.output
     if output is None:
         if not is_remote(context.run.path):
-            raise SettingsError("`source.output` is needed where the run directory is not on S3: the folder that UNLOAD writes to, s3://….")
+            raise SettingsError(
+                "`source.output` is needed where the run directory is not on S3: the folder that UNLOAD writes to, s3://…."
+            )
         return context.run / ".staging" / "unload"
     return at(output) / f"foreshock-{_own_name(context)}"
 
@@ -108,20 +129,36 @@ def _own_name(context: Context) -> str:
 
 
 @contextmanager
-def pulled(context: Context, source: SourceFiles, table: athena_sql.Table | None, pending: list[str], counts: dict[str, Any]
-           ) -> Iterator[SourceFiles]:
+def pulled(
+    context: Context,
+    source: SourceFiles,
+    table: athena_sql.Table | None,
+    pending: list[str],
+    counts: dict[str, Any],
+) -> Iterator[SourceFiles]:
     """A source whose pending units have files; those that Athena unloaded are gone when the block ends, and no query runs any longer."""
     if table is None or not pending:
         yield source
         return
     s, folder = context.settings.source, _output(context)
     remove(folder)  # of a run that was killed
-    queries = [athena.Query(u, athena_sql.statement(table, u, f"{target}/"), target)
-               for i, u in enumerate(pending) for target in [f"{folder}/unit-{i:05d}"]]
+    queries = [
+        athena.Query(u, athena_sql.statement(table, u, f"{target}/"), target)
+        for i, u in enumerate(pending)
+        for target in [f"{folder}/unit-{i:05d}"]
+    ]
     unloading = athena.Unloading(
-        aws_boto.client("athena"), database=s.database, workgroup=s.workgroup, results=f"{folder}/results/", at_once=s.queries,
-        budget=s.max_bytes_scanned, timeout=s.query_timeout, say=partial(context.log.event, "extract"), kms_key=os.environ.get(KMS_KEY),
-        stopper=aws_boto.client("athena", quick=True))
+        aws_boto.client("athena"),
+        database=s.database,
+        workgroup=s.workgroup,
+        results=f"{folder}/results/",
+        at_once=s.queries,
+        budget=s.max_bytes_scanned,
+        timeout=s.query_timeout,
+        say=partial(context.log.event, "extract"),
+        kms_key=os.environ.get(KMS_KEY),
+        stopper=aws_boto.client("athena", quick=True),
+    )
     try:
         try:
             with unloading:

@@ -30,11 +30,19 @@ def train(context: Context) -> None:
     """Fit every detector of the run and publish `model/`; with `model.from`, take the other run's bundle."""
     record = context.run.record("prepare")
     if record is None:
-        raise SettingsError(f"--run-dir {context.run.path}: nothing is prepared there. Run jobs/prepare.py first.")
+        raise SettingsError(
+            f"--run-dir {context.run.path}: nothing is prepared there. Run jobs/prepare.py first."
+        )
     context.run.verify("prepare")
     other = other_run(context)
-    sealed = record["sealed"] if other is None else {"other": file_sha256(other / "model" / bundles.NAME)}
-    mine = {k: v for k, v in sealed.items() if not k.startswith(("dataset/calibration", "dataset/test"))}
+    sealed = (
+        record["sealed"]
+        if other is None
+        else {"other": file_sha256(other / "model" / bundles.NAME)}
+    )
+    mine = {
+        k: v for k, v in sealed.items() if not k.startswith(("dataset/calibration", "dataset/test"))
+    }
     fingerprint = digest({"settings": context.sha256, "sealed": mine})
     if not context.force and context.run.is_done("train", fingerprint):
         context.log.event("train", "nothing to do")
@@ -51,7 +59,9 @@ def train(context: Context) -> None:
             if context.force:
                 remove(context.run / "checkpoints")
             counts |= _train(context, target)
-        files = [context.run / "model" / f.relative_to(target).as_posix() for f, _, _ in stamps(target)]
+        files = [
+            context.run / "model" / f.relative_to(target).as_posix() for f, _, _ in stamps(target)
+        ]
         context.run.publish("train", fingerprint, {target: context.run / "model"}, sealed=files)
         remove(work)
 
@@ -73,30 +83,69 @@ def _train(context: Context, target: Any) -> dict[str, Any]:
     manifest = read_manifest(folder)
     scaler_sha = file_sha256(context.run / "scaler.json")
     models: dict[str, Any] = {}
-    info: dict[str, Any] = {"seed": s.run.seed, "versions": versions(), "train_windows": manifest.total("windows"), "training": {}}
+    info: dict[str, Any] = {
+        "seed": s.run.seed,
+        "versions": versions(),
+        "train_windows": manifest.total("windows"),
+        "training": {},
+    }
     x, weight = sample_windows(folder, manifest, C.FIT, SAMPLE_WINDOWS)
     moments: WindowMoments | None = None
     for name in s.fitted_detectors:
         if name == "lstm_autoencoder":
             models[name], info["training"] = train_network(context, manifest)
         elif name in registry.LINEAR and manifest.length * len(manifest.features) <= MOST_VALUES:
-            moments = moments or window_moments(context.spark, fit_files(context, manifest), manifest.length, manifest.stride,
-                                                len(manifest.features), origin=middle(x))
+            moments = moments or window_moments(
+                context.spark,
+                fit_files(context, manifest),
+                manifest.length,
+                manifest.stride,
+                len(manifest.features),
+                origin=middle(x),
+            )
             models[name] = registry.fit_moments(name, moments)
-            context.log.event("train", f"detector {name} fitted exactly", windows=moments.n, of=manifest.total("windows"))
+            context.log.event(
+                "train",
+                f"detector {name} fitted exactly",
+                windows=moments.n,
+                of=manifest.total("windows"),
+            )
         else:
             models[name] = registry.fit(name, x, weight, s.run.seed)
-            context.log.event("train", f"detector {name} fitted on a sample", windows=registry.fitted_on(models[name]),
-                              of=manifest.total("windows"))
+            context.log.event(
+                "train",
+                f"detector {name} fitted on a sample",
+                windows=registry.fitted_on(models[name]),
+                of=manifest.total("windows"),
+            )
     if s.fitted_split == C.OUT_OF_FOLD:
         info["folds"] = train_folds(context, manifest, scaler_sha, models, moments, target)
     info["sample_windows"] = len(x)
-    info["fitted_on"] = {name: n for name, model in models.items() if (n := registry.fitted_on(model)) is not None}
-    facts = {name: explained(model, x, weight, manifest.features, s.model.output if name == "lstm_autoencoder" else "linear")
-             for name, model in models.items()}
-    info["explained"] = {name: None if fact is None else fact.to_mapping() for name, fact in facts.items()}
-    bundles.save(target, bundles.Bundle(models, manifest.features, manifest.length, scaler_sha, info))
+    info["fitted_on"] = {
+        name: n for name, model in models.items() if (n := registry.fitted_on(model)) is not None
+    }
+    facts = {
+        name: explained(
+            model,
+            x,
+            weight,
+            manifest.features,
+            s.model.output if name == "lstm_autoencoder" else "linear",
+        )
+        for name, model in models.items()
+    }
+    info["explained"] = {
+        name: None if fact is None else fact.to_mapping() for name, fact in facts.items()
+    }
+    bundles.save(
+        target, bundles.Bundle(models, manifest.features, manifest.length, scaler_sha, info)
+    )
     curve = info["training"]
-    return {"detectors": list(models), "epochs": len(curve.get("epochs", [])), "best_epoch": curve.get("best_epoch"),
-            "windows_per_second": curve.get("windows_per_second"), "sample_windows": len(x),
-            "fitted_on": info["fitted_on"]}
+    return {
+        "detectors": list(models),
+        "epochs": len(curve.get("epochs", [])),
+        "best_epoch": curve.get("best_epoch"),
+        "windows_per_second": curve.get("windows_per_second"),
+        "sample_windows": len(x),
+        "fitted_on": info["fitted_on"],
+    }

@@ -38,11 +38,19 @@ def fold_name(fold: int) -> str:
 
 def fit_files(context: Context, manifest: Manifest) -> list[str]:
     """The chunk files that models are fitted on."""
-    return [str(context.run / "dataset" / "train" / c.file) for c in manifest.chunks if c.code == C.FIT]
+    return [
+        str(context.run / "dataset" / "train" / c.file) for c in manifest.chunks if c.code == C.FIT
+    ]
 
 
-def train_folds(context: Context, manifest: Manifest, scaler_sha: str, models: dict[str, Any], moments: WindowMoments | None,
-                target: Path) -> list[tuple[int, int]]:
+def train_folds(
+    context: Context,
+    manifest: Manifest,
+    scaler_sha: str,
+    models: dict[str, Any],
+    moments: WindowMoments | None,
+    target: Path,
+) -> list[tuple[int, int]]:
     """Write a bundle for each fold under `target`; returns the folds, [from, to) in microseconds.
 
     The linear models' moments are those of all windows but those that touch the fold; the others are fitted again on their sample, the
@@ -55,7 +63,9 @@ def train_folds(context: Context, manifest: Manifest, scaler_sha: str, models: d
     sample = _sample(files, manifest) if sampled else None
     for fold, span in enumerate(found):
         own: dict[str, Any] = {}
-        left = None if moments is None else _left(context, files, manifest, span, fold, moments.origin)
+        left = (
+            None if moments is None else _left(context, files, manifest, span, fold, moments.origin)
+        )
         for name in models:
             if name == NETWORK:
                 own[name] = _network(context, manifest, span, fold, target)
@@ -66,14 +76,23 @@ def train_folds(context: Context, manifest: Manifest, scaler_sha: str, models: d
                 own[name] = registry.fit(name, sample[0][keep], sample[1][keep], s.run.seed)
         folder = target / fold_name(fold)
         folder.mkdir()
-        bundles.save(folder, bundles.Bundle(own, manifest.features, manifest.length, scaler_sha, {"fold": fold, "span": span}))
+        bundles.save(
+            folder,
+            bundles.Bundle(
+                own, manifest.features, manifest.length, scaler_sha, {"fold": fold, "span": span}
+            ),
+        )
         context.log.event("train", "fold fitted", fold=fold, of=len(found))
     return found
 
 
-def _network(context: Context, manifest: Manifest, span: tuple[int, int], fold: int, target: Path) -> LSTMAutoencoder:
+def _network(
+    context: Context, manifest: Manifest, span: tuple[int, int], fold: int, target: Path
+) -> LSTMAutoencoder:
     folder = target.parent / fold_name(fold)
-    without = write_without(context.spark, context.run / "dataset" / "train", manifest, span, folder)
+    without = write_without(
+        context.spark, context.run / "dataset" / "train", manifest, span, folder
+    )
     if not without.total("windows", (C.FIT,)):
         raise _too_little(0, fold)
     network, _ = train_network(context, without, (fold_name(fold), folder))
@@ -82,14 +101,24 @@ def _network(context: Context, manifest: Manifest, span: tuple[int, int], fold: 
 
 
 def _too_little(windows: int, fold: int) -> DataError:
-    return DataError(f"calibration.folds: only {windows} training windows do not touch fold {fold}. Lower calibration.folds, or widen "
-                     "split.train.")
+    return DataError(
+        f"calibration.folds: only {windows} training windows do not touch fold {fold}. Lower calibration.folds, or widen "
+        "split.train."
+    )
 
 
-def _left(context: Context, files: list[str], manifest: Manifest, span: tuple[int, int], fold: int,
-          origin: npt.NDArray[np.float64]) -> WindowMoments:
+def _left(
+    context: Context,
+    files: list[str],
+    manifest: Manifest,
+    span: tuple[int, int],
+    fold: int,
+    origin: npt.NDArray[np.float64],
+) -> WindowMoments:
     """The moments of the windows that do not touch a fold: summed, for taking away would cost digits where the fold holds huge values."""
-    left = window_moments(context.spark, files, manifest.length, manifest.stride, len(manifest.features), span, origin)
+    left = window_moments(
+        context.spark, files, manifest.length, manifest.stride, len(manifest.features), span, origin
+    )
     if left.n < 2:
         raise _too_little(left.n, fold)
     return left
@@ -97,14 +126,21 @@ def _left(context: Context, files: list[str], manifest: Manifest, span: tuple[in
 
 def _events(context: Context, files: list[str]) -> tuple[int, int, npt.NDArray[np.int64]]:
     """The first and last event time, and the events by BINS equal parts between."""
+
     def times(file: str) -> Iterator[npt.NDArray[np.int64]]:
-        for batch in parquet_file(file).iter_batches(batch_size=64, columns=["event_time", "first_padding"]):
-            for value, padding in zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True):
+        for batch in parquet_file(file).iter_batches(
+            batch_size=64, columns=["event_time", "first_padding"]
+        ):
+            for value, padding in zip(
+                batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True
+            ):
                 yield decode(value)[padding:]
 
     def ends(file: str) -> Iterator[pa.RecordBatch]:
         both = [(t.min(), t.max()) for t in times(file)]
-        yield pa.RecordBatch.from_pydict({"low": [min(int(a) for a, _ in both)], "high": [max(int(b) for _, b in both)]})
+        yield pa.RecordBatch.from_pydict(
+            {"low": [min(int(a) for a, _ in both)], "high": [max(int(b) for _, b in both)]}
+        )
 
     rows = list(each_item(context.spark, files, ends, "low bigint, high bigint"))
     low, high = min(r["low"] for r in rows), max(r["high"] for r in rows)
@@ -114,9 +150,18 @@ def _events(context: Context, files: list[str]) -> tuple[int, int, npt.NDArray[n
         total = np.zeros(BINS, np.int64)
         for t in times(file):
             total += counted(t, begins)
-        yield pa.RecordBatch.from_pydict({"counts": pa.array([total.tolist()], pa.list_(pa.int64()))})
+        yield pa.RecordBatch.from_pydict(
+            {"counts": pa.array([total.tolist()], pa.list_(pa.int64()))}
+        )
 
-    return low, high, np.sum([r["counts"] for r in each_item(context.spark, files, counts, "counts array<bigint>")], axis=0)
+    return (
+        low,
+        high,
+        np.sum(
+            [r["counts"] for r in each_item(context.spark, files, counts, "counts array<bigint>")],
+            axis=0,
+        ),
+    )
 
 
 def _sample(files: list[str], manifest: Manifest) -> tuple[Any, Any, Any, Any]:
@@ -125,7 +170,9 @@ def _sample(files: list[str], manifest: Manifest) -> tuple[Any, Any, Any, Any]:
     held: list[tuple[Any, ...]] = []
     seen = 0
     for file in files:
-        for row in read_table(file, columns=["x", "event_time", "n_windows", "first_padding"]).to_pylist():
+        for row in read_table(
+            file, columns=["x", "event_time", "n_windows", "first_padding"]
+        ).to_pylist():
             starts = (np.arange(row["n_windows"]) * manifest.stride)[-seen % step :: step]
             seen += row["n_windows"]
             if len(starts):
@@ -133,6 +180,13 @@ def _sample(files: list[str], manifest: Manifest) -> tuple[Any, Any, Any, Any]:
                 at = starts[:, None] + np.arange(manifest.length)
                 weight = np.ones(at.shape, np.float32)
                 weight[:, : row["first_padding"]] = 0
-                held.append((x[at], weight, times[np.maximum(at[:, 0], row["first_padding"])], times[at[:, -1]]))
+                held.append(
+                    (
+                        x[at],
+                        weight,
+                        times[np.maximum(at[:, 0], row["first_padding"])],
+                        times[at[:, -1]],
+                    )
+                )
     x, weight, first, last = (np.concatenate(c) for c in zip(*held, strict=True))
     return x, weight, first, last

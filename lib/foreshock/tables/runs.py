@@ -13,11 +13,18 @@ import pyarrow as pa
 
 from foreshock.parquet import write_table
 
-SCHEMA = pa.schema([
-    ("run_id", pa.string()), ("stage", pa.string()), ("started", pa.timestamp("us", tz="UTC")),
-    ("ended", pa.timestamp("us", tz="UTC")), ("status", pa.string()), ("counts", pa.string()),
-    ("settings_sha256", pa.string()), ("versions", pa.string()),
-])
+SCHEMA = pa.schema(
+    [
+        ("run_id", pa.string()),
+        ("stage", pa.string()),
+        ("started", pa.timestamp("us", tz="UTC")),
+        ("ended", pa.timestamp("us", tz="UTC")),
+        ("status", pa.string()),
+        ("counts", pa.string()),
+        ("settings_sha256", pa.string()),
+        ("versions", pa.string()),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -48,7 +55,16 @@ class Attempt:
 def versions() -> dict[str, str]:
     """The versions that a result depends on."""
     found = {}
-    for package in ("foreshock", "pyspark", "tensorflow-cpu", "tensorflow", "petastorm", "pyarrow", "numpy", "scikit-learn"):
+    for package in (
+        "foreshock",
+        "pyspark",
+        "tensorflow-cpu",
+        "tensorflow",
+        "petastorm",
+        "pyarrow",
+        "numpy",
+        "scikit-learn",
+    ):
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:

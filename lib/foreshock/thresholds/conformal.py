@@ -70,7 +70,9 @@ def p_values(calibration: npt.ArrayLike, test: npt.ArrayLike, seed: int) -> Floa
     """
     c, s = np.sort(_scores(calibration, "calibration")), _scores(test, "test")
     u = np.empty(len(s))
-    u[np.argsort(s, kind="stable")] = 1 - np.random.default_rng([seed, len(c), len(s)]).random(len(s))
+    u[np.argsort(s, kind="stable")] = 1 - np.random.default_rng([seed, len(c), len(s)]).random(
+        len(s)
+    )
     below, up_to = np.searchsorted(c, s, side="left"), np.searchsorted(c, s, side="right")
     return np.asarray((len(c) - up_to + u * (1 + up_to - below)) / (len(c) + 1), np.float64)
 
@@ -128,7 +130,11 @@ def risk_cut(calibration: npt.ArrayLike, level: float) -> Cut | str:
 def _cut(c: Floats, rank: int, units: int = 0, flagged: int = 0) -> Cut:
     """The cut at the rank-th highest of sorted calibration scores: above it lie the units of p-value rank / (n + 1) and less."""
     threshold = float(c[len(c) - rank])
-    reason = None if np.isfinite(threshold) else f"calibration unit {rank} of {len(c)} from the top scores {threshold:g}"
+    reason = (
+        None
+        if np.isfinite(threshold)
+        else f"calibration unit {rank} of {len(c)} from the top scores {threshold:g}"
+    )
     return Cut(threshold, len(c), rank / (len(c) + 1), units, flagged, reason)
 
 

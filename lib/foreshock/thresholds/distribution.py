@@ -12,7 +12,9 @@ from foreshock import columns as C
 from foreshock.scaling.histogram import Histogram, exact_value
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}
-CHOSEN = "chosen"  # the events that calibrate_where admits, of the split that thresholds are fitted on
+CHOSEN = (
+    "chosen"  # the events that calibrate_where admits, of the split that thresholds are fitted on
+)
 
 
 class Key(NamedTuple):
@@ -50,8 +52,14 @@ class Distributions:
 
     def pooled(self, detector: str, split: str, group: str) -> Histogram:
         """All partitions of a split; group `all` is all groups together."""
-        return sum((h for k, h in self.parts.items() if k.detector == detector and k.split == split
-                    and group in (C.ALL, k.group)), Histogram())
+        return sum(
+            (
+                h
+                for k, h in self.parts.items()
+                if k.detector == detector and k.split == split and group in (C.ALL, k.group)
+            ),
+            Histogram(),
+        )
 
     def of(self, key: Key) -> Histogram:
         if key.partition is None:
@@ -62,7 +70,9 @@ class Distributions:
         return sorted({k.group for k in self.parts if k.split == split})
 
     def partitions(self, split: str) -> list[str]:
-        return sorted({k.partition for k in self.parts if k.split == split and k.partition is not None})
+        return sorted(
+            {k.partition for k in self.parts if k.split == split and k.partition is not None}
+        )
 
 
 def locate(distributions: Distributions, keys: list[Key], levels: list[float]) -> list[Wanted]:
@@ -71,17 +81,27 @@ def locate(distributions: Distributions, keys: list[Key], levels: list[float]) -
     for key in keys:
         histogram = distributions.of(key)
         if histogram.n:
-            found += [Wanted(key, level, *histogram.locate(level)) for level in dict.fromkeys(levels)]
+            found += [
+                Wanted(key, level, *histogram.locate(level)) for level in dict.fromkeys(levels)
+            ]
     return found
 
 
 def holds(key: Key, detector: str, split: str, partition: str, group: str) -> bool:
     """Whether a part's values belong to the distribution of a key."""
-    return (key.detector == detector and key.split == split and key.partition in (None, partition)
-            and key.group in (C.ALL, group))
+    return (
+        key.detector == detector
+        and key.split == split
+        and key.partition in (None, partition)
+        and key.group in (C.ALL, group)
+    )
 
 
-def resolve(wanted: list[Wanted], seconds: dict[tuple[Key, int], npt.NDArray[np.int64]]) -> dict[tuple[Key, float], float]:
+def resolve(
+    wanted: list[Wanted], seconds: dict[tuple[Key, int], npt.NDArray[np.int64]]
+) -> dict[tuple[Key, float], float]:
     """Exact quantiles from the merged second pass: (key, bin) -> counts (65536,) by the lower 16 bits."""
     low = np.arange(1 << 16)
-    return {(w.key, w.level): exact_value(w.bin, w.rank, low, seconds[w.key, w.bin]) for w in wanted}
+    return {
+        (w.key, w.level): exact_value(w.bin, w.rank, low, seconds[w.key, w.bin]) for w in wanted
+    }

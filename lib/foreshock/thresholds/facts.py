@@ -13,9 +13,22 @@ from foreshock.thresholds.shift import Comparison, Shapes
 
 HEALTHY = "healthy"
 OUT_OF_REACH, UNDER_FITTED, OVER_FITTED = "output_out_of_reach", "under_fitted", "over_fitted"
-DRIFTED, CONTAMINATED, CONTAMINATED_CALIBRATION = "drifted", "contaminated_training", "contaminated_calibration"
+DRIFTED, CONTAMINATED, CONTAMINATED_CALIBRATION = (
+    "drifted",
+    "contaminated_training",
+    "contaminated_calibration",
+)
 OUT_OF_SUPPORT, NO_SIGNAL = "threshold_out_of_support", "no_signal"
-ORDER = (OUT_OF_REACH, UNDER_FITTED, DRIFTED, OVER_FITTED, CONTAMINATED, CONTAMINATED_CALIBRATION, OUT_OF_SUPPORT, NO_SIGNAL)
+ORDER = (
+    OUT_OF_REACH,
+    UNDER_FITTED,
+    DRIFTED,
+    OVER_FITTED,
+    CONTAMINATED,
+    CONTAMINATED_CALIBRATION,
+    OUT_OF_SUPPORT,
+    NO_SIGNAL,
+)
 
 PROFILE_SHARE, LEAST_PROFILE = 0.01, 10
 
@@ -66,13 +79,29 @@ class Cause:
     features: tuple[str, ...] = ()
 
 
-def ranking(metrics: list[dict[str, Any]], detectors: tuple[str, ...]) -> tuple[tuple[Ranked, ...], int | None]:
+def ranking(
+    metrics: list[dict[str, Any]], detectors: tuple[str, ...]
+) -> tuple[tuple[Ranked, ...], int | None]:
     """(how each detector ranks the labelled test events, how many of them are anomalous) from rows of `metrics`; null without labels."""
-    rows = [m for m in metrics if m["split"] == C.TEST and m["group"] == C.ALL and m["kind"] is None and m["detector"] in detectors]
+    rows = [
+        m
+        for m in metrics
+        if m["split"] == C.TEST
+        and m["group"] == C.ALL
+        and m["kind"] is None
+        and m["detector"] in detectors
+    ]
     within = {m["detector"]: m["value"] for m in rows if m["metric"] == "roc_auc_within_blocks"}
-    found = tuple(Ranked(m["detector"], m["value"], m["ci_low"], m["ci_high"], within.get(m["detector"]))
-                  for m in rows if m["metric"] == "roc_auc")
-    counts = [round(m["value"] * m["n"]) for m in rows if m["metric"] == "prevalence" and m["value"] is not None]
+    found = tuple(
+        Ranked(m["detector"], m["value"], m["ci_low"], m["ci_high"], within.get(m["detector"]))
+        for m in rows
+        if m["metric"] == "roc_auc"
+    )
+    counts = [
+        round(m["value"] * m["n"])
+        for m in rows
+        if m["metric"] == "prevalence" and m["value"] is not None
+    ]
     return found, min(counts, default=None)
 
 
@@ -86,6 +115,10 @@ def profile(errors: npt.ArrayLike | None, features: tuple[str, ...]) -> dict[str
     own = np.zeros((0, 1)) if errors is None else np.asarray(errors, np.float64)
     if own.shape[1] != len(features) or not len(own):
         return None
-    top = own[np.argsort(-own.sum(axis=1), kind="stable")[: max(LEAST_PROFILE, int(len(own) * PROFILE_SHARE))]]
+    top = own[
+        np.argsort(-own.sum(axis=1), kind="stable")[
+            : max(LEAST_PROFILE, int(len(own) * PROFILE_SHARE))
+        ]
+    ]
     shares = (top / np.maximum(top.sum(axis=1, keepdims=True), 1e-30)).mean(axis=0)
     return dict(zip(features, shares.tolist(), strict=True))

@@ -33,7 +33,12 @@ def bootstrap_blocks(units: Ints) -> Ints:
 
 
 def quantile_interval(
-    units: npt.ArrayLike, sizes: npt.ArrayLike, tail: npt.ArrayLike, tail_units: npt.ArrayLike, level: float, seed: int,
+    units: npt.ArrayLike,
+    sizes: npt.ArrayLike,
+    tail: npt.ArrayLike,
+    tail_units: npt.ArrayLike,
+    level: float,
+    seed: int,
 ) -> tuple[float | None, float | None]:
     """The 95 % interval of the quantile at `level`; (None, None) with fewer than 10 blocks.
 
@@ -55,9 +60,13 @@ def quantile_interval(
         draws = np.bincount(rng.integers(0, count, count), minlength=count)
         exceeding = np.cumsum(draws[home])
         allowed = np.floor((1 - level) * float(draws @ size) + 1e-9)
-        found[r] = values[min(int(np.searchsorted(exceeding, allowed, side="right")), len(values) - 1)]
+        found[r] = values[
+            min(int(np.searchsorted(exceeding, allowed, side="right")), len(values) - 1)
+        ]
     above = int((1 - level) * float(size.sum()))
     reaching = max(3, len(np.unique(home[: above + 1])))
-    tail_area = stats.norm.cdf(stats.t.ppf((1 - COVERAGE) / 2, reaching - 1) * np.sqrt(reaching / (reaching - 1)))
+    tail_area = stats.norm.cdf(
+        stats.t.ppf((1 - COVERAGE) / 2, reaching - 1) * np.sqrt(reaching / (reaching - 1))
+    )
     low, high = np.quantile(found, [tail_area, 1 - tail_area])
     return float(low), float(high)

@@ -63,10 +63,19 @@ def fit_tail(excesses: npt.ArrayLike, start: float, n: int) -> Tail:
     shape, scale, likelihood = _fit(y / unit)
     found = likelihood - len(y) * np.log(unit)
     uniform = np.sort(stats.genpareto.cdf(y / unit, shape, scale=scale))
-    return Tail(float(start), len(y) / n, shape, scale * unit, float(found), _anderson_darling_p(uniform, shape))
+    return Tail(
+        float(start),
+        len(y) / n,
+        shape,
+        scale * unit,
+        float(found),
+        _anderson_darling_p(uniform, shape),
+    )
 
 
-def interval(excesses: npt.ArrayLike, tail: Tail, risk: float, spread: float = 1.0) -> tuple[float, float]:
+def interval(
+    excesses: npt.ArrayLike, tail: Tail, risk: float, spread: float = 1.0
+) -> tuple[float, float]:
     """The 95 % profile-likelihood interval of the quantile of a risk.
 
     spread: the `dispersion` of the excesses; where they come in clusters it is above 1, and the likelihood counts for that much less.
@@ -91,7 +100,11 @@ def interval(excesses: npt.ArrayLike, tail: Tail, risk: float, spread: float = 1
             if lacking(outer) > 0:
                 break
             inner = outer
-        ends.append(float(optimize.brentq(lacking, inner, outer, xtol=1e-6 * middle)) if lacking(outer) > 0 else outer)
+        ends.append(
+            float(optimize.brentq(lacking, inner, outer, xtol=1e-6 * middle))
+            if lacking(outer) > 0
+            else outer
+        )
     return tail.start + ends[0] * unit, tail.start + ends[1] * unit
 
 
@@ -114,7 +127,11 @@ def dispersion(units: npt.ArrayLike, sizes: npt.ArrayLike, excess_units: npt.Arr
 
 def _growth(shape: float, times: float) -> float:
     """((times ^ shape) − 1) / shape, and its limit log(times)."""
-    return float(np.log(times)) if abs(shape) < 1e-9 else float(np.expm1(shape * np.log(times)) / shape)
+    return (
+        float(np.log(times))
+        if abs(shape) < 1e-9
+        else float(np.expm1(shape * np.log(times)) / shape)
+    )
 
 
 def _log_likelihood(y: Floats, shape: float, scale: float) -> float:
@@ -138,7 +155,9 @@ def _fit(y: Floats) -> tuple[float, float, float]:
 
     def profile(theta: float) -> float:
         shape, scale = tail(theta)
-        return -len(y) * (np.log(scale) + shape + 1) if shape > LEAST_SHAPE and scale > 0 else -np.inf
+        return (
+            -len(y) * (np.log(scale) + shape + 1) if shape > LEAST_SHAPE and scale > 0 else -np.inf
+        )
 
     near = (np.geomspace(1e-9, 0.999, 120) - 1) / highest
     grid = np.concatenate([near, [0.0], np.geomspace(1e-4 / max(mean, 1.0), 1e4, 160)])
@@ -146,7 +165,9 @@ def _fit(y: Floats) -> tuple[float, float, float]:
     values = np.array([profile(t) for t in grid])
     at = int(np.argmax(values))
     low, high = grid[max(at - 1, 0)], grid[min(at + 1, len(grid) - 1)]
-    found = optimize.minimize_scalar(lambda t: -profile(t), bounds=(low, high), method="bounded", options={"xatol": 1e-12})
+    found = optimize.minimize_scalar(
+        lambda t: -profile(t), bounds=(low, high), method="bounded", options={"xatol": 1e-12}
+    )
     theta = float(found.x) if -found.fun >= values[at] else float(grid[at])
     shape, scale = tail(theta)
     return shape, scale, _log_likelihood(y, shape, scale)
@@ -161,7 +182,10 @@ def _profile(y: Floats, q: float, times: float, near: float) -> float:
     best = np.inf
     for low, high in ((LEAST_SHAPE, near), (near, near + 1), (near + 1, near + 4)):
         if low < high:
-            best = min(best, float(optimize.minimize_scalar(lacking, bounds=(low, high), method="bounded").fun))
+            best = min(
+                best,
+                float(optimize.minimize_scalar(lacking, bounds=(low, high), method="bounded").fun),
+            )
     return -best
 
 
@@ -173,18 +197,22 @@ def _anderson_darling_p(uniform: Floats, shape: float) -> float:
     """
     n = len(uniform)
     u = np.clip(uniform, 1e-12, 1 - 1e-12)
-    statistic = -n - float(((2 * np.arange(1, n + 1) - 1) * (np.log(u) + np.log1p(-u[::-1]))).mean())
+    statistic = -n - float(
+        ((2 * np.arange(1, n + 1) - 1) * (np.log(u) + np.log1p(-u[::-1]))).mean()
+    )
     row = [float(np.interp(shape, SHAPES, column)) for column in STATISTICS.T]
     return float(np.exp(np.interp(statistic, row, np.log(PROBABILITIES))))
 
 
 PROBABILITIES = np.array([0.5, 0.25, 0.1, 0.05, 0.025, 0.01, 0.005, 0.001])
 SHAPES = np.array([-0.5, -0.25, 0.0, 0.25, 0.5, 1.0])
-STATISTICS = np.array([
-    [0.457, 0.663, 0.958, 1.211, 1.437, 1.732, 2.012, 2.318],
-    [0.432, 0.621, 0.87, 1.051, 1.257, 1.537, 1.781, 2.149],
-    [0.396, 0.568, 0.798, 0.96, 1.176, 1.485, 1.674, 2.085],
-    [0.369, 0.512, 0.707, 0.87, 1.042, 1.231, 1.401, 1.613],
-    [0.356, 0.503, 0.685, 0.812, 0.973, 1.203, 1.297, 1.603],
-    [0.336, 0.467, 0.643, 0.771, 0.899, 1.109, 1.312, 1.605],
-])
+STATISTICS = np.array(
+    [
+        [0.457, 0.663, 0.958, 1.211, 1.437, 1.732, 2.012, 2.318],
+        [0.432, 0.621, 0.87, 1.051, 1.257, 1.537, 1.781, 2.149],
+        [0.396, 0.568, 0.798, 0.96, 1.176, 1.485, 1.674, 2.085],
+        [0.369, 0.512, 0.707, 0.87, 1.042, 1.231, 1.401, 1.613],
+        [0.356, 0.503, 0.685, 0.812, 0.973, 1.203, 1.297, 1.603],
+        [0.336, 0.467, 0.643, 0.771, 0.899, 1.109, 1.312, 1.605],
+    ]
+)

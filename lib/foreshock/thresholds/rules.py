@@ -52,7 +52,9 @@ def wanted_keys(distributions: Distributions, detectors: tuple[str, ...], fitted
     for d in detectors:
         groups = distributions.groups(split)
         keys += [Key(d, split, None, C.ALL), *[Key(d, split, None, g) for g in groups]]
-        keys += [k for k in sorted(distributions.parts) if k.detector == d and k.split in (split, C.TEST)]
+        keys += [
+            k for k in sorted(distributions.parts) if k.detector == d and k.split in (split, C.TEST)
+        ]
     return list(dict.fromkeys(keys))
 
 
@@ -68,8 +70,15 @@ class Estimate:
 
 
 def threshold_rows(
-    distributions: Distributions, keys: list[Key], own: Callable[[Key], Estimate | str], *, rule: str, level: float, margin: float,
-    min_count: int, fitted: str,
+    distributions: Distributions,
+    keys: list[Key],
+    own: Callable[[Key], Estimate | str],
+    *,
+    rule: str,
+    level: float,
+    margin: float,
+    min_count: int,
+    fitted: str,
 ) -> list[Threshold]:
     """A rule's rows: pooled first. `own` gives a distribution's estimate, or says why there is none.
 
@@ -77,25 +86,82 @@ def threshold_rows(
     Raises DataError where even all together are too few.
     """
     rows: dict[Key, Threshold] = {}
-    for key in sorted(keys, key=lambda k: (k.detector, k.partition is not None, k.group != C.ALL, k.group, k.partition or "")):
+    for key in sorted(
+        keys,
+        key=lambda k: (
+            k.detector,
+            k.partition is not None,
+            k.group != C.ALL,
+            k.group,
+            k.partition or "",
+        ),
+    ):
         n = distributions.of(key).n
         on = SELF if key.split == C.TEST else fitted
         found = own(key) if n >= min_count else f"n = {n} < min_count = {min_count}"
         if not isinstance(found, str):
-            ends = [None if v is None else v * margin for v in (found.threshold, found.ci_low, found.ci_high)]
-            rows[key] = Threshold(key.detector, key.group, key.partition, rule, level, ends[0], n, ends[1], ends[2], found.instead, on,
-                                  found.goodness)
+            ends = [
+                None if v is None else v * margin
+                for v in (found.threshold, found.ci_low, found.ci_high)
+            ]
+            rows[key] = Threshold(
+                key.detector,
+                key.group,
+                key.partition,
+                rule,
+                level,
+                ends[0],
+                n,
+                ends[1],
+                ends[2],
+                found.instead,
+                on,
+                found.goodness,
+            )
         elif key.partition is None and key.group == C.ALL:
-            raise DataError(f"{n} judged events of split.{fitted} are too few for any threshold ({found}). Widen it"
-                            + (" or lower thresholds.min_count." if n < min_count else "."))
+            raise DataError(
+                f"{n} judged events of split.{fitted} are too few for any threshold ({found}). Widen it"
+                + (" or lower thresholds.min_count." if n < min_count else ".")
+            )
         elif on == SELF:
-            rows[key] = Threshold(key.detector, key.group, key.partition, rule, level, None, n, None, None, f"none: {found}", on)
+            rows[key] = Threshold(
+                key.detector,
+                key.group,
+                key.partition,
+                rule,
+                level,
+                None,
+                n,
+                None,
+                None,
+                f"none: {found}",
+                on,
+            )
         else:
-            parent = rows[Key(key.detector, key.split, None, key.group if key.partition is not None else C.ALL)]
-            where = f"group {key.group}" if key.partition is not None and parent.fallback is None else C.ALL
-            rows[key] = Threshold(key.detector, key.group, key.partition, rule, level, parent.threshold, n, parent.ci_low,
-                                  parent.ci_high, "; ".join([f"{where}: {found}", *([parent.fallback] if parent.fallback else [])]), on,
-                                  parent.goodness)
+            parent = rows[
+                Key(
+                    key.detector, key.split, None, key.group if key.partition is not None else C.ALL
+                )
+            ]
+            where = (
+                f"group {key.group}"
+                if key.partition is not None and parent.fallback is None
+                else C.ALL
+            )
+            rows[key] = Threshold(
+                key.detector,
+                key.group,
+                key.partition,
+                rule,
+                level,
+                parent.threshold,
+                n,
+                parent.ci_low,
+                parent.ci_high,
+                "; ".join([f"{where}: {found}", *([parent.fallback] if parent.fallback else [])]),
+                on,
+                parent.goodness,
+            )
     return list(rows.values())
 
 
@@ -108,8 +174,10 @@ def check_borrowed(rows: list[Threshold], rule: str, level: float | None, where:
     """Raise SettingsError where none of another run's rows is of the rule that is to judge."""
     if not any(r.rule == rule and r.level == level and r.fitted_on != SELF for r in rows):
         there = sorted({f"{r.rule} {r.level:.10g}" for r in rows if r.level is not None})
-        raise SettingsError(f"thresholds: {rule}{'' if level is None else f' {level:.10g}'} is to judge, but the thresholds of {where} are "
-                            f"{', '.join(there) or 'none'}. Use one of those, or `fixed`.")
+        raise SettingsError(
+            f"thresholds: {rule}{'' if level is None else f' {level:.10g}'} is to judge, but the thresholds of {where} are "
+            f"{', '.join(there) or 'none'}. Use one of those, or `fixed`."
+        )
 
 
 def pot_estimate(tail: TailEvents, start: float, n: int, risk: float) -> Estimate | str:
@@ -126,8 +194,14 @@ def pot_estimate(tail: TailEvents, start: float, n: int, risk: float) -> Estimat
     return Estimate(fitted.quantile(risk), low, high, fitted.p)
 
 
-def quantile_estimate(key: Key, value: float, n: int, level: float, ends: tuple[float | None, float | None] = (None, None),
-                      instead: str | None = None) -> Estimate | str:
+def quantile_estimate(
+    key: Key,
+    value: float,
+    n: int,
+    level: float,
+    ends: tuple[float | None, float | None] = (None, None),
+    instead: str | None = None,
+) -> Estimate | str:
     """The exact quantile at a level of n scores, with its interval; instead: why it stands in for another rule.
 
     Where fewer than one score would lie above it, it is the highest of them, whatever the level: only all groups pooled take that, and say
@@ -145,7 +219,9 @@ def quantile_estimate(key: Key, value: float, n: int, level: float, ends: tuple[
 Judging = dict[tuple[str, str | None, str | None], float]
 
 
-def judging(rows: list[Threshold], *, rule: str, level: float | None, per: str, partition_is_time: bool) -> Judging:
+def judging(
+    rows: list[Threshold], *, rule: str, level: float | None, per: str, partition_is_time: bool
+) -> Judging:
     """Which threshold judges: (detector, group or None for any, partition or None for any) -> threshold, the first of each."""
     found: Judging = {}
     for row in rows:

@@ -26,8 +26,16 @@ LEAST_EVENTS, LEAST_SLICES = 50, 4
 MOST_GROUPS = 200
 LEAST_SHIFT, OF_BAND, UNBANDED = 0.25, 1.5, 0.6
 VALIDATION = "validation"
-PAIRS = ((C.TRAIN, C.OUT_OF_FOLD), (C.TRAIN, VALIDATION), (C.TRAIN, C.CALIBRATION), (C.TRAIN, C.TEST), (C.OUT_OF_FOLD, C.CALIBRATION),
-         (VALIDATION, C.CALIBRATION), (VALIDATION, C.TEST), (C.CALIBRATION, C.TEST))
+PAIRS = (
+    (C.TRAIN, C.OUT_OF_FOLD),
+    (C.TRAIN, VALIDATION),
+    (C.TRAIN, C.CALIBRATION),
+    (C.TRAIN, C.TEST),
+    (C.OUT_OF_FOLD, C.CALIBRATION),
+    (VALIDATION, C.CALIBRATION),
+    (VALIDATION, C.TEST),
+    (C.CALIBRATION, C.TEST),
+)
 STABLE, SHIFTED, TOO_FEW = "stable", "shifted", "too_few"
 Floats = npt.NDArray[np.float64]
 
@@ -89,7 +97,9 @@ class Shapes:
                 found[part.split, part.feature, group][part] = histogram
         return found
 
-    def of(self, split: str, feature: str | None, group: str = C.ALL, partition: str | None = None) -> Histogram:
+    def of(
+        self, split: str, feature: str | None, group: str = C.ALL, partition: str | None = None
+    ) -> Histogram:
         """All of a split and feature, or one partition's; group `all` is all groups together."""
         key = (split, feature, group)
         if partition is not None:
@@ -117,8 +127,11 @@ class Shapes:
 
     def to_rows(self, splits: tuple[str, ...]) -> list[list[Any]]:
         """Plain data of some splits; `from_rows` reads it back."""
-        return [[*part, h.to_mapping()] for part, h in sorted(self.parts.items(), key=lambda i: (i[0][:4], i[0].feature or ""))
-                if part.split in splits]
+        return [
+            [*part, h.to_mapping()]
+            for part, h in sorted(self.parts.items(), key=lambda i: (i[0][:4], i[0].feature or ""))
+            if part.split in splits
+        ]
 
     @classmethod
     def from_rows(cls, rows: list[list[Any]]) -> Shapes:
@@ -129,14 +142,18 @@ def total(histograms: Iterable[Histogram]) -> Histogram:
     """Their sum, merged in pairs."""
     level = list(histograms) or [Histogram()]
     while len(level) > 1:
-        level = [a + b for a, b in zip(level[::2], level[1::2], strict=False)] + level[len(level) & ~1 :]
+        level = [a + b for a, b in zip(level[::2], level[1::2], strict=False)] + level[
+            len(level) & ~1 :
+        ]
     return level[0]
 
 
 def points(histogram: Histogram) -> tuple[Floats, Floats]:
     """(values ascending, counts): a histogram's bins by their middles."""
     middle = key_values((histogram.bins.astype(np.uint32) << 16) | 0x8000).astype(np.float64)
-    return np.clip(middle, histogram.minimum, histogram.maximum), histogram.counts.astype(np.float64)
+    return np.clip(middle, histogram.minimum, histogram.maximum), histogram.counts.astype(
+        np.float64
+    )
 
 
 def quantiles(histogram: Histogram, levels: npt.ArrayLike) -> Floats:
@@ -158,17 +175,30 @@ def effect(reference: Histogram, other: Histogram, unit: float, *, score: bool) 
     """The effect sizes from one distribution that is not empty to another; unit: the train spread."""
     (a, counts_a), (b, counts_b) = points(reference), points(other)
     both = np.union1d(a, b)
-    cdf_a, cdf_b = (np.concatenate([[0.0], np.cumsum(c)])[np.searchsorted(v, both, side="right")] / c.sum()
-                    for v, c in ((a, counts_a), (b, counts_b)))
+    cdf_a, cdf_b = (
+        np.concatenate([[0.0], np.cumsum(c)])[np.searchsorted(v, both, side="right")] / c.sum()
+        for v, c in ((a, counts_a), (b, counts_b))
+    )
     wasserstein = float((np.abs(cdf_a - cdf_b)[:-1] * np.diff(both)).sum()) / unit
     levels = np.linspace(TRIM, 1 - TRIM, 181)
     trimmed = float(np.abs(quantiles(reference, levels) - quantiles(other, levels)).mean()) / unit
     edges = np.unique(quantiles(reference, np.arange(1, 10) / 10))
-    p, q = (np.bincount(np.searchsorted(edges, v), weights=c, minlength=len(edges) + 1) + 0.5 for v, c in ((a, counts_a), (b, counts_b)))
+    p, q = (
+        np.bincount(np.searchsorted(edges, v), weights=c, minlength=len(edges) + 1) + 0.5
+        for v, c in ((a, counts_a), (b, counts_b))
+    )
     p, q = p / p.sum(), q / q.sum()
-    (low_a, high_a), (low_b, high_b) = quantiles(reference, [0.01, 0.99]), quantiles(other, [0.01, 0.99])
+    (low_a, high_a), (low_b, high_b) = (
+        quantiles(reference, [0.01, 0.99]),
+        quantiles(other, [0.01, 0.99]),
+    )
     top, bottom = (high_b, high_a) if score else (high_b - low_b, high_a - low_a)
-    return Effect(wasserstein, trimmed, float(((q - p) * np.log(q / p)).sum()), float(top / bottom) if bottom > 0 else None)
+    return Effect(
+        wasserstein,
+        trimmed,
+        float(((q - p) * np.log(q / p)).sum()),
+        float(top / bottom) if bottom > 0 else None,
+    )
 
 
 def null_band(shapes: Shapes, feature: str | None, group: str = C.ALL) -> float | None:
@@ -177,8 +207,10 @@ def null_band(shapes: Shapes, feature: str | None, group: str = C.ALL) -> float 
     if len(slices) < LEAST_SLICES:
         return None
     unit = spread(total(slices))
-    return max(effect(total([*slices[:i], *slices[i + 1 :]]), own, unit, score=feature is None).trimmed
-               for i, own in enumerate(slices))
+    return max(
+        effect(total([*slices[:i], *slices[i + 1 :]]), own, unit, score=feature is None).trimmed
+        for i, own in enumerate(slices)
+    )
 
 
 def limit_of(band: float | None) -> float:
@@ -186,8 +218,14 @@ def limit_of(band: float | None) -> float:
     return UNBANDED if band is None else max(LEAST_SHIFT, OF_BAND * band)
 
 
-def compare(shapes: Shapes, pair: tuple[str, str], group: str, feature: str | None, band: float | None,
-            partition: str | None = None) -> Comparison:
+def compare(
+    shapes: Shapes,
+    pair: tuple[str, str],
+    group: str,
+    feature: str | None,
+    band: float | None,
+    partition: str | None = None,
+) -> Comparison:
     """One pair of splits, or of the second one partition."""
     a, b = shapes.of(pair[0], feature, group), shapes.of(pair[1], feature, group, partition)
     if min(a.n, b.n) < LEAST_EVENTS:
@@ -195,7 +233,19 @@ def compare(shapes: Shapes, pair: tuple[str, str], group: str, feature: str | No
     train = shapes.of(C.TRAIN, feature, group)
     found = effect(a, b, spread(train if train.n else a), score=feature is None)
     verdict = SHIFTED if found.trimmed > limit_of(band) else STABLE
-    return Comparison(*pair, group, feature, found.wasserstein, found.psi, found.quantile_ratio, found.trimmed, band, a.n, b.n, verdict)
+    return Comparison(
+        *pair,
+        group,
+        feature,
+        found.wasserstein,
+        found.psi,
+        found.quantile_ratio,
+        found.trimmed,
+        band,
+        a.n,
+        b.n,
+        verdict,
+    )
 
 
 def comparisons(shapes: Shapes) -> list[Comparison]:
@@ -209,8 +259,11 @@ def comparisons(shapes: Shapes) -> list[Comparison]:
     for group in dict.fromkeys([C.ALL, *(groups if len(groups) <= MOST_GROUPS else [])]):
         for feature in shapes.features():
             band = null_band(shapes, feature, group) if C.TRAIN in there else None
-            rows += [compare(shapes, pair, group, feature, band) for pair in PAIRS
-                     if there.issuperset(pair) and (feature is None or C.OUT_OF_FOLD not in pair)]  # whose features are train's own
+            rows += [
+                compare(shapes, pair, group, feature, band)
+                for pair in PAIRS
+                if there.issuperset(pair) and (feature is None or C.OUT_OF_FOLD not in pair)
+            ]  # whose features are train's own
     return rows
 
 

@@ -15,7 +15,15 @@ from foreshock.parquet import read_table
 from foreshock.scaling.histogram import Histogram, refine
 from foreshock.session import each_item
 from foreshock.thresholds.conformal import unit_maxima
-from foreshock.thresholds.distribution import CHOSEN, Distributions, Key, TailEvents, Wanted, holds, resolve
+from foreshock.thresholds.distribution import (
+    CHOSEN,
+    Distributions,
+    Key,
+    TailEvents,
+    Wanted,
+    holds,
+    resolve,
+)
 
 Part = tuple[str, str, str, pa.Table]
 
@@ -37,13 +45,25 @@ def _parts(file: str, columns: list[str], chosen: str | None) -> Iterator[Part]:
             yield CHOSEN, partition, group, part.filter(pa.array(part["calibrate"].to_numpy() != 0))
 
 
-def histograms(spark: SparkSession, files: list[str], detectors: tuple[str, ...], chosen: str | None) -> Distributions:
+def histograms(
+    spark: SparkSession, files: list[str], detectors: tuple[str, ...], chosen: str | None
+) -> Distributions:
     """First pass: the histogram of every detector, split, partition and group."""
+
     def one(file: str) -> Iterator[pa.RecordBatch]:
-        rows = [{"detector": d, "split": split, "partition": partition, "group": group,
-                 "histogram": json.dumps(Histogram.of(part[f"s{i}"].to_numpy()).to_mapping())}
-                for split, partition, group, part in _parts(file, [f"s{i}" for i in range(len(detectors))], chosen)
-                for i, d in enumerate(detectors)]
+        rows = [
+            {
+                "detector": d,
+                "split": split,
+                "partition": partition,
+                "group": group,
+                "histogram": json.dumps(Histogram.of(part[f"s{i}"].to_numpy()).to_mapping()),
+            }
+            for split, partition, group, part in _parts(
+                file, [f"s{i}" for i in range(len(detectors))], chosen
+            )
+            for i, d in enumerate(detectors)
+        ]
         if rows:
             yield pa.RecordBatch.from_pylist(rows)
 
@@ -51,12 +71,18 @@ def histograms(spark: SparkSession, files: list[str], detectors: tuple[str, ...]
     schema = "detector string, split string, partition string, `group` string, histogram string"
     for row in each_item(spark, files, one, schema):
         key = Key(row["detector"], row["split"], row["partition"], row["group"])
-        found[key] = found.get(key, Histogram()) + Histogram.from_mapping(json.loads(row["histogram"]))
+        found[key] = found.get(key, Histogram()) + Histogram.from_mapping(
+            json.loads(row["histogram"])
+        )
     return Distributions(found)
 
 
 def exact_quantiles(
-    spark: SparkSession, files: list[str], detectors: tuple[str, ...], wanted: list[Wanted], chosen: str | None
+    spark: SparkSession,
+    files: list[str],
+    detectors: tuple[str, ...],
+    wanted: list[Wanted],
+    chosen: str | None,
 ) -> dict[tuple[Key, float], float]:
     """Second pass: exact order statistics."""
     bins: dict[Key, set[int]] = {}
@@ -66,14 +92,23 @@ def exact_quantiles(
 
     def one(file: str) -> Iterator[pa.RecordBatch]:
         rows = []
-        for split, partition, group, part in _parts(file, [f"s{i}" for i in range(len(detectors))], chosen):
+        for split, partition, group, part in _parts(
+            file, [f"s{i}" for i in range(len(detectors))], chosen
+        ):
             for number, key in enumerate(names):
                 if holds(key, key.detector, split, partition, group):
                     values = part[f"s{detectors.index(key.detector)}"].to_numpy()
                     for bin_ in bins[key]:
                         lows, counts = refine(values, bin_)
                         if len(lows):
-                            rows.append({"key": number, "bin": bin_, "lows": lows.tolist(), "counts": counts.tolist()})
+                            rows.append(
+                                {
+                                    "key": number,
+                                    "bin": bin_,
+                                    "lows": lows.tolist(),
+                                    "counts": counts.tolist(),
+                                }
+                            )
         if rows:
             yield pa.RecordBatch.from_pylist(rows)
 
@@ -86,31 +121,48 @@ def exact_quantiles(
 
 
 def tails(
-    spark: SparkSession, files: list[str], detectors: tuple[str, ...], asked: list[tuple[Key, float]], chosen: str | None
+    spark: SparkSession,
+    files: list[str],
+    detectors: tuple[str, ...],
+    asked: list[tuple[Key, float]],
+    chosen: str | None,
 ) -> list[TailEvents]:
     """Third pass: of each asked distribution the scores from a value on."""
 
     def one(file: str) -> Iterator[pa.RecordBatch]:
         rows = []
-        for split, partition, group, part in _parts(file, ["unit", *[f"s{i}" for i in range(len(detectors))]], chosen):
+        for split, partition, group, part in _parts(
+            file, ["unit", *[f"s{i}" for i in range(len(detectors))]], chosen
+        ):
             unit = part["unit"].to_numpy()
             units, sizes = np.unique(unit, return_counts=True)
             for number, (key, start) in enumerate(asked):
                 if holds(key, key.detector, split, partition, group):
                     values = part[f"s{detectors.index(key.detector)}"].to_numpy()
                     up = values >= start
-                    rows.append({"asked": number, "units": units.tolist(), "sizes": sizes.tolist(), "tail": values[up].tolist(),
-                                 "tail_units": unit[up].tolist()})
+                    rows.append(
+                        {
+                            "asked": number,
+                            "units": units.tolist(),
+                            "sizes": sizes.tolist(),
+                            "tail": values[up].tolist(),
+                            "tail_units": unit[up].tolist(),
+                        }
+                    )
         if rows:
             yield pa.RecordBatch.from_pylist(rows)
 
     collected: dict[int, list[list[np.ndarray]]] = {}
     schema = "asked int, units array<bigint>, sizes array<bigint>, tail array<double>, tail_units array<bigint>"
     for row in each_item(spark, files, one, schema) if asked else ():
-        collected.setdefault(row["asked"], []).append([np.asarray(row[c]) for c in ("units", "sizes", "tail", "tail_units")])
+        collected.setdefault(row["asked"], []).append(
+            [np.asarray(row[c]) for c in ("units", "sizes", "tail", "tail_units")]
+        )
     found = []
     for number in range(len(asked)):
-        units, sizes, tail, tail_units = (np.concatenate(c) for c in zip(*collected[number], strict=True))
+        units, sizes, tail, tail_units = (
+            np.concatenate(c) for c in zip(*collected[number], strict=True)
+        )
         merged, place = np.unique(units.astype(np.int64), return_inverse=True)
         total = np.bincount(place, weights=sizes).astype(np.int64)
         order = np.lexsort((tail_units, tail))
@@ -119,26 +171,47 @@ def tails(
 
 
 def unit_scores(
-    spark: SparkSession, files: list[str], detectors: tuple[str, ...], asked: list[Key], chosen: str | None
+    spark: SparkSession,
+    files: list[str],
+    detectors: tuple[str, ...],
+    asked: list[Key],
+    chosen: str | None,
 ) -> list[np.ndarray]:
     """Of each asked distribution, sorted: the highest score of every unit."""
 
     def one(file: str) -> Iterator[pa.RecordBatch]:
         rows = []
-        for split, partition, group, part in _parts(file, ["unit", *[f"s{i}" for i in range(len(detectors))]], chosen):
+        for split, partition, group, part in _parts(
+            file, ["unit", *[f"s{i}" for i in range(len(detectors))]], chosen
+        ):
             for number, key in enumerate(asked):
                 if holds(key, key.detector, split, partition, group):
-                    ids, highest = unit_maxima(part["unit"].to_numpy(), part[f"s{detectors.index(key.detector)}"].to_numpy())
-                    rows.append({"asked": number, "units": ids.tolist(), "highest": highest.tolist()})
+                    ids, highest = unit_maxima(
+                        part["unit"].to_numpy(),
+                        part[f"s{detectors.index(key.detector)}"].to_numpy(),
+                    )
+                    rows.append(
+                        {"asked": number, "units": ids.tolist(), "highest": highest.tolist()}
+                    )
         if rows:
             yield pa.RecordBatch.from_pylist(rows)
 
     collected: list[list[list[np.ndarray]]] = [[] for _ in asked]
-    for row in each_item(spark, files, one, "asked int, units array<bigint>, highest array<double>") if asked else ():
-        collected[row["asked"]].append([np.asarray(row["units"], np.int64), np.asarray(row["highest"], np.float64)])
+    for row in (
+        each_item(spark, files, one, "asked int, units array<bigint>, highest array<double>")
+        if asked
+        else ()
+    ):
+        collected[row["asked"]].append(
+            [np.asarray(row["units"], np.int64), np.asarray(row["highest"], np.float64)]
+        )
     # A unit's events may lie in two files.
-    return [np.sort(unit_maxima(*(np.concatenate(c) for c in zip(*parts, strict=True)))[1]) if parts else np.zeros(0)
-            for parts in collected]
+    return [
+        np.sort(unit_maxima(*(np.concatenate(c) for c in zip(*parts, strict=True)))[1])
+        if parts
+        else np.zeros(0)
+        for parts in collected
+    ]
 
 
 def tail_level(level: float) -> float:

@@ -6,15 +6,30 @@ import numpy as np
 
 from foreshock import columns as C
 from foreshock.scaling.histogram import Histogram
-from foreshock.thresholds.facts import CONTAMINATED, CONTAMINATED_CALIBRATION, OUT_OF_SUPPORT, Cause, Facts
+from foreshock.thresholds.facts import (
+    CONTAMINATED,
+    CONTAMINATED_CALIBRATION,
+    OUT_OF_SUPPORT,
+    Cause,
+    Facts,
+)
 from foreshock.thresholds.shift import LEAST_EVENTS, SHIFTED, points, quantiles
 
 TAIL_STRETCH = 6.0  # how many times the upper quartile's distance from the median, in logarithms, an ordinary score may reach
 LEAST_TAIL, ALIKE = 0.002, 0.8
-SHELF, MOST_SHELF = 3.0, 0.2  # of `shelf`, set on planted runs; the largest share of events that it looks for
-LEAST_ABOVE, LEAST_APART = 5, 1.5  # events, and windows without a common event, above the highest quantile that `shelf` looks at
+SHELF, MOST_SHELF = (
+    3.0,
+    0.2,
+)  # of `shelf`, set on planted runs; the largest share of events that it looks for
+LEAST_ABOVE, LEAST_APART = (
+    5,
+    1.5,
+)  # events, and windows without a common event, above the highest quantile that `shelf` looks at
 BIN = 1 / 128  # of a histogram, in logarithms
-SEVERAL, LIFTED = 5, 2.5  # times train's own share; times as far from train's median, in logarithms, as train's own highest scores
+SEVERAL, LIFTED = (
+    5,
+    2.5,
+)  # times train's own share; times as far from train's median, in logarithms, as train's own highest scores
 MOST_FLAGGED = 0.5
 LEAST_EXPECTED = 5  # events above a threshold, by its level, from which on none at all is no chance
 
@@ -22,7 +37,11 @@ LEAST_EXPECTED = 5  # events above a threshold, by its level, from which on none
 def tail_bound(histogram: Histogram) -> float:
     """From where on a score is of a tail that the bulk does not announce: the upper quartile's distance in logarithms, six times."""
     middle, upper = quantiles(histogram, [0.5, 0.75])
-    return float(middle * (upper / middle) ** TAIL_STRETCH) if middle > 0 else float(upper + TAIL_STRETCH * (upper - middle))
+    return (
+        float(middle * (upper / middle) ** TAIL_STRETCH)
+        if middle > 0
+        else float(upper + TAIL_STRETCH * (upper - middle))
+    )
 
 
 def share_above(histogram: Histogram, value: float) -> float:
@@ -66,9 +85,13 @@ def contaminated(facts: Facts) -> Cause | None:
     if one is None or alike is None or alike < ALIKE:
         return None
     carriers = tuple(f for f, v in sorted(one.items(), key=lambda i: -i[1]) if v >= 1 / len(one))
-    return Cause(CONTAMINATED, f"Training holds anomalies: {own:.2%} of its events score above {bound:.4g}, set apart from the bulk, and "
-                 f"their errors lie in the same features as those of the highest events of test (cosine {alike:.2f}).",
-                 "Leave them out with events.train_where and events.calibrate_where, or take a lower level.", carriers)
+    return Cause(
+        CONTAMINATED,
+        f"Training holds anomalies: {own:.2%} of its events score above {bound:.4g}, set apart from the bulk, and "
+        f"their errors lie in the same features as those of the highest events of test (cosine {alike:.2f}).",
+        "Leave them out with events.train_where and events.calibrate_where, or take a lower level.",
+        carriers,
+    )
 
 
 def _cosine(one: dict[str, float], two: dict[str, float]) -> float:
@@ -79,7 +102,12 @@ def _cosine(one: dict[str, float], two: dict[str, float]) -> float:
 def contaminated_calibration(facts: Facts) -> Cause | None:
     """Anomalies among calibration's events alone, so many that the threshold lies among them."""
     train, calibration = facts.shapes.of(C.TRAIN, None), facts.shapes.of(C.CALIBRATION, None)
-    if (min(train.n, calibration.n) < LEAST_EVENTS or facts.threshold is None or facts.fitted_on != C.CALIBRATION or facts.admitted):
+    if (
+        min(train.n, calibration.n) < LEAST_EVENTS
+        or facts.threshold is None
+        or facts.fitted_on != C.CALIBRATION
+        or facts.admitted
+    ):
         return None
     bound = tail_bound(train)
     own, theirs = share_above(train, bound), share_above(calibration, bound)
@@ -88,12 +116,17 @@ def contaminated_calibration(facts: Facts) -> Cause | None:
         return None
     # Two samples of one heavy tail differ in how much lies above the bound, by the luck of a few events, but not by so much in how far.
     middle, ours = quantiles(train, [0.5, 1 - theirs / 2])
-    if middle > 0 and np.log(quantiles(calibration, [1 - theirs / 2])[0] / middle) < LIFTED * np.log(ours / middle):
+    if middle > 0 and np.log(
+        quantiles(calibration, [1 - theirs / 2])[0] / middle
+    ) < LIFTED * np.log(ours / middle):
         return None
-    return Cause(CONTAMINATED_CALIBRATION, f"Calibration holds anomalies, or a kind of events that train lacks: {theirs:.2%} of its events "
-                 f"score above {bound:.4g}, far from the bulk, where {own:.2%} of train's do, so the threshold ({facts.threshold:.4g} by "
-                 f"{facts.rule}) lies among them.",
-                 "Leave them out with events.calibrate_where, take a lower level, or calibrate on another span of time.")
+    return Cause(
+        CONTAMINATED_CALIBRATION,
+        f"Calibration holds anomalies, or a kind of events that train lacks: {theirs:.2%} of its events "
+        f"score above {bound:.4g}, far from the bulk, where {own:.2%} of train's do, so the threshold ({facts.threshold:.4g} by "
+        f"{facts.rule}) lies among them.",
+        "Leave them out with events.calibrate_where, take a lower level, or calibrate on another span of time.",
+    )
 
 
 def support(facts: Facts) -> Cause | None:
@@ -104,19 +137,31 @@ def support(facts: Facts) -> Cause | None:
         return None
     where = " and ".join(s for s, _ in judged)
     if sum(h.n for _, h in judged) >= LEAST_EVENTS and all(h.minimum == highest for _, h in judged):
-        return Cause(OUT_OF_SUPPORT, f"All scores of {where} are equal ({highest:.4g}), so no threshold can tell events apart.",
-                     "Look at the features (constant ones, scaling.clip), or take another model; another level changes nothing.")
+        return Cause(
+            OUT_OF_SUPPORT,
+            f"All scores of {where} are equal ({highest:.4g}), so no threshold can tell events apart.",
+            "Look at the features (constant ones, scaling.clip), or take another model; another level changes nothing.",
+        )
     if facts.rule == "conformal":  # which flags nothing where nothing stands out, and says so
         return None
     expected = np.inf if facts.level is None else (1 - facts.level) * sum(h.n for _, h in judged)
     if highest <= facts.threshold and expected >= LEAST_EXPECTED:
-        return Cause(OUT_OF_SUPPORT, f"The threshold lies out of the tail's support: {facts.threshold:.4g} by {facts.rule} on "
-                     f"{facts.fitted_on}, and no score of {where} is above it (the highest is {highest:.4g}), so nothing can be flagged.",
-                     "Take a lower level or a greater risk, a margin of 1, or fit it on calibration.")
+        return Cause(
+            OUT_OF_SUPPORT,
+            f"The threshold lies out of the tail's support: {facts.threshold:.4g} by {facts.rule} on "
+            f"{facts.fitted_on}, and no score of {where} is above it (the highest is {highest:.4g}), so nothing can be flagged.",
+            "Take a lower level or a greater risk, a margin of 1, or fit it on calibration.",
+        )
     flagged = {s: share_above(h, facts.threshold) for s, h in judged}
     if all(v > MOST_FLAGGED for v in flagged.values()) and not any(
-            c.feature is not None and c.verdict == SHIFTED and c.from_split == C.TRAIN for c in facts.comparisons):
-        return Cause(OUT_OF_SUPPORT, f"The threshold lies out of the tail's support: {facts.threshold:.4g} by {facts.rule} is below "
-                     + " and ".join(f"{v:.0%} of {s}" for s, v in flagged.items()) + ", so nearly everything is flagged.",
-                     "Take a higher level, a margin of 1, or fit it on calibration.")
+        c.feature is not None and c.verdict == SHIFTED and c.from_split == C.TRAIN
+        for c in facts.comparisons
+    ):
+        return Cause(
+            OUT_OF_SUPPORT,
+            f"The threshold lies out of the tail's support: {facts.threshold:.4g} by {facts.rule} is below "
+            + " and ".join(f"{v:.0%} of {s}" for s, v in flagged.items())
+            + ", so nearly everything is flagged.",
+            "Take a higher level, a margin of 1, or fit it on calibration.",
+        )
     return None

@@ -38,10 +38,18 @@ def save(folder: Path, bundle: Bundle) -> None:
         np.savez(memory, **model.arrays())
         file.write_bytes(memory.getbuffer())
         entries[name] = {"spec": model.spec(), "file": file.name, "sha256": file_sha256(file)}
-    write_json(folder / NAME, {
-        "format": FORMAT, "models": entries, "order": list(bundle.models), "features": list(bundle.features),
-        "length": bundle.length, "scaler_sha256": bundle.scaler_sha256, "info": bundle.info,
-    })
+    write_json(
+        folder / NAME,
+        {
+            "format": FORMAT,
+            "models": entries,
+            "order": list(bundle.models),
+            "features": list(bundle.features),
+            "length": bundle.length,
+            "scaler_sha256": bundle.scaler_sha256,
+            "info": bundle.info,
+        },
+    )
 
 
 def load(folder: Path, *, names: tuple[str, ...] | None = None) -> Bundle:
@@ -51,26 +59,42 @@ def load(folder: Path, *, names: tuple[str, ...] | None = None) -> Bundle:
     raw = read_json(folder / NAME)
     try:
         if raw["format"] != FORMAT:
-            raise DataError(f"{folder / NAME}: format {raw['format']}; this version reads {FORMAT}.")
+            raise DataError(
+                f"{folder / NAME}: format {raw['format']}; this version reads {FORMAT}."
+            )
         models: dict[str, Model] = {}
         for name in names or raw["order"]:
             entry = raw["models"][name]
             file = folder / entry["file"]
             if not file.exists() or file_sha256(file) != entry["sha256"]:
-                raise DataError(f"{file}: missing or altered; it does not belong to {folder / NAME}. Train again with --force.")
+                raise DataError(
+                    f"{file}: missing or altered; it does not belong to {folder / NAME}. Train again with --force."
+                )
             with file.open("rb") as handle, np.load(handle, allow_pickle=False) as arrays:
-                models[name] = registry.load(name, entry["spec"], {k: arrays[k] for k in arrays.files})
-        return Bundle(models, tuple(raw["features"]), raw["length"], raw["scaler_sha256"], raw["info"])
+                models[name] = registry.load(
+                    name, entry["spec"], {k: arrays[k] for k in arrays.files}
+                )
+        return Bundle(
+            models, tuple(raw["features"]), raw["length"], raw["scaler_sha256"], raw["info"]
+        )
     except (KeyError, TypeError) as error:
         raise DataError(f"{folder / NAME}: not a bundle of this version ({error!r}).") from None
 
 
-def check(bundle: Bundle, features: tuple[str, ...], length: int, scaler_sha256: str, where: str) -> None:
+def check(
+    bundle: Bundle, features: tuple[str, ...], length: int, scaler_sha256: str, where: str
+) -> None:
     """Raise DataError where a bundle was trained for other features, window length or scaler than the data's."""
     if bundle.features != features:
-        raise DataError(f"{where}: trained on the features {', '.join(bundle.features)}; the data have {', '.join(features)}.")
+        raise DataError(
+            f"{where}: trained on the features {', '.join(bundle.features)}; the data have {', '.join(features)}."
+        )
     if bundle.length != length:
-        raise DataError(f"{where}: trained on windows of length {bundle.length}; the data have {length}.")
+        raise DataError(
+            f"{where}: trained on windows of length {bundle.length}; the data have {length}."
+        )
     if bundle.scaler_sha256 != scaler_sha256:
-        raise DataError(f"{where}: trained with another scaler (sha256 {bundle.scaler_sha256[:12]}…) than the data were scaled with "
-                        f"({scaler_sha256[:12]}…). Prepare and train again.")
+        raise DataError(
+            f"{where}: trained with another scaler (sha256 {bundle.scaler_sha256[:12]}…) than the data were scaled with "
+            f"({scaler_sha256[:12]}…). Prepare and train again."
+        )

@@ -84,8 +84,15 @@ class Store:
         append_text(csv, lines if csv.exists() else HEADER + lines)
         path = self.folder / f"checkpoint-{checkpoint.position.global_step:010d}.npz"
         state = {"identity": checkpoint.identity, "position": asdict(checkpoint.position)}
-        arrays = {f"{kind}{i:04d}": a for kind, own in (("w", checkpoint.weights), ("o", checkpoint.optimizer), ("b", checkpoint.best))
-                  for i, a in enumerate(own)}
+        arrays = {
+            f"{kind}{i:04d}": a
+            for kind, own in (
+                ("w", checkpoint.weights),
+                ("o", checkpoint.optimizer),
+                ("b", checkpoint.best),
+            )
+            for i, a in enumerate(own)
+        }
         memory = io.BytesIO()
         np.savez(memory, state=np.frombuffer(json.dumps(state).encode(), np.uint8), **arrays)  # type: ignore[arg-type]
         write_bytes(path, memory.getbuffer())
@@ -103,7 +110,9 @@ class Store:
             try:
                 found = read(file)
             except DAMAGE as error:
-                self._warn(f"{file.name} is damaged ({type(error).__name__}); the one before it is used")
+                self._warn(
+                    f"{file.name} is damaged ({type(error).__name__}); the one before it is used"
+                )
                 file.unlink(missing_ok=True)
                 continue
             differing = differences(found.identity, self.identity)
@@ -112,8 +121,10 @@ class Store:
             if found.position.finished:
                 self.clear()
                 return None
-            raise DataError(f"{file}: this checkpoint does not belong to this training: {'; '.join(differing)}. Remove {self.folder}, "
-                            "or run jobs/train.py --force, to train anew.")
+            raise DataError(
+                f"{file}: this checkpoint does not belong to this training: {'; '.join(differing)}. Remove {self.folder}, "
+                "or run jobs/train.py --force, to train anew."
+            )
         return None
 
     def cut_losses(self, position: Position) -> None:
@@ -124,7 +135,11 @@ class Store:
         kept = [HEADER]
         for line in csv.read_text(encoding="utf-8").splitlines(keepends=True)[1:]:
             parts = line.split(",")
-            if len(parts) == 4 and line.endswith("\n") and (int(parts[0]), int(parts[1])) <= (position.epoch, position.step):
+            if (
+                len(parts) == 4
+                and line.endswith("\n")
+                and (int(parts[0]), int(parts[1])) <= (position.epoch, position.step)
+            ):
                 kept.append(line)
         write_text(csv, "".join(kept))
 
@@ -138,9 +153,13 @@ def read(file: Path) -> Checkpoint:
     with file.open("rb") as handle, np.load(handle, allow_pickle=False) as members:
         state = json.loads(bytes(members["state"]))
         names = sorted(members.files)
-        arrays = {kind: [members[n] for n in names if n[0] == kind and n[1:].isdigit()] for kind in "wob"}
+        arrays = {
+            kind: [members[n] for n in names if n[0] == kind and n[1:].isdigit()] for kind in "wob"
+        }
     try:
-        return Checkpoint(arrays["w"], arrays["o"], arrays["b"], Position(**state["position"]), state["identity"])
+        return Checkpoint(
+            arrays["w"], arrays["o"], arrays["b"], Position(**state["position"]), state["identity"]
+        )
     except TypeError as error:
         raise ValueError(str(error)) from None
 
@@ -151,8 +170,11 @@ def differences(there: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     for part in sorted(there.keys() | wanted.keys()):
         a, b = there.get(part), wanted.get(part)
         if isinstance(a, dict) and isinstance(b, dict):
-            found += [f"{part}: {key} is {_short(b.get(key))}, the checkpoint has {_short(a.get(key))}"
-                      for key in sorted(a.keys() | b.keys()) if a.get(key) != b.get(key)]
+            found += [
+                f"{part}: {key} is {_short(b.get(key))}, the checkpoint has {_short(a.get(key))}"
+                for key in sorted(a.keys() | b.keys())
+                if a.get(key) != b.get(key)
+            ]
         elif a != b:
             found.append(f"{part} is {_short(b)}, the checkpoint has {_short(a)}")
     return found

@@ -40,10 +40,22 @@ class Fit:
 
     def identity(self, manifest: Manifest) -> dict[str, Any]:
         """What a checkpoint must agree with to be resumed."""
-        plan = make_plan(manifest, seed=self.seed, batch=self.options.batch, workers=self.workers, limit=self.windows_per_epoch)
-        kept = {k: v for k, v in asdict(self.options).items() if k not in ("checkpoint_steps", "batch")}
-        return {"model": self.network, "dataset": dataset_identity(manifest), "plan": plan.identity(),
-                "training": kept | {"precision": self.precision}}
+        plan = make_plan(
+            manifest,
+            seed=self.seed,
+            batch=self.options.batch,
+            workers=self.workers,
+            limit=self.windows_per_epoch,
+        )
+        kept = {
+            k: v for k, v in asdict(self.options).items() if k not in ("checkpoint_steps", "batch")
+        }
+        return {
+            "model": self.network,
+            "dataset": dataset_identity(manifest),
+            "plan": plan.identity(),
+            "training": kept | {"precision": self.precision},
+        }
 
 
 @dataclass(frozen=True)
@@ -56,7 +68,13 @@ class Fitted:
     replicas: int
 
 
-def fit(spec: Fit, say: Callable[..., None], *, worker: int = 0, beat: Callable[[str], None] = lambda _: None) -> Fitted:
+def fit(
+    spec: Fit,
+    say: Callable[..., None],
+    *,
+    worker: int = 0,
+    beat: Callable[[str], None] = lambda _: None,
+) -> Fitted:
     """Train the network, from the newest checkpoint if there is one.
 
     Raises SettingsError for more replicas than devices or more workers than blocks, DataError as training.loop.train.
@@ -73,14 +91,30 @@ def fit(spec: Fit, say: Callable[..., None], *, worker: int = 0, beat: Callable[
         keras.config.set_dtype_policy("float32")
 
 
-def _fit(spec: Fit, network: keras.Model, where: Replication, say: Callable[..., None], beat: Callable[[str], None]) -> Fitted:
+def _fit(
+    spec: Fit,
+    network: keras.Model,
+    where: Replication,
+    say: Callable[..., None],
+    beat: Callable[[str], None],
+) -> Fitted:
     folder = at(spec.dataset)
     manifest = read_manifest(folder)
-    plan = make_plan(manifest, seed=spec.seed, batch=spec.options.batch, workers=spec.workers, limit=spec.windows_per_epoch)
+    plan = make_plan(
+        manifest,
+        seed=spec.seed,
+        batch=spec.options.batch,
+        workers=spec.workers,
+        limit=spec.windows_per_epoch,
+    )
     data = WindowData(folder, manifest, plan, where.worker, where.replicas)
     store = Store(at(spec.checkpoints), spec.identity(manifest), say)
-    progress = Progress(say if where.chief else lambda *_, **__: None, at(spec.tensorboard) if where.chief else None,
-                        spec.options.epochs, beat)
+    progress = Progress(
+        say if where.chief else lambda *_, **__: None,
+        at(spec.tensorboard) if where.chief else None,
+        spec.options.epochs,
+        beat,
+    )
     try:
         history = train(network, data, where, spec.options, store, progress)
     finally:
@@ -98,7 +132,9 @@ def finished(spec: Fit, say: Callable[..., None]) -> Fitted | None:
     found = Store(at(spec.checkpoints), spec.identity(manifest), say).newest()
     if found is None or not found.position.finished:
         return None
-    history = History([Epoch(**e) for e in found.position.epochs], found.position.best_epoch, found.position.note)
+    history = History(
+        [Epoch(**e) for e in found.position.epochs], found.position.best_epoch, found.position.note
+    )
     return Fitted(history, found.best, weights_sha256(found.best), found.position.replicas)
 
 

@@ -34,13 +34,20 @@ from foreshock.training.worker import FAILURE, note_failure
 
 SILENT_SECONDS, START_SECONDS = 30.0, 120.0
 LOST_SECONDS = 20.0
-DOING = {"data": "waited for data", "step": "been at one step (it waits for the others there)", "save": "been saving a checkpoint",
-         "validate": "been at the validation windows", "start": "been starting"}
+DOING = {
+    "data": "waited for data",
+    "step": "been at one step (it waits for the others there)",
+    "save": "been saving a checkpoint",
+    "validate": "been at the validation windows",
+    "start": "been starting",
+}
 SLOTS_SECONDS = 60.0
 PROGRESS = "progress.jsonl"
 
 
-def launch(spark: SparkSession, given: dict[str, Any], attempts: int, say: Callable[..., None]) -> list[dict[str, Any]]:
+def launch(
+    spark: SparkSession, given: dict[str, Any], attempts: int, say: Callable[..., None]
+) -> list[dict[str, Any]]:
     """Train on several workers; after a worker died or stalled again, up to `attempts` times in all, from the newest checkpoint.
 
     Spark never starts a barrier stage that gives results again by itself. Raises as the last attempt.
@@ -55,7 +62,9 @@ def launch(spark: SparkSession, given: dict[str, Any], attempts: int, say: Calla
     raise ValueError("attempts must be at least 1")
 
 
-def _launch(spark: SparkSession, given: dict[str, Any], say: Callable[..., None]) -> list[dict[str, Any]]:
+def _launch(
+    spark: SparkSession, given: dict[str, Any], say: Callable[..., None]
+) -> list[dict[str, Any]]:
     """Train on several workers; each worker's result, in order. The weights are in the newest checkpoint.
 
     given: a training.fit.Fit as a mapping, for this file loads no TensorFlow.
@@ -76,42 +85,62 @@ def _launch(spark: SparkSession, given: dict[str, Any], say: Callable[..., None]
     follower.start()
     threading.Thread(target=_cancel, args=(spark, folder / FAILURE, stop), daemon=True).start()
     try:
-        rows = spark.sparkContext.parallelize(range(workers), workers).barrier().mapPartitions(supervise).collect()
+        rows = (
+            spark.sparkContext.parallelize(range(workers), workers)
+            .barrier()
+            .mapPartitions(supervise)
+            .collect()
+        )
     except Exception as error:
         known = _failure(folder)
         if known is not None:
             raise known from error
-        raise errors.ServiceError(f"training on {workers} workers failed: {_lost(error)}. Run the same command again: training "
-                                  "resumes at the newest checkpoint.") from error
+        raise errors.ServiceError(
+            f"training on {workers} workers failed: {_lost(error)}. Run the same command again: training "
+            "resumes at the newest checkpoint."
+        ) from error
     finally:
         stop.set()
         follower.join(timeout=5)
     results = sorted((json.loads(row) for row in rows), key=lambda r: r["worker"])
     if len({r["weights_sha256"] for r in results}) != 1:
-        raise errors.ForeshockError("the workers' weights differ at the end of training: "
-                                    + ", ".join(f"worker {r['worker']}: {r['weights_sha256'][:12]}" for r in results))
+        raise errors.ForeshockError(
+            "the workers' weights differ at the end of training: "
+            + ", ".join(f"worker {r['worker']}: {r['weights_sha256'][:12]}" for r in results)
+        )
     return results
 
 
 def check_slots(spark: SparkSession, workers: int) -> None:
     """Raise SettingsError where Spark cannot run so many tasks at once: it would wait for ten minutes before it says so itself."""
     if spark.conf.get("spark.dynamicAllocation.enabled", "false") == "true":
-        raise errors.SettingsError("training.workers: Spark's barrier stages do not work with dynamic allocation. Submit with "
-                                   "--conf spark.dynamicAllocation.enabled=false and a fixed number of executors.")
+        raise errors.SettingsError(
+            "training.workers: Spark's barrier stages do not work with dynamic allocation. Submit with "
+            "--conf spark.dynamicAllocation.enabled=false and a fixed number of executors."
+        )
     context: Any = spark.sparkContext._jsc.sc()  # type: ignore[union-attr]
-    until = time.monotonic() + (0 if str(spark.sparkContext.master).startswith("local") else SLOTS_SECONDS)
-    while (slots := int(context.maxNumConcurrentTasks(context.resourceProfileManager().defaultResourceProfile()))) < workers:
+    until = time.monotonic() + (
+        0 if str(spark.sparkContext.master).startswith("local") else SLOTS_SECONDS
+    )
+    while (
+        slots := int(
+            context.maxNumConcurrentTasks(context.resourceProfileManager().defaultResourceProfile())
+        )
+    ) < workers:
         if time.monotonic() > until:
-            raise errors.SettingsError(f"training.workers is {workers}, but Spark can run {slots} tasks at once here: at most {slots} "
-                                       "workers. Lower it, or give Spark more executors.")
+            raise errors.SettingsError(
+                f"training.workers is {workers}, but Spark can run {slots} tasks at once here: at most {slots} "
+                "workers. Lower it, or give Spark more executors."
+            )
         time.sleep(1)
 
 
 def _lost(error: Exception) -> str:
     """Which barrier task Spark lost, in words."""
     text = " ".join(str(error).split())
-    found = re.search(r"ResultTask\((\d+), (\d+)\) finished unsuccessfully\.?(.{0,300})", text) or re.search(
-        r"Lost task (\d+)\.\d+ in stage.*?(\(.{0,300})", text)
+    found = re.search(
+        r"ResultTask\((\d+), (\d+)\) finished unsuccessfully\.?(.{0,300})", text
+    ) or re.search(r"Lost task (\d+)\.\d+ in stage.*?(\(.{0,300})", text)
     if found is None:
         return text[:400]
     task = found.group(2) if found.re.groups == 3 else found.group(1)
@@ -162,12 +191,22 @@ def _supervise(given: dict[str, Any]) -> dict[str, Any]:
         free.bind(("", 0))
         addresses = context.allGather(f"{host}:{free.getsockname()[1]}")
     cluster = {"cluster": {"worker": list(addresses)}, "task": {"type": "worker", "index": number}}
-    environment = {**os.environ, "TF_CONFIG": json.dumps(cluster), "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    environment = {
+        **os.environ,
+        "TF_CONFIG": json.dumps(cluster),
+        "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
+    }
     local = Path(tempfile.mkdtemp()) if is_remote(folder) else folder
     log = local / f"worker-{number}.log"
     with log.open("w") as stderr:
-        process = subprocess.Popen([sys.executable, "-m", "foreshock.training.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                   stderr=stderr, text=True, env=environment)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "foreshock.training.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            env=environment,
+        )
     try:
         return _watch(process, given, number, host, folder)
     except errors.ForeshockError as error:
@@ -182,7 +221,9 @@ def _supervise(given: dict[str, Any]) -> dict[str, Any]:
             shutil.rmtree(local, ignore_errors=True)
 
 
-def _watch(process: subprocess.Popen[str], given: dict[str, Any], number: int, host: str, folder: Path) -> dict[str, Any]:
+def _watch(
+    process: subprocess.Popen[str], given: dict[str, Any], number: int, host: str, folder: Path
+) -> dict[str, Any]:
     assert process.stdin is not None
     who = f"training worker {number} (of {given['workers']}, on {host}, process {process.pid})"
     again = "Run the same command again: training resumes at the newest checkpoint."
@@ -197,12 +238,20 @@ def _watch(process: subprocess.Popen[str], given: dict[str, Any], number: int, h
             line = lines.get(timeout=1.0)
         except queue.Empty:
             if time.monotonic() - heard > patience:
-                raise errors.ServiceError(f"{who} stalled: nothing was heard of it for {patience:.0f} s. {again}") from None
+                raise errors.ServiceError(
+                    f"{who} stalled: nothing was heard of it for {patience:.0f} s. {again}"
+                ) from None
             continue
         if line is None:
             code = process.wait()
-            how = f"killed by signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"exit code {code}"
-            raise errors.ServiceError(f"{who} died: {how}. Its last words are in {folder / f'worker-{number}.log'}. {again}")
+            how = (
+                f"killed by signal {-code} ({signal.Signals(-code).name})"
+                if code < 0
+                else f"exit code {code}"
+            )
+            raise errors.ServiceError(
+                f"{who} died: {how}. Its last words are in {folder / f'worker-{number}.log'}. {again}"
+            )
         heard = time.monotonic()
         with contextlib.suppress(ValueError):
             found = json.loads(line)
@@ -215,7 +264,9 @@ def _watch(process: subprocess.Popen[str], given: dict[str, Any], number: int, h
             if "beat" in found:
                 patience = SILENT_SECONDS
                 if found["since"] > found["limit"]:
-                    raise errors.ServiceError(f"{who} stalled: it has {DOING[found['beat']]} for {found['since']:.0f} s. {again}")
+                    raise errors.ServiceError(
+                        f"{who} stalled: it has {DOING[found['beat']]} for {found['since']:.0f} s. {again}"
+                    )
 
 
 def _pump(process: subprocess.Popen[str], lines: queue.Queue[str | None]) -> None:

@@ -123,10 +123,20 @@ class History:
 
     def to_mapping(self) -> dict[str, Any]:
         windows, seconds = sum(e.windows for e in self.epochs), sum(e.seconds for e in self.epochs)
-        return asdict(self) | {"windows": windows, "windows_per_second": windows / seconds if seconds else None}
+        return asdict(self) | {
+            "windows": windows,
+            "windows_per_second": windows / seconds if seconds else None,
+        }
 
 
-def train(network: keras.Model, data: Data, where: Replication, options: Options, store: Store, watch: Watch) -> History:
+def train(
+    network: keras.Model,
+    data: Data,
+    where: Replication,
+    options: Options,
+    store: Store,
+    watch: Watch,
+) -> History:
     """Train the network in place, from the newest checkpoint if there is one, and leave it with the weights of the best epoch.
 
     Raises DataError when the loss is not finite, naming epoch, step and blocks, when data cannot be read, and for a checkpoint that
@@ -136,10 +146,36 @@ def train(network: keras.Model, data: Data, where: Replication, options: Options
 
 
 class _Training:
-    def __init__(self, network: keras.Model, data: Data, where: Replication, options: Options, store: Store, watch: Watch) -> None:
-        self.network, self.data, self.where, self.o, self.store, self.watch = network, data, where, options, store, watch
-        self.rate = learning_rate(options.learning_rate, options.schedule, options.warmup_steps, options.epochs * data.share(1).steps)
-        self.stepper = Stepper(network, where, self.rate, options.clip_norm, jit=wants_xla(options.jit_compile, network))
+    def __init__(
+        self,
+        network: keras.Model,
+        data: Data,
+        where: Replication,
+        options: Options,
+        store: Store,
+        watch: Watch,
+    ) -> None:
+        self.network, self.data, self.where, self.o, self.store, self.watch = (
+            network,
+            data,
+            where,
+            options,
+            store,
+            watch,
+        )
+        self.rate = learning_rate(
+            options.learning_rate,
+            options.schedule,
+            options.warmup_steps,
+            options.epochs * data.share(1).steps,
+        )
+        self.stepper = Stepper(
+            network,
+            where,
+            self.rate,
+            options.clip_norm,
+            jit=wants_xla(options.jit_compile, network),
+        )
         self.position = Position()
         self.best: Arrays = network.get_weights()
         self.losses: list[tuple[int, int, float, float]] = []
@@ -150,7 +186,9 @@ class _Training:
         held = self.data.held_out(MOST_VALIDATION)
         p = self.position
         if not len(held[0]):
-            p.note = "the last part of train holds no window: no early stopping, the last epoch is kept"
+            p.note = (
+                "the last part of train holds no window: no early stopping, the last epoch is kept"
+            )
         while not p.finished:
             self._epoch()
             self._end_epoch(*held)
@@ -159,17 +197,28 @@ class _Training:
 
     def _restore(self) -> None:
         found = self.store.newest()
-        if self.where.workers > 1 and self.stepper.agreed(float(mine := found.position.global_step if found else 0)) != mine:
-            raise ServiceError(f"training worker {self.where.worker} found the checkpoint of step {mine}, other workers another: they do "
-                               f"not see the same {self.store.folder}. Use a run directory that all workers share.")
+        if (
+            self.where.workers > 1
+            and self.stepper.agreed(float(mine := found.position.global_step if found else 0))
+            != mine
+        ):
+            raise ServiceError(
+                f"training worker {self.where.worker} found the checkpoint of step {mine}, other workers another: they do "
+                f"not see the same {self.store.folder}. Use a run directory that all workers share."
+            )
         if found is not None:
             with self.where.strategy.scope():
-                for variables, values in ((self.network.variables, found.weights), (self.stepper.optimizer.variables, found.optimizer)):
+                for variables, values in (
+                    (self.network.variables, found.weights),
+                    (self.stepper.optimizer.variables, found.optimizer),
+                ):
                     for variable, value in zip(variables, values, strict=True):
                         variable.assign(value)
             self.position, self.best = found.position, found.best
             if not self.position.finished:
-                self.watch.note(f"resumed at epoch {self.position.epoch}, step {self.position.step}")
+                self.watch.note(
+                    f"resumed at epoch {self.position.epoch}, step {self.position.step}"
+                )
         if self.where.chief:
             self.store.cut_losses(self.position)
 
@@ -184,7 +233,9 @@ class _Training:
             except (tf.errors.OpError, StopIteration) as error:
                 if self.data.failure is not None:
                     raise self.data.failure from None
-                raise ServiceError(f"training cannot read its data ({' '.join(str(error).split())[:300]}).") from None
+                raise ServiceError(
+                    f"training cannot read its data ({' '.join(str(error).split())[:300]})."
+                ) from None
             self.position.waited += time.monotonic() - started
             self.watch.state("step")
             yield parts
@@ -193,7 +244,9 @@ class _Training:
         """The rest of the position's epoch."""
         p, share = self.position, self.data.share(self.position.epoch)
         if not share.used:
-            raise DataError("training: the dataset holds no window to fit on; widen split.train or lower training.validation.")
+            raise DataError(
+                "training: the dataset holds no window to fit on; widen split.train or lower training.validation."
+            )
         pending: list[Any] = []
         self._started = time.monotonic()
         for parts in self._batches(share):
@@ -222,14 +275,21 @@ class _Training:
                     f"training turned NaN or infinite in epoch {p.epoch}, step {first + i}, on the blocks "
                     f"{', '.join(map(str, blocks[:12]))}{' …' if len(blocks) > 12 else ''} of the training dataset (learning rate "
                     f"{self.o.learning_rate:g}). Lower training.learning_rate, set training.clip_norm or scaling.clip, or look for "
-                    "extreme values in the features. The last good checkpoint is kept.")
+                    "extreme values in the features. The last good checkpoint is kept."
+                )
             p.total += total
             p.windows += int(windows)
             self.losses.append((p.epoch, first + i, total / max(windows, 1.0), norm))
         now = time.monotonic()
         p.seconds, self._started = p.seconds + now - self._started, now
         rate = self.rate if isinstance(self.rate, float) else float(self.rate(p.global_step))
-        self.watch.steps(p, share.steps, (p.total - before) / max(1, p.windows - windows_before), self.losses[-1][3], rate)
+        self.watch.steps(
+            p,
+            share.steps,
+            (p.total - before) / max(1, p.windows - windows_before),
+            self.losses[-1][3],
+            rate,
+        )
 
     def _end_epoch(self, held_x: Any, held_weight: Any) -> None:
         p, share = self.position, self.data.share(self.position.epoch)
@@ -238,10 +298,22 @@ class _Training:
         held = self.stepper.validation(held_x, held_weight, self.o.batch) if len(held_x) else None
         p.seconds += time.monotonic() - started
         if held is not None and not math.isfinite(held):
-            raise DataError(f"training turned NaN or infinite: the validation loss of epoch {p.epoch} is {held}. Lower "
-                            "training.learning_rate or set training.clip_norm. The last good checkpoint is kept.")
-        epoch = Epoch(p.epoch, p.total / max(1, p.windows), held, p.windows, p.seconds, share.steps, p.waited / max(p.seconds, 1e-9),
-                      share.left_out, self.data.empty(p.epoch), len(self.data.seen))
+            raise DataError(
+                f"training turned NaN or infinite: the validation loss of epoch {p.epoch} is {held}. Lower "
+                "training.learning_rate or set training.clip_norm. The last good checkpoint is kept."
+            )
+        epoch = Epoch(
+            p.epoch,
+            p.total / max(1, p.windows),
+            held,
+            p.windows,
+            p.seconds,
+            share.steps,
+            p.waited / max(p.seconds, 1e-9),
+            share.left_out,
+            self.data.empty(p.epoch),
+            len(self.data.seen),
+        )
         p.epochs.append(asdict(epoch))
         self._note_blocks()
         if held is None or p.best is None or held < p.best:
@@ -250,7 +322,15 @@ class _Training:
             p.since += 1
         if p.since and p.since >= self.o.patience:
             p.finished = True
-            p.note = "; ".join(filter(None, [p.note, f"stopped early: no better validation loss for {self.o.patience} epochs"]))
+            p.note = "; ".join(
+                filter(
+                    None,
+                    [
+                        p.note,
+                        f"stopped early: no better validation loss for {self.o.patience} epochs",
+                    ],
+                )
+            )
         p.finished = p.finished or p.epoch >= self.o.epochs
         self.watch.epoch(epoch, p)
         p.epoch, p.step, p.total, p.windows, p.seconds, p.waited = p.epoch + 1, 0, 0.0, 0, 0.0, 0.0
@@ -261,8 +341,14 @@ class _Training:
             return
         self.watch.state("save")
         self.position.replicas = self.where.replicas
-        weights, optimizer = ([np.asarray(v) for v in own] for own in (self.network.variables, self.stepper.optimizer.variables))
-        self.store.save(Checkpoint(weights, optimizer, self.best, self.position, self.store.identity), self.losses)
+        weights, optimizer = (
+            [np.asarray(v) for v in own]
+            for own in (self.network.variables, self.stepper.optimizer.variables)
+        )
+        self.store.save(
+            Checkpoint(weights, optimizer, self.best, self.position, self.store.identity),
+            self.losses,
+        )
         self.losses = []
 
     def _note_blocks(self) -> None:
@@ -271,4 +357,7 @@ class _Training:
         folder.mkdir(parents=True, exist_ok=True)
         memory = io.BytesIO()  # np.save opens local paths only, and a run directory may lie on S3
         np.save(memory, np.array(self.data.seen, np.int64))
-        write_bytes(folder / f"epoch-{self.position.epoch:05d}-worker-{self.where.worker}.npy", memory.getvalue())
+        write_bytes(
+            folder / f"epoch-{self.position.epoch:05d}-worker-{self.where.worker}.npy",
+            memory.getvalue(),
+        )

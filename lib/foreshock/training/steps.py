@@ -26,10 +26,14 @@ def learning_rate(rate: float, schedule: str, warmup: int, steps: int) -> Any:
     if schedule == "cosine":
         decay = max(1, steps - warmup)
         if warmup:
-            return keras.optimizers.schedules.CosineDecay(rate / (warmup + 1), decay, warmup_target=rate, warmup_steps=warmup)
+            return keras.optimizers.schedules.CosineDecay(
+                rate / (warmup + 1), decay, warmup_target=rate, warmup_steps=warmup
+            )
         return keras.optimizers.schedules.CosineDecay(rate, decay)
     if warmup:
-        return keras.optimizers.schedules.PolynomialDecay(rate / (warmup + 1), warmup, end_learning_rate=rate)
+        return keras.optimizers.schedules.PolynomialDecay(
+            rate / (warmup + 1), warmup, end_learning_rate=rate
+        )
     return rate
 
 
@@ -48,7 +52,15 @@ def wants_xla(choice: str, network: keras.Model) -> bool:
 class Stepper:
     """The compiled step and validation of a network. `note` says where XLA could not compile it."""
 
-    def __init__(self, network: keras.Model, where: Replication, rate: Any, clip_norm: float | None, *, jit: bool) -> None:
+    def __init__(
+        self,
+        network: keras.Model,
+        where: Replication,
+        rate: Any,
+        clip_norm: float | None,
+        *,
+        jit: bool,
+    ) -> None:
         self.network, self.where, self._clip = network, where, clip_norm
         self.note = ""
         with where.strategy.scope():
@@ -63,7 +75,9 @@ class Stepper:
 
         def gradients(x: Any, weight: Any) -> Any:
             with tf.GradientTape() as tape:
-                total, windows = loss(network, x, weight, training=True)  # sums over the replica's windows
+                total, windows = loss(
+                    network, x, weight, training=True
+                )  # sums over the replica's windows
                 objective = total + windows * tf.add_n([tf.constant(0.0), *network.losses])
             return total, windows, tape.gradient(objective, network.trainable_variables)
 
@@ -71,9 +85,13 @@ class Stepper:
             context = tf.distribute.get_replica_context()
             number = context.replica_id_in_sync_group
             # A function of its own for every replica: a trace holds the variables of the device it was made for.
-            own = compiled.setdefault(number if isinstance(number, int) else 0, tf.function(gradients, jit_compile=jit))
+            own = compiled.setdefault(
+                number if isinstance(number, int) else 0, tf.function(gradients, jit_compile=jit)
+            )
             total, windows, found = own(x, weight)
-            total, windows, *found = context.all_reduce(tf.distribute.ReduceOp.SUM, [total, windows, *found])
+            total, windows, *found = context.all_reduce(
+                tf.distribute.ReduceOp.SUM, [total, windows, *found]
+            )
             found = [g / tf.maximum(windows, 1.0) for g in found]
             norm = tf.linalg.global_norm(found)
             if self._clip is not None:
@@ -86,7 +104,9 @@ class Stepper:
             return strategy.run(replica, args=(x, weight))
 
         self._step = step
-        self._validate = tf.function(lambda x, w: loss(network, x, w, training=False)[0], jit_compile=jit)
+        self._validate = tf.function(
+            lambda x, w: loss(network, x, w, training=False)[0], jit_compile=jit
+        )
 
     def __call__(self, parts: list[tuple[Any, Any]]) -> Any:
         """Train on a batch, a part (x: (b, L, F), weight: (b, L)) a replica: [sum of losses, windows, gradient norm], (3,)."""
@@ -107,7 +127,9 @@ class Stepper:
 
     def _spread(self, parts: list[Any]) -> Any:
         waiting = iter(parts)
-        return self.where.strategy.experimental_distribute_values_from_function(lambda _: next(waiting))
+        return self.where.strategy.experimental_distribute_values_from_function(
+            lambda _: next(waiting)
+        )
 
     def _local(self, value: Any) -> Any:
         return self.where.strategy.experimental_local_results(value)
@@ -118,7 +140,9 @@ class Stepper:
         for at in range(0, len(x), batch):
             own, w = x[at : at + batch], weight[at : at + batch]
             if len(own) < batch:
-                own, w = (tf.pad(a, [[0, batch - len(own)], *([[0, 0]] * (a.ndim - 1))]) for a in (own, w))
+                own, w = (
+                    tf.pad(a, [[0, batch - len(own)], *([[0, 0]] * (a.ndim - 1))]) for a in (own, w)
+                )
             total += float(self._validate(own, w))
         return self.agreed(total / len(x))
 
@@ -127,5 +151,6 @@ class Stepper:
         if self.where.workers == 1:
             return value
         per_replica: Callable[[], Any] = lambda: tf.distribute.get_replica_context().all_reduce(  # noqa: E731
-            tf.distribute.ReduceOp.MEAN, tf.constant(value, tf.float64))
+            tf.distribute.ReduceOp.MEAN, tf.constant(value, tf.float64)
+        )
         return float(self._local(self.where.strategy.run(tf.function(per_replica)))[0])

@@ -42,12 +42,16 @@ def check_replicas(replicas: int | Literal["auto"]) -> int:
     if replicas == "auto":
         return most if what == "GPUs" else 1
     if replicas > most:
-        raise SettingsError(f"training.replicas is {replicas}, but this machine has {most} {what}: at most {most} replicas. "
-                            "Lower it, or use `auto`.")
+        raise SettingsError(
+            f"training.replicas is {replicas}, but this machine has {most} {what}: at most {most} replicas. "
+            "Lower it, or use `auto`."
+        )
     return replicas
 
 
-def prepare_devices(seed: int, replicas: int | Literal["auto"] = 1, worker: int = 0, workers: int = 1) -> Replication:
+def prepare_devices(
+    seed: int, replicas: int | Literal["auto"] = 1, worker: int = 0, workers: int = 1
+) -> Replication:
     """Seed everything, ask for deterministic kernels, let GPU memory grow; the strategy over this process's devices.
 
     With several workers the environment's TF_CONFIG names them (TensorFlow, MultiWorkerMirroredStrategy). Without a GPU, replicas
@@ -68,12 +72,16 @@ def prepare_devices(seed: int, replicas: int | Literal["auto"] = 1, worker: int 
     if workers > 1:
         found = Replication(tf.distribute.MultiWorkerMirroredStrategy(), wanted, workers, worker)
         if found.strategy.num_replicas_in_sync != wanted * workers:
-            raise SettingsError(f"training.replicas is {wanted} on each of {workers} workers, but TensorFlow makes "
-                                f"{found.strategy.num_replicas_in_sync} replicas in all. Use `auto`.")
+            raise SettingsError(
+                f"training.replicas is {wanted} on each of {workers} workers, but TensorFlow makes "
+                f"{found.strategy.num_replicas_in_sync} replicas in all. Use `auto`."
+            )
         return found
     if wanted == 1:
         return Replication(tf.distribute.OneDeviceStrategy(f"/{kind}:0"))
-    return Replication(tf.distribute.MirroredStrategy([f"/{kind}:{i}" for i in range(wanted)]), wanted)
+    return Replication(
+        tf.distribute.MirroredStrategy([f"/{kind}:{i}" for i in range(wanted)]), wanted
+    )
 
 
 def settle_memory() -> None:
@@ -85,11 +93,15 @@ def settle_memory() -> None:
 def _logical_devices(wanted: int) -> None:
     cpu = tf.config.list_physical_devices("CPU")[0]
     try:
-        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * wanted)
+        tf.config.set_logical_device_configuration(
+            cpu, [tf.config.LogicalDeviceConfiguration()] * wanted
+        )
     except RuntimeError:  # TensorFlow has started already
         if (there := len(tf.config.list_logical_devices("CPU"))) < wanted:
-            raise SettingsError(f"training.replicas is {wanted}, but TensorFlow already runs in this process with {there} logical "
-                                "devices. Start the training in a process of its own.") from None
+            raise SettingsError(
+                f"training.replicas is {wanted}, but TensorFlow already runs in this process with {there} logical "
+                "devices. Start the training in a process of its own."
+            ) from None
 
 
 def set_precision(precision: str) -> str:
@@ -97,7 +109,10 @@ def set_precision(precision: str) -> str:
     wanted = precision
     if precision == "auto":
         gpus: list[Any] = tf.config.list_physical_devices("GPU")
-        able = [tf.config.experimental.get_device_details(g).get("compute_capability", (0, 0))[0] >= 8 for g in gpus]
+        able = [
+            tf.config.experimental.get_device_details(g).get("compute_capability", (0, 0))[0] >= 8
+            for g in gpus
+        ]
         wanted = "bfloat16" if able and all(able) else "float32"
     keras.config.set_dtype_policy("mixed_bfloat16" if wanted == "bfloat16" else "float32")
     return wanted

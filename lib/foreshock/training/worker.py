@@ -22,8 +22,15 @@ FAILURE = "failure.json"
 BEAT_SECONDS = 2.0
 FIRST_SECONDS, AGAIN_SECONDS, AGAIN_TIMES = 300.0, 45.0, 20.0
 COLLECTIVE_PATIENCE = 38.0  # a dead peer's own supervisor is to be heard first
-COLLECTIVE = ("UnavailableError", "AbortedError", "CancelledError", "InternalError", "DeadlineExceededError", "FailedPreconditionError",
-              "UnknownError")
+COLLECTIVE = (
+    "UnavailableError",
+    "AbortedError",
+    "CancelledError",
+    "InternalError",
+    "DeadlineExceededError",
+    "FailedPreconditionError",
+    "UnknownError",
+)
 
 
 class _Line:
@@ -74,8 +81,12 @@ def note_failure(folder: Path, error: str, message: str) -> None:
 
 def _end_with_supervisor(number: int, folder: Path) -> None:
     sys.stdin.read()
-    note_failure(folder, "ServiceError", f"training worker {number} lost the Spark task that watched over it: the task's Python process "
-                                         "died. Run the same command again: training resumes at the newest checkpoint.")
+    note_failure(
+        folder,
+        "ServiceError",
+        f"training worker {number} lost the Spark task that watched over it: the task's Python process "
+        "died. Run the same command again: training resumes at the newest checkpoint.",
+    )
     os._exit(1)
 
 
@@ -84,11 +95,15 @@ def main() -> int:
     write = _Line()
     given = json.loads(sys.stdin.readline())
     number = int(given["number"])
-    threading.Thread(target=_end_with_supervisor, args=(number, at(given["fit"]["checkpoints"])), daemon=True).start()
+    threading.Thread(
+        target=_end_with_supervisor, args=(number, at(given["fit"]["checkpoints"])), daemon=True
+    ).start()
     pulse = _Pulse(write)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from foreshock.errors import ForeshockError
-    from foreshock.failures import explain  # TF_CONFIG and the log level are set before TensorFlow is loaded
+    from foreshock.failures import (
+        explain,
+    )  # TF_CONFIG and the log level are set before TensorFlow is loaded
     from foreshock.training.fit import Fit, fit
     from foreshock.training.loop import Options
 
@@ -109,13 +124,26 @@ def main() -> int:
             write(error=type(known).__name__, message=str(known))
         elif type(error).__name__ in COLLECTIVE:
             time.sleep(COLLECTIVE_PATIENCE)
-            write(error="ServiceError", message=f"training worker {number} lost another worker: {text}. Run the same command again: "
-                                                "training resumes at the newest checkpoint.")
+            write(
+                error="ServiceError",
+                message=f"training worker {number} lost another worker: {text}. Run the same command again: "
+                "training resumes at the newest checkpoint.",
+            )
         else:
-            write(error="ForeshockError", message=f"a defect of ours in training worker {number}: {text}")
+            write(
+                error="ForeshockError",
+                message=f"a defect of ours in training worker {number}: {text}",
+            )
         return 1
-    write(result={"worker": number, "weights_sha256": fitted.weights_sha256, "replicas": fitted.replicas,
-                  "epochs": len(fitted.history.epochs), "pid": os.getpid()})
+    write(
+        result={
+            "worker": number,
+            "weights_sha256": fitted.weights_sha256,
+            "replicas": fitted.replicas,
+            "epochs": len(fitted.history.epochs),
+            "pid": os.getpid(),
+        }
+    )
     return 0
 
 

@@ -42,7 +42,9 @@ class Cut:
 
     def first_cell(self, index: int) -> int:
         """The first cell that holds an event of a given index in its sequence."""
-        ordinal = -(-max(0, index - self.length + 1) // self.stride)  # of the first window that holds it
+        ordinal = -(
+            -max(0, index - self.length + 1) // self.stride
+        )  # of the first window that holds it
         return ordinal // self.cell
 
     def last_event(self, cell: int) -> int:
@@ -89,7 +91,9 @@ def summarize(key_of_first: str, key_of_last: str, starts: Bools, times: Ints) -
     at = np.flatnonzero(starts)
     leading = int(at[1]) if len(at) > 1 else len(starts)
     trailing = len(starts) - int(at[-1])
-    return PartSummary(len(starts), key_of_first, int(times[0]), key_of_last, int(times[-1]), leading, trailing)
+    return PartSummary(
+        len(starts), key_of_first, int(times[0]), key_of_last, int(times[-1]), leading, trailing
+    )
 
 
 def plan_parts(parts: list[PartSummary], cut: Cut) -> list[PartPlan]:
@@ -101,18 +105,31 @@ def plan_parts(parts: list[PartSummary], cut: Cut) -> list[PartPlan]:
         if not part.rows:
             plans.append(PartPlan(0, 0))
             continue
-        same = last is not None and last.last_key == part.first_key and (
-            cut.max_gap is None or part.first_time - last.last_time <= cut.max_gap)
+        same = (
+            last is not None
+            and last.last_key == part.first_key
+            and (cut.max_gap is None or part.first_time - last.last_time <= cut.max_gap)
+        )
         index = run if same else 0
         follows[i] = same
-        plans.append(PartPlan(index, max(index - cut.first_cell(index) * cut.cell_events, min(index, cut.length + cut.stride - 2))))
+        plans.append(
+            PartPlan(
+                index,
+                max(
+                    index - cut.first_cell(index) * cut.cell_events,
+                    min(index, cut.length + cut.stride - 2),
+                ),
+            )
+        )
         run = index + part.rows if part.leading == part.rows else part.trailing
         last = part
     beyond, goes_on = 0, False
     for i in range(len(parts) - 1, -1, -1):
         if parts[i].rows:
             plans[i] = replace(plans[i], beyond=beyond if goes_on else 0)
-            beyond = parts[i].leading + (plans[i].beyond if parts[i].leading == parts[i].rows else 0)
+            beyond = parts[i].leading + (
+                plans[i].beyond if parts[i].leading == parts[i].rows else 0
+            )
             goes_on = follows[i]
     return plans
 
@@ -134,7 +151,14 @@ class Blocks:
         return (self.windows - 1) * cut.stride + cut.length - self.padding
 
 
-def cut_part(starts: Bools, plan: PartPlan, ends_in: npt.NDArray[np.int8], train_ok: Bools, fit: Bools, cut: Cut) -> Blocks:
+def cut_part(
+    starts: Bools,
+    plan: PartPlan,
+    ends_in: npt.NDArray[np.int8],
+    train_ok: Bools,
+    fit: Bools,
+    cut: Cut,
+) -> Blocks:
     """The blocks that a part owns.
 
     All arrays cover halo + part rows in order. starts: bool, sequence starts (the halo belongs to the part's first sequence).
@@ -152,12 +176,31 @@ def cut_part(starts: Bools, plan: PartPlan, ends_in: npt.NDArray[np.int8], train
     for which, (a, b) in enumerate(zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)):
         first_index = plan.first_index - plan.halo if which == 0 else 0
         open_end = plan.beyond > 0 and b == n
-        _cut_sequence(a, b, first_index, plan.halo if which == 0 else 0, open_end, ends_in, bad, fit, cut, pieces)
+        _cut_sequence(
+            a,
+            b,
+            first_index,
+            plan.halo if which == 0 else 0,
+            open_end,
+            ends_in,
+            bad,
+            fit,
+            cut,
+            pieces,
+        )
     return _as_blocks(pieces)
 
 
 def _cut_sequence(
-    a: int, b: int, first_index: int, halo: int, open_end: bool, ends_in: npt.NDArray[np.int8], bad: Ints, fit: Bools, cut: Cut,
+    a: int,
+    b: int,
+    first_index: int,
+    halo: int,
+    open_end: bool,
+    ends_in: npt.NDArray[np.int8],
+    bad: Ints,
+    fit: Bools,
+    cut: Cut,
     pieces: list[tuple[int, int, int, int]],
 ) -> None:
     end = first_index + (b - a)  # index after the last event at hand
@@ -178,17 +221,28 @@ def _cut_sequence(
         train = split == FIT
         if train.any():
             clean = bad[last + 1] == bad[start]
-            split = np.where(train, np.where(~clean, 0, np.where(fit[last], FIT, VALIDATION)), CODES[split])
+            split = np.where(
+                train, np.where(~clean, 0, np.where(fit[last], FIT, VALIDATION)), CODES[split]
+            )
         else:
             split = CODES[split]
         edges = np.flatnonzero(np.diff(split)) + 1
-        for i, j in zip(np.append(0, edges).tolist(), np.append(edges, len(split)).tolist(), strict=True):
+        for i, j in zip(
+            np.append(0, edges).tolist(), np.append(edges, len(split)).tolist(), strict=True
+        ):
             if split[i]:
                 pieces.append((int(start[i]), j - i, int(split[i]), 0))
 
 
-def _pad(a: int, b: int, ends_in: npt.NDArray[np.int8], bad: Ints, fit: Bools, cut: Cut,
-         pieces: list[tuple[int, int, int, int]]) -> None:
+def _pad(
+    a: int,
+    b: int,
+    ends_in: npt.NDArray[np.int8],
+    bad: Ints,
+    fit: Bools,
+    cut: Cut,
+    pieces: list[tuple[int, int, int, int]],
+) -> None:
     split = int(ends_in[b - 1])
     if split == FIT:
         split = 0 if bad[b] != bad[a] else (FIT if fit[b - 1] else VALIDATION)
@@ -198,7 +252,9 @@ def _pad(a: int, b: int, ends_in: npt.NDArray[np.int8], bad: Ints, fit: Bools, c
         pieces.append((a, 1, split, cut.length - (b - a)))
 
 
-CODES = np.array([0, FIT, BLOCK_CALIBRATION, BLOCK_TEST])  # from columns.SPLIT_CODES to a block's split
+CODES = np.array(
+    [0, FIT, BLOCK_CALIBRATION, BLOCK_TEST]
+)  # from columns.SPLIT_CODES to a block's split
 
 
 def _as_blocks(pieces: list[tuple[int, int, int, int]]) -> Blocks:
@@ -206,7 +262,9 @@ def _as_blocks(pieces: list[tuple[int, int, int, int]]) -> Blocks:
     return Blocks(table[:, 0], table[:, 1], table[:, 2].astype(np.int8), table[:, 3])
 
 
-def endings(starts: Bools, plan: PartPlan, train: Bools, train_ok: Bools, cut: Cut) -> npt.NDArray[np.int8]:
+def endings(
+    starts: Bools, plan: PartPlan, train: Bools, train_ok: Bools, cut: Cut
+) -> npt.NDArray[np.int8]:
     """Per row (halo included) why no window of the row's split ends at it, as an index into `REASONS`; 0 where one does."""
     n = len(starts)
     at = np.flatnonzero(starts)
@@ -220,7 +278,11 @@ def endings(starts: Bools, plan: PartPlan, train: Bools, train_ok: Bools, cut: C
     total[0] += plan.first_index - plan.halo
     total[-1] += plan.beyond
     whole = np.repeat(total, lengths)
-    reason = np.where(index < cut.length - 1, WARM_UP, np.where((index - cut.length + 1) % cut.stride != 0, STRIDE, 0))
+    reason = np.where(
+        index < cut.length - 1,
+        WARM_UP,
+        np.where((index - cut.length + 1) % cut.stride != 0, STRIDE, 0),
+    )
     short = whole < cut.length
     if cut.pad:
         reason = np.where(short & (index == whole - 1), 0, reason)
