@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 @pytest.fixture(scope="session")
 def spark() -> Iterator[Any]:
-    from foreshock.session import build_session
+    from foreshock.platform.session import build_session
 
     session = build_session("tests")
     yield session

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from acceptance import tools
-from foreshock.config_file import as_mapping, build_settings, parse_yaml
+from foreshock.settings.load import as_mapping, build_settings, parse_yaml
 
 README = (tools.ROOT / "README.md").read_text()
 

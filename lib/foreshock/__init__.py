@@ -9,9 +9,9 @@ The journey, one room per step::
 
 import os
 
-from foreshock.config import Settings
-from foreshock.config_file import load_settings
 from foreshock.errors import DataError, ForeshockError, GateError, ServiceError, SettingsError
+from foreshock.settings.load import load_settings
+from foreshock.settings.root import Settings
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read by TensorFlow when it is first imported
 

@@ -21,11 +21,6 @@ TRAIN, CALIBRATION, TEST = "train", "calibration", "test"
 SPLITS = (TRAIN, CALIBRATION, TEST)
 SCORED = (TRAIN, "out_of_fold", CALIBRATION, TEST)
 OUT_OF_FOLD = "out_of_fold"  # training events scored by a model that did not see them
-SPLIT_CODES = {OUT_OF_FOLD: -1, None: 0, TRAIN: 1, CALIBRATION: 2, TEST: 3}
-SPLIT_NAMES = {code: name for name, code in SPLIT_CODES.items()}
-# Codes of a block of windows: FIT and VALIDATION (the last part by time) are both of split train.
-FIT, VALIDATION, BLOCK_CALIBRATION, BLOCK_TEST = 1, 2, 3, 4
-BLOCK_SPLITS = {FIT: TRAIN, VALIDATION: TRAIN, BLOCK_CALIBRATION: CALIBRATION, BLOCK_TEST: TEST}
 
 SCORES = "scores"
 DETECTOR_SCORES = "detector_scores"

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-from foreshock.config_file import build_settings
+from foreshock.settings.load import build_settings
 from foreshock.stages.context import Context
 from foreshock.stages.extract import extract
 from foreshock.stages.pipeline import pipeline
@@ -55,7 +55,7 @@ def read_plain(folder: Path) -> list[Any]:
 
 
 def demo_conf(seed: int, **changes: Any) -> dict[str, Any]:
-    from foreshock.config_file import parse_yaml
+    from foreshock.settings.load import parse_yaml
 
     made = parse_yaml((tools.ROOT / "conf" / "demo.yaml").read_text())
     made["run"]["seed"] = seed
@@ -90,7 +90,7 @@ def order_only(work: Path, spark: Any, *, seeds: tuple[int, ...]) -> dict[str, A
 
 def ethereum(work: Path, spark: Any) -> dict[str, Any]:
     """The 71,239 labelled transactions: counts reconcile; detection figures as they are."""
-    from foreshock.config_file import load_settings
+    from foreshock.settings.load import load_settings
 
     context = Context(
         load_settings(str(tools.ROOT / "conf" / "ethereum.yaml")),
@@ -116,7 +116,7 @@ def schema(work: Path, spark: Any) -> dict[str, Any]:
     """298 transactions with 28 columns: all in events/, value exact, nulls by policy."""
     import json
 
-    from foreshock.config_file import load_settings
+    from foreshock.settings.load import load_settings
 
     context = Context(
         load_settings(str(tools.ROOT / "conf" / "ethereum_schema.yaml")),
@@ -385,9 +385,9 @@ def interval_coverage(runs: int, *, length: int = 10, entities: int = 20, per: i
 
 def bundle(work: Path, spark: Any) -> dict[str, Any]:
     """Saved and reloaded equals in memory to 1e-6; scores do not depend on batch size."""
-    from foreshock.models import lstm_autoencoder as network
-    from foreshock.models.registry import fit
-    from foreshock.training import bundle as bundles
+    from foreshock.windows.models import bundle as bundles
+    from foreshock.windows.models import lstm_autoencoder as network
+    from foreshock.windows.models.registry import fit
 
     spec = {
         "length": 12,

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 from foreshock.columns import CALIBRATION, TEST, TRAIN
+from foreshock.diagnosis import verdict as d
+from foreshock.diagnosis.drift import SLICES, VALIDATION, Part, Shapes, comparisons
 from foreshock.evaluation.bootstrap import Ranking, intervals
-from foreshock.models.explained import explained
-from foreshock.models.registry import Model, fit
-from foreshock.scaling.histogram import Histogram
-from foreshock.thresholds import diagnosis as d
-from foreshock.thresholds.shift import SLICES, VALIDATION, Part, Shapes, comparisons
+from foreshock.statistics.histogram import Histogram
+from foreshock.windows.models.explained import explained
+from foreshock.windows.models.registry import Model, fit
 
 FEATURES = tuple(f"f{i}" for i in range(8))
 ENTITIES, LENGTH = 8, 10
@@ -129,7 +129,7 @@ def plant(causes: tuple[str, ...], seed: int, noise: Draw = normal, times: float
 def network(x: np.ndarray, seed: int, **more: Any) -> Model:
     """A small LSTM autoencoder, trained by Keras."""
     import keras
-    from foreshock.models.lstm_autoencoder import LSTMAutoencoder, build
+    from foreshock.windows.models.lstm_autoencoder import LSTMAutoencoder, build
 
     keras.utils.set_random_seed(seed)
     spec = {

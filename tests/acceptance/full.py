@@ -37,7 +37,7 @@ FULL: dict[str, tuple[str, Callable[[Path], dict[str, Any]]]] = {}
 
 
 def spark() -> Any:
-    from foreshock.session import build_session
+    from foreshock.platform.session import build_session
 
     return build_session("accept")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from foreshock.thresholds import diagnosis as d
+from foreshock.diagnosis import verdict as d
 
 from acceptance import tools
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from foreshock.thresholds import diagnosis as d
+from foreshock.diagnosis import verdict as d
 
 from acceptance import checks, diagnosis, processes, question, rules, tools
 

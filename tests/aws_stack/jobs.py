@@ -71,9 +71,9 @@ class Process:
 def serve(catalog: str, options: dict[str, str]) -> None:
     """Run what is asked for on standard input, until it ends."""
     sys.path.insert(0, str(ROOT / "jobs"))
-    from foreshock.session import build_session
+    from foreshock.platform.session import build_session
     from foreshock.stages.context import Context
-    from foreshock.tables.iceberg import CATALOG, packages
+    from foreshock.tables.sinks.iceberg import CATALOG, packages
 
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # Java prints there too

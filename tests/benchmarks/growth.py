@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import psutil
 from acceptance.processes import Peak
-from foreshock.config_file import build_settings
+from foreshock.settings.load import build_settings
 from foreshock.stages.context import Context
 from foreshock.stages.extract import extract
 from foreshock.stages.prepare import prepare

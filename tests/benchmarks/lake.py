@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from foreshock import paths
-from foreshock.config_file import build_settings
+from foreshock.platform import paths
+from foreshock.settings.load import build_settings
 from foreshock.stages.context import Context
 from foreshock.stages.extract import extract
 

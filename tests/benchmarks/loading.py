@@ -11,14 +11,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from acceptance import tools
-from foreshock.config_file import build_settings
-from foreshock.dataset.manifest import read_manifest
-from foreshock.dataset.plan import make_plan
-from foreshock.dataset.reader import WindowData
+from foreshock.sequences.split import BlockRole
+from foreshock.settings.load import build_settings
 from foreshock.stages.context import Context
 from foreshock.stages.extract import extract
 from foreshock.stages.prepare import prepare
 from foreshock.training.strategy import settle_memory
+from foreshock.windows.dataset.manifest import read_manifest
+from foreshock.windows.dataset.plan import make_plan
+from foreshock.windows.dataset.reader import WindowData
 
 from benchmarks.measure import Figure, alternate, timed
 
@@ -125,11 +126,10 @@ def loader(run_dir: Path) -> Any:
 
 def window_rows(run_dir: Path, most: int) -> np.ndarray:
     """Windows (n, L, F) of the dataset, in order."""
-    from foreshock.columns import FIT
-    from foreshock.dataset.reader import sample_windows
+    from foreshock.windows.dataset.reader import sample_windows
 
     folder = run_dir / "dataset" / "train"
-    return sample_windows(folder, read_manifest(folder), FIT, 10**9)[0][:most]
+    return sample_windows(folder, read_manifest(folder), BlockRole.FIT, 10**9)[0][:most]
 
 
 def write_rows(spark: Any, windows: np.ndarray, target: Path) -> None:

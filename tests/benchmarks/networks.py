@@ -9,15 +9,15 @@ from typing import Any
 import keras
 import numpy as np
 import pyarrow as pa
-from foreshock.dataset.manifest import read_manifest
-from foreshock.models.lstm_autoencoder import LSTMAutoencoder, build
-from foreshock.scoring.scorer import Plan, Task, schema_of, score_chunk
-from foreshock.scoring.spark import score_files
-from foreshock.session import map_items
-from foreshock.storage import file_sha256
-from foreshock.training import bundle as bundles
+from foreshock.platform.run_directory import file_sha256
+from foreshock.platform.session import map_items
 from foreshock.training.steps import Stepper, wants_xla
 from foreshock.training.strategy import prepare_devices
+from foreshock.windows.dataset.manifest import read_manifest
+from foreshock.windows.models import bundle as bundles
+from foreshock.windows.models.lstm_autoencoder import LSTMAutoencoder, build
+from foreshock.windows.scoring.scorer import Plan, Task, schema_of, score_chunk
+from foreshock.windows.scoring.spark import score_files
 from pyspark.sql.pandas.types import from_arrow_schema
 
 from benchmarks.loading import BATCH, FEATURES, F, L, prepared, window_data, window_rows
@@ -94,7 +94,7 @@ def _score(spark: Any, run_dir: Path, work: Path, folder: Path, *, predict: bool
             builtins.bench_bundle = bundle
         from unittest.mock import patch
 
-        with patch("foreshock.scoring.scorer._bundle", lambda *_: builtins.bench_bundle):
+        with patch("foreshock.windows.scoring.scorer._bundle", lambda *_: builtins.bench_bundle):
             yield from score_chunk(plan, task)
 
     def speed() -> float:

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from foreshock.columns import FIT
-from foreshock.dataset.manifest import read_manifest
-from foreshock.dataset.schema import encode
-from foreshock.models.moments_spark import window_moments
-from foreshock.models.registry import fit_moments
 from foreshock.scaling.robust import Scaler
 from foreshock.scaling.spark import fit_summary
+from foreshock.sequences.split import BlockRole
 from foreshock.stages.prepare import read_scaler
-from foreshock.windowing import spark as windowing
-from foreshock.windowing.blocks import Cut
+from foreshock.windows.cut import spark as windowing
+from foreshock.windows.cut.blocks import Cut
+from foreshock.windows.dataset.manifest import read_manifest
+from foreshock.windows.dataset.schema import encode
+from foreshock.windows.models.moments_spark import window_moments
+from foreshock.windows.models.registry import fit_moments
 
 from benchmarks.loading import FEATURES, F, L, prepared
 from benchmarks.measure import Figure, alternate, cost, timed
@@ -215,8 +215,8 @@ def _pca(spark: Any, run_dir: Path) -> float:
     """Windows, and so events, a second of PCA fitted exactly on all training windows."""
     folder = run_dir / "dataset" / "train"
     manifest = read_manifest(folder)
-    files = [str(folder / c.file) for c in manifest.chunks if c.code == FIT]
-    return manifest.total("windows", (FIT,)) / timed(
+    files = [str(folder / c.file) for c in manifest.chunks if c.code == BlockRole.FIT]
+    return manifest.total("windows", (BlockRole.FIT,)) / timed(
         lambda: fit_moments("pca", window_moments(spark, files, L, 1, F))
     )
 

@@ -17,7 +17,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from acceptance import tools
-from foreshock.session import build_session
+from foreshock.platform.session import build_session
 
 from benchmarks import lake
 

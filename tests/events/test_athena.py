@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from aws_stack import tables
 from aws_stack.server import REGION, THROTTLED, Request, Stack, every
-from foreshock import aws_boto, parquet, paths
 from foreshock.errors import DataError, ServiceError, SettingsError
 from foreshock.events import athena, athena_sql
+from foreshock.platform import aws_boto, parquet, paths
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from foreshock.report.page import ReportData, card, number, render_page, share, size, when
-from foreshock.scaling.histogram import Histogram
+from foreshock.statistics.histogram import Histogram
 
 EVIL = "<script>alert(1)</script>$x_{"
 EMPTY = ReportData({}, {}, {}, {}, [], [], [], [], [], {}, {})

@@ -6,8 +6,8 @@ import math
 import numpy as np
 import pytest
 from foreshock.errors import DataError
-from foreshock.scaling.histogram import Histogram
 from foreshock.scaling.robust import FeatureScale, Scaler, fit_feature, transform
+from foreshock.statistics.histogram import Histogram
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

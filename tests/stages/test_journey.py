@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from acceptance import checks, tools
-from foreshock.config_file import build_settings
+from foreshock.settings.load import build_settings
 
 Job = Callable[..., int]
 
@@ -30,7 +30,7 @@ def source(table: pa.Table, path: Path, **changes: Any) -> dict[str, Any]:
 
 def brute_scores(run_dir: Path, kind: str, length: int) -> dict[str, float]:
     """Scores of calibration and test events by a plain loop over the datasets' windows and the bundle's errors."""
-    from foreshock.training.bundle import load
+    from foreshock.windows.models.bundle import load
 
     model = next(iter(load(run_dir / "model").models.values()))
     own: dict[str, list[float]] = {}

@@ -33,8 +33,8 @@ def test_each_fold_is_scored_by_models_that_saw_none_of_it(tmp_path: Path, run_j
     }
     del made["split"]["calibration"]
     assert run_job("pipeline", made, tmp_path / "run") == 0
-    from foreshock.models.pca import PCA
-    from foreshock.training.bundle import load
+    from foreshock.windows.models.bundle import load
+    from foreshock.windows.models.pca import PCA
 
     folds = load(tmp_path / "run" / "model").info["folds"]
     assert len(folds) == 3
@@ -91,10 +91,10 @@ def test_the_network_of_a_fold_is_trained_without_it(
     del made["split"]["calibration"]
     run = tmp_path / "run"
     assert run_job("pipeline", made, run) == 0
-    from foreshock.dataset.held_out_spark import write_without
-    from foreshock.dataset.manifest import read_manifest
-    from foreshock.training.bundle import load
     from foreshock.training.checkpoint import read
+    from foreshock.windows.dataset.held_out_spark import write_without
+    from foreshock.windows.dataset.manifest import read_manifest
+    from foreshock.windows.models.bundle import load
 
     whole = load(run / "model")
     networks: list[Any] = [whole.models["lstm_autoencoder"]]

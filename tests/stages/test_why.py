@@ -66,7 +66,7 @@ def windows(run_dir: Path, split: str, *, fitted: bool = False) -> np.ndarray:
 
 
 def test_linear_detectors_are_exact_on_all_windows(run_dir: Path) -> None:
-    from foreshock.training.bundle import load
+    from foreshock.windows.models.bundle import load
 
     models = load(run_dir / "model").models
     x = windows(run_dir, "train", fitted=True)
@@ -129,7 +129,7 @@ def test_a_corrupted_feature_is_on_top(tmp_path: Path, run_job: Job) -> None:
 
 
 def test_conformal_flags_the_units_that_benjamini_and_hochberg_reject(run_dir: Path) -> None:
-    from foreshock.training.bundle import load
+    from foreshock.windows.models.bundle import load
 
     model = load(run_dir / "model").models["pca"]
     highest: dict[str, list[float]] = {}

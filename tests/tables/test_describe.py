@@ -11,11 +11,11 @@ import duckdb
 import pytest
 import yaml
 from aws_stack import tables as made
-from foreshock.config_file import load_settings
 from foreshock.errors import ServiceError
+from foreshock.settings.load import load_settings
 from foreshock.stages.context import Context
 from foreshock.stages.prepare import read_scaler
-from foreshock.stages.sink import sink_of
+from foreshock.stages.publish import sink_of
 from foreshock.tables.describe import described
 
 ROOT = Path(__file__).parents[2]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from foreshock.errors import DataError, SettingsError
-from foreshock.scaling.histogram import Histogram, refine
+from foreshock.statistics.histogram import Histogram, refine
 from foreshock.thresholds.distribution import Distributions, Key, TailEvents, locate, resolve
 from foreshock.thresholds.rules import (
     Estimate,

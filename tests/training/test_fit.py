@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from acceptance import tools
 from acceptance.checks import prepare_only
-from foreshock.dataset.manifest import read_manifest
-from foreshock.dataset.plan import make_plan
-from foreshock.dataset.reader import WindowData
 from foreshock.errors import DataError, SettingsError
 from foreshock.training.fit import Fit, fit
 from foreshock.training.loop import Options
+from foreshock.windows.dataset.manifest import read_manifest
+from foreshock.windows.dataset.plan import make_plan
+from foreshock.windows.dataset.reader import WindowData
 
 NETWORK = {
     "length": 5,

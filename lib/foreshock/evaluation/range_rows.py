@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 
 from foreshock import columns as C
 from foreshock.evaluation.ranges import event_wise, vus
-from foreshock.parquet import dataset
+from foreshock.platform.parquet import dataset
+from foreshock.sequences.split import Split
 
 MOST_GROUPS = 200  # of which VUS is computed: those with most events
 COLUMNS = ["split", "entity", "event_time", "block_id", "at", "group", "partition", "kind", "label"]
@@ -103,7 +104,7 @@ def range_rows(
                 where = {
                     **base,
                     "detector": detector,
-                    "split": C.SPLIT_NAMES[split],
+                    "split": Split(split).text,
                     "group": group,
                     "kind": kind,
                     "n": n,

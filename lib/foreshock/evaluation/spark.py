@@ -13,9 +13,10 @@ from foreshock import columns as C
 from foreshock.evaluation.bootstrap import time_blocks
 from foreshock.evaluation.metrics import Scored, baselines, evaluate, with_intervals, within_blocks
 from foreshock.evaluation.range_rows import Threshold, range_rows
-from foreshock.parquet import read_table
-from foreshock.scaling.histogram import key_values, order_keys
-from foreshock.session import each_item
+from foreshock.platform.parquet import read_table
+from foreshock.platform.session import each_item
+from foreshock.sequences.split import Split
+from foreshock.statistics.histogram import key_values, order_keys
 
 EXACT_EVENTS = 5_000_000
 KEYS = ["split", "partition", "group", "kind", "label"]
@@ -98,7 +99,7 @@ def metrics(
                 base = {
                     "run_id": run_id,
                     "detector": detector,
-                    "split": C.SPLIT_NAMES[split],
+                    "split": Split(split).text,
                     "group": group,
                     "seed": seed,
                 }

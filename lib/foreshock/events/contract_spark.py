@@ -10,10 +10,10 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from foreshock import columns as C
-from foreshock.config import Settings
 from foreshock.errors import DataError, SettingsError
 from foreshock.events.partitions import DAY, MONTH, identifier
 from foreshock.events.source_spark import BAD, MALFORMED, SourceTable, quoted
+from foreshock.settings.root import Settings
 
 COLUMN = "column"
 ROW = "row"

@@ -18,8 +18,8 @@ from pyspark.sql import types as T
 
 from foreshock.errors import DataError, SettingsError
 from foreshock.events.partitions import NULL, WHOLE, SourceFiles
-from foreshock.parquet import read_schema
-from foreshock.paths import at
+from foreshock.platform.parquet import read_schema
+from foreshock.platform.paths import at
 
 MALFORMED = "__malformed"
 BAD = "__bad_"

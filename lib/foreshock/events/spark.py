@@ -10,11 +10,11 @@ from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 from foreshock import columns as C
-from foreshock.config import Settings
 from foreshock.errors import DataError
 from foreshock.events import contract_spark as contract
 from foreshock.events.partitions import NULL, SourceFiles
 from foreshock.events.source_spark import SourceTable, read_source
+from foreshock.settings.root import Settings
 
 DUPLICATE = "duplicate_id"
 

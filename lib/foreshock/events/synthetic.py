@@ -30,8 +30,8 @@ from foreshock.events.synthetic_anomalies import (
     runs,
     settled,
 )
-from foreshock.parquet import write_table as write_parquet
-from foreshock.paths import at
+from foreshock.platform.parquet import write_table as write_parquet
+from foreshock.platform.paths import at
 
 __all__ = [
     "KINDS",

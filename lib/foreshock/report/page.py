@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from foreshock.report import plots
 from foreshock.report.plots import SPLITS, Floats, Row
-from foreshock.scaling.histogram import key_values
+from foreshock.statistics.histogram import key_values
 
 NONE = "–"
 ORDER = (

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foreshock.errors import DataError
-from foreshock.scaling.histogram import Histogram
+from foreshock.statistics.histogram import Histogram
 
 QUARTILES = (0.25, 0.5, 0.75)
 LIMIT = float(np.finfo(np.float32).max)

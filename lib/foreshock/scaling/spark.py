@@ -13,12 +13,12 @@ import pyarrow.compute as pc
 from pyspark.sql import SparkSession
 
 from foreshock import columns as C
-from foreshock.parquet import parquet_file, read_table
-from foreshock.paths import at, carry, size
+from foreshock.platform.parquet import parquet_file, read_table
+from foreshock.platform.paths import at, carry, size
+from foreshock.platform.run_directory import digest
+from foreshock.platform.session import each_item
 from foreshock.scaling.robust import transform
 from foreshock.scaling.summary import DAMAGE, Guide, Summary
-from foreshock.session import each_item
-from foreshock.storage import digest
 
 MERGED, MERGED_AT_ONCE = "merged.npz", 32
 PILOTS, PILOT_EVENTS = 8, 1 << 15

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from foreshock.scaling.histogram import BINS, Histogram, exact_value, order_keys
 from foreshock.scaling.robust import QUARTILES
+from foreshock.statistics.histogram import BINS, Histogram, exact_value, order_keys
 
 REACH = 0.01
 Guide = dict[str, list[list[int]]]  # feature -> ranges of bins [first, last]

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from foreshock import columns as C
-from foreshock.config_work import ENSEMBLE
 from foreshock.errors import DataError
-from foreshock.scoring import adjust_spark
+from foreshock.platform.run_directory import read_json, write_json
+from foreshock.scored import adjust_spark
+from foreshock.sequences.split import Split
+from foreshock.settings.work import ENSEMBLE
 from foreshock.stages.context import Context
 from foreshock.stages.prepare import other_run
-from foreshock.storage import read_json, write_json
 from foreshock.thresholds import spark as thresholds_spark
 from foreshock.thresholds.distribution import CHOSEN, Key, locate
 
@@ -33,7 +34,7 @@ def adjust(
     """
     s = context.settings
     known = _known(context, partial)
-    split = C.SPLIT_CODES[s.fitted_split]
+    split = Split.of(s.fitted_split)
     facts: dict[str, Any] = {}
     if s.scoring.errors != "plain":
         facts |= _errors(context, files, split, chosen is not None) if known is None else known

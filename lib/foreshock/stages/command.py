@@ -10,9 +10,9 @@ import threading
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from foreshock import failures
-from foreshock.config_file import load_settings
 from foreshock.errors import ForeshockError
+from foreshock.platform import failures
+from foreshock.settings.load import load_settings
 from foreshock.stages.context import Context
 
 Job = Callable[[Context, argparse.Namespace], str]

@@ -11,17 +11,17 @@ from typing import Any
 import yaml
 from pyspark.sql import SparkSession
 
-from foreshock import aws_boto
-from foreshock.config import Settings
-from foreshock.config_file import as_mapping, differing_keys, parse_yaml, sha256
 from foreshock.errors import DataError, SettingsError
-from foreshock.failures import explain
-from foreshock.log import RunLog
-from foreshock.paths import at, is_remote, remove
-from foreshock.session import build_session
-from foreshock.storage import RunDirectory, machine_error, write_text
-from foreshock.tables.iceberg import packages
+from foreshock.platform import aws_boto
+from foreshock.platform.failures import explain
+from foreshock.platform.log import RunLog
+from foreshock.platform.paths import at, is_remote, remove
+from foreshock.platform.run_directory import RunDirectory, machine_error, write_text
+from foreshock.platform.session import build_session
+from foreshock.settings.load import as_mapping, differing_keys, parse_yaml, sha256
+from foreshock.settings.root import Settings
 from foreshock.tables.runs import Attempt
+from foreshock.tables.sinks.iceberg import packages
 
 
 class Context:

@@ -8,13 +8,14 @@ from typing import Any
 import pyarrow.compute as pc
 
 from foreshock import columns as C
-from foreshock.parquet import dataset
-from foreshock.scoring.scorer import Plan, explain_event
+from foreshock.platform.parquet import dataset
+from foreshock.sequences.split import Split
 from foreshock.stages.context import Context
 from foreshock.tables import spark as tables
 from foreshock.tables.attribution import COLUMNS
 from foreshock.thresholds.rules import Judging, threshold_of
-from foreshock.training.bundle import Bundle
+from foreshock.windows.models.bundle import Bundle
+from foreshock.windows.scoring.scorer import Plan, explain_event
 
 TOP_EVENTS = 5
 TIMELINE = 4000
@@ -80,7 +81,7 @@ def details(
             "event_time": r["event_time"],
             "score": r["s0"],
             "label": r["label"] if r["label"] >= 0 else None,
-            "split": C.SPLIT_NAMES[r["split"]],
+            "split": Split(r["split"]).text,
             "threshold": (t := threshold_of(by, model, r["group"], r["partition"])),
             "is_anomaly": None if t is None else r["s0"] > t,
         }

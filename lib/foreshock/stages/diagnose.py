@@ -9,19 +9,20 @@ from typing import Any
 import numpy as np
 
 from foreshock import columns as C
-from foreshock.dataset.manifest import Manifest
-from foreshock.dataset.reader import sample_windows
+from foreshock.diagnosis.drift import VALIDATION, Shapes, comparisons
+from foreshock.diagnosis.drift_spark import BlockFile, shapes
+from foreshock.diagnosis.facts import Facts, profile, ranking
+from foreshock.diagnosis.verdict import verdict
 from foreshock.events.partitions import is_time
+from foreshock.platform.run_directory import read_json, write_json
+from foreshock.sequences.split import BlockRole
 from foreshock.stages.context import Context
 from foreshock.stages.prepare import other_run
-from foreshock.storage import read_json, write_json
 from foreshock.tables import spark as tables
-from foreshock.thresholds.diagnosis import verdict
-from foreshock.thresholds.facts import Facts, profile, ranking
 from foreshock.thresholds.rules import SELF, Threshold
-from foreshock.thresholds.shift import VALIDATION, Shapes, comparisons
-from foreshock.thresholds.shift_spark import BlockFile, shapes
-from foreshock.training.bundle import Bundle
+from foreshock.windows.dataset.manifest import Manifest
+from foreshock.windows.dataset.reader import sample_windows
+from foreshock.windows.models.bundle import Bundle
 
 SHAPES, VERDICT = "shapes.json", "verdict.json"
 PROFILED, PROFILED_CHUNKS = 5000, 16
@@ -107,7 +108,7 @@ def _profile(
     x, _ = sample_windows(
         folder,
         manifest,
-        C.FIT if manifest.split == C.TRAIN else C.BLOCK_TEST,
+        BlockRole.FIT if manifest.split == C.TRAIN else BlockRole.TEST,
         PROFILED,
         chunks=PROFILED_CHUNKS,
     )

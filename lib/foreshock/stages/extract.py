@@ -14,13 +14,13 @@ from foreshock.events import contract_spark
 from foreshock.events import spark as events_spark
 from foreshock.events.partitions import SourceFiles
 from foreshock.events.source_spark import Census, infer_types, take_census
-from foreshock.failures import failed_on_a_row, reason
-from foreshock.parquet import count_rows
-from foreshock.paths import remove
+from foreshock.platform.failures import failed_on_a_row, reason
+from foreshock.platform.parquet import count_rows
+from foreshock.platform.paths import remove
+from foreshock.platform.run_directory import digest, read_json, write_json
 from foreshock.stages.context import Context
-from foreshock.stages.sink import sink_of
+from foreshock.stages.publish import sink_of
 from foreshock.stages.source import MAIN, TEST_TABLE, find_sources, pulled
-from foreshock.storage import digest, read_json, write_json
 
 FOLDERS = {MAIN: ("events", "quarantine"), TEST_TABLE: ("events_test", "quarantine_test")}
 Ledger = dict[str, Any]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from foreshock.stages.context import Context
 from foreshock.stages.extract import extract
 from foreshock.stages.prepare import other_run, prepare
+from foreshock.stages.publish import sink_of
 from foreshock.stages.report import check_gates, report, result_lines
 from foreshock.stages.score import score
-from foreshock.stages.sink import sink_of
 from foreshock.stages.train import check_devices, train
 
 

@@ -13,16 +13,20 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from foreshock import columns as C
-from foreshock.dataset.manifest import METADATA, Chunk, Manifest, runs
-from foreshock.dataset.manifest import NAME as MANIFEST
-from foreshock.dataset.writer import join_pieces, write_metadata
 from foreshock.errors import DataError, ServiceError, SettingsError
-from foreshock.parquet import dataset
-from foreshock.paths import at, remove, stamps
+from foreshock.platform.parquet import dataset
+from foreshock.platform.paths import at, remove, stamps
+from foreshock.platform.run_directory import (
+    RunDirectory,
+    digest,
+    file_sha256,
+    read_json,
+    write_json,
+)
+from foreshock.platform.session import map_items
 from foreshock.scaling import spark as scaling_spark
-from foreshock.scaling.histogram import Histogram
 from foreshock.scaling.robust import Scaler, fit_feature
-from foreshock.session import map_items
+from foreshock.sequences.split import BlockRole, Split
 from foreshock.stages.context import Context
 from foreshock.stages.extract import (
     FOLDERS,
@@ -36,10 +40,13 @@ from foreshock.stages.extract import (
     read_ledger,
     totals,
 )
-from foreshock.stages.sink import sink_of
-from foreshock.storage import RunDirectory, digest, file_sha256, read_json, write_json
-from foreshock.windowing import spark as windowing
-from foreshock.windowing.blocks import Cut
+from foreshock.stages.publish import sink_of
+from foreshock.statistics.histogram import Histogram
+from foreshock.windows.cut import spark as windowing
+from foreshock.windows.cut.blocks import Cut
+from foreshock.windows.dataset.manifest import METADATA, Chunk, Manifest, runs
+from foreshock.windows.dataset.manifest import NAME as MANIFEST
+from foreshock.windows.dataset.writer import join_pieces, write_metadata
 
 ROWS_PER_PART = 250_000
 TAILS = "tails"
@@ -257,7 +264,7 @@ def _events(context: Context, ledger: Ledger) -> DataFrame:
             micros = F.unix_micros(C.EVENT_TIME)
             for name, span in s.split.spans().items():
                 code = F.when(
-                    (micros >= span.micros[0]) & (micros < span.micros[1]), C.SPLIT_CODES[name]
+                    (micros >= span.micros[0]) & (micros < span.micros[1]), Split.of(name)
                 ).otherwise(code)
         frame = frame.withColumn("split", code.cast("tinyint"))
         for c in frame.columns:
@@ -323,7 +330,7 @@ def _join(
     context: Context, pieces: list[dict[str, Any]], scaler: Scaler, work: Path
 ) -> dict[str, Manifest]:
     s = context.settings
-    names = {C.FIT: "fit", C.VALIDATION: "validation"}
+    names = {BlockRole.FIT: "fit", BlockRole.VALIDATION: "validation"}
     chunks: dict[tuple[str, int, int], list[dict[str, Any]]] = {}
     for piece in sorted(pieces, key=lambda p: (p["code"], p["chunk"], p["part"])):
         chunks.setdefault(

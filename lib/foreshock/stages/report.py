@@ -10,11 +10,10 @@ from typing import Any
 import pyarrow as pa
 
 from foreshock import columns as C
-from foreshock.config_file import as_mapping
-from foreshock.dataset.manifest import read_manifest
 from foreshock.errors import GateError, SettingsError
-from foreshock.parquet import read_table
-from foreshock.paths import remove
+from foreshock.platform.parquet import read_table
+from foreshock.platform.paths import remove
+from foreshock.platform.run_directory import digest, read_json, write_json, write_text
 from foreshock.report.page import ReportData, render_page
 from foreshock.report.summary import (
     by_reason,
@@ -24,15 +23,16 @@ from foreshock.report.summary import (
     strongest,
     training_facts,
 )
-from foreshock.scaling.histogram import Histogram
+from foreshock.settings.load import as_mapping
 from foreshock.stages.context import Context
 from foreshock.stages.diagnose import VERDICT
 from foreshock.stages.extract import read_ledger, totals
 from foreshock.stages.prepare import read_scaler
-from foreshock.stages.sink import sink_of
-from foreshock.storage import digest, read_json, write_json, write_text
+from foreshock.stages.publish import sink_of
+from foreshock.statistics.histogram import Histogram
 from foreshock.tables.spark import open_scores
-from foreshock.training import bundle as bundles
+from foreshock.windows.dataset.manifest import read_manifest
+from foreshock.windows.models import bundle as bundles
 
 
 def report(context: Context) -> Path:

@@ -10,26 +10,23 @@ from typing import Any
 import pyarrow.compute as pc
 
 from foreshock import columns as C
-from foreshock.config import ENSEMBLE, Rule
-from foreshock.dataset.folds import END
-from foreshock.dataset.manifest import Manifest, read_manifest
 from foreshock.errors import DataError, SettingsError
 from foreshock.evaluation.spark import metrics
 from foreshock.events.partitions import is_time
-from foreshock.parquet import dataset, read_table
-from foreshock.paths import move, remove
-from foreshock.scoring.aggregate import ENDING
-from foreshock.scoring.scorer import Plan, Task
-from foreshock.scoring.spark import event_spans, score_files
+from foreshock.platform.parquet import dataset, read_table
+from foreshock.platform.paths import move, remove
+from foreshock.platform.run_directory import digest, file_sha256, write_json
+from foreshock.sequences.folds import END
+from foreshock.sequences.split import BlockRole, Split
+from foreshock.settings.root import ENSEMBLE, Rule
 from foreshock.stages.adjust import ADJUST, adjust
 from foreshock.stages.context import Context
 from foreshock.stages.details import details
 from foreshock.stages.diagnose import SHAPES, VERDICT, diagnose
 from foreshock.stages.extract import partition_counts, read_ledger
 from foreshock.stages.prepare import other_run, read_scaler
-from foreshock.stages.sink import sink_of
+from foreshock.stages.publish import sink_of
 from foreshock.stages.train_folds import fold_name
-from foreshock.storage import digest, file_sha256, write_json
 from foreshock.tables import spark as tables
 from foreshock.tables.attribution import Units
 from foreshock.thresholds import spark as thresholds_spark
@@ -43,7 +40,11 @@ from foreshock.thresholds.rules import (
     judging,
     threshold_of,
 )
-from foreshock.training import bundle as bundles
+from foreshock.windows.dataset.manifest import Manifest, read_manifest
+from foreshock.windows.models import bundle as bundles
+from foreshock.windows.scoring.aggregate import ENDING
+from foreshock.windows.scoring.scorer import Plan, Task
+from foreshock.windows.scoring.spark import event_spans, score_files
 
 
 def score(context: Context, partitions: list[str] | None = None) -> None:
@@ -173,8 +174,8 @@ class _Scoring:
         )
         spans = event_spans(context.spark, files)
         by_split = {
-            C.SPLIT_CODES[name]: spans[code]
-            for code, name in C.BLOCK_SPLITS.items()
+            Split.of(name): spans[code]
+            for code, name in ((role, role.split.text) for role in BlockRole)
             if code in spans
         }
         measured = metrics(
@@ -231,9 +232,9 @@ class _Scoring:
             or not folds
         ):
             return []
-        if task.code == C.VALIDATION:
+        if task.code == BlockRole.VALIDATION:
             return [replace(task, held_out=(self.plan.bundle, self.plan.bundle_sha256, -END, END))]
-        if task.code != C.FIT:
+        if task.code != BlockRole.FIT:
             return []
         made = []
         for fold, (start, end) in enumerate(folds):

@@ -12,15 +12,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from foreshock import aws_boto
-from foreshock.aws import KMS_KEY
 from foreshock.errors import SettingsError
 from foreshock.events import athena, athena_sql
 from foreshock.events.partitions import WHOLE, SourceFiles, identifier, list_source
 from foreshock.events.synthetic import SyntheticTable, write_table
-from foreshock.paths import at, is_remote, move, remove, stamps
+from foreshock.platform import aws_boto
+from foreshock.platform.aws import KMS_KEY
+from foreshock.platform.paths import at, is_remote, move, remove, stamps
+from foreshock.platform.run_directory import digest, write_text
 from foreshock.stages.context import Context
-from foreshock.storage import digest, write_text
 
 MAIN, TEST_TABLE, UNLOAD = "main", "test", ".unload"
 LISTED_AT_ONCE = 16

@@ -5,23 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 from foreshock import columns as C
-from foreshock.dataset.manifest import read_manifest
-from foreshock.dataset.reader import sample_windows
 from foreshock.errors import SettingsError
-from foreshock.models import registry
-from foreshock.models.explained import explained
-from foreshock.models.moments import WindowMoments, middle
-from foreshock.models.moments_spark import MOST_VALUES, window_moments
-from foreshock.paths import copy, remove, stamps
+from foreshock.platform.paths import copy, remove, stamps
+from foreshock.platform.run_directory import digest, file_sha256
+from foreshock.sequences.split import BlockRole
 from foreshock.stages.context import Context
 from foreshock.stages.prepare import other_run
 from foreshock.stages.train_folds import fit_files, train_folds
 from foreshock.stages.train_network import train_network
-from foreshock.storage import digest, file_sha256
 from foreshock.tables.runs import versions
-from foreshock.training import bundle as bundles
 from foreshock.training.launcher import check_slots
 from foreshock.training.strategy import check_replicas
+from foreshock.windows.dataset.manifest import read_manifest
+from foreshock.windows.dataset.reader import sample_windows
+from foreshock.windows.models import bundle as bundles
+from foreshock.windows.models import registry
+from foreshock.windows.models.explained import explained
+from foreshock.windows.models.moments import WindowMoments, middle
+from foreshock.windows.models.moments_spark import MOST_VALUES, window_moments
 
 SAMPLE_WINDOWS = 50_000
 
@@ -89,7 +90,7 @@ def _train(context: Context, target: Any) -> dict[str, Any]:
         "train_windows": manifest.total("windows"),
         "training": {},
     }
-    x, weight = sample_windows(folder, manifest, C.FIT, SAMPLE_WINDOWS)
+    x, weight = sample_windows(folder, manifest, BlockRole.FIT, SAMPLE_WINDOWS)
     moments: WindowMoments | None = None
     for name in s.fitted_detectors:
         if name == "lstm_autoencoder":

@@ -10,22 +10,22 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from foreshock import columns as C
-from foreshock.dataset.folds import BINS, boundaries, counted, parts, spans, touching
-from foreshock.dataset.held_out_spark import write_without
-from foreshock.dataset.manifest import Manifest
-from foreshock.dataset.schema import decode
 from foreshock.errors import DataError
-from foreshock.models import registry
-from foreshock.models.lstm_autoencoder import LSTMAutoencoder
-from foreshock.models.moments import WindowMoments
-from foreshock.models.moments_spark import window_moments
-from foreshock.parquet import parquet_file, read_table
-from foreshock.paths import remove
-from foreshock.session import each_item
+from foreshock.platform.parquet import parquet_file, read_table
+from foreshock.platform.paths import remove
+from foreshock.platform.session import each_item
+from foreshock.sequences.folds import BINS, boundaries, counted, parts, spans, touching
+from foreshock.sequences.split import BlockRole
 from foreshock.stages.context import Context
 from foreshock.stages.train_network import train_network
-from foreshock.training import bundle as bundles
+from foreshock.windows.dataset.held_out_spark import write_without
+from foreshock.windows.dataset.manifest import Manifest
+from foreshock.windows.dataset.schema import decode
+from foreshock.windows.models import bundle as bundles
+from foreshock.windows.models import registry
+from foreshock.windows.models.lstm_autoencoder import LSTMAutoencoder
+from foreshock.windows.models.moments import WindowMoments
+from foreshock.windows.models.moments_spark import window_moments
 
 NETWORK = "lstm_autoencoder"
 SAMPLE_WINDOWS = 50_000
@@ -39,7 +39,9 @@ def fold_name(fold: int) -> str:
 def fit_files(context: Context, manifest: Manifest) -> list[str]:
     """The chunk files that models are fitted on."""
     return [
-        str(context.run / "dataset" / "train" / c.file) for c in manifest.chunks if c.code == C.FIT
+        str(context.run / "dataset" / "train" / c.file)
+        for c in manifest.chunks
+        if c.code == BlockRole.FIT
     ]
 
 
@@ -93,7 +95,7 @@ def _network(
     without = write_without(
         context.spark, context.run / "dataset" / "train", manifest, span, folder
     )
-    if not without.total("windows", (C.FIT,)):
+    if not without.total("windows", (BlockRole.FIT,)):
         raise _too_little(0, fold)
     network, _ = train_network(context, without, (fold_name(fold), folder))
     remove(folder)
@@ -166,7 +168,7 @@ def _events(context: Context, files: list[str]) -> tuple[int, int, npt.NDArray[n
 
 def _sample(files: list[str], manifest: Manifest) -> tuple[Any, Any, Any, Any]:
     """Evenly chosen windows (N, L, F), weights (N, L), and the times of each one's first and last event."""
-    step = max(1, -(-manifest.total("windows", (C.FIT,)) // SAMPLE_WINDOWS))
+    step = max(1, -(-manifest.total("windows", (BlockRole.FIT,)) // SAMPLE_WINDOWS))
     held: list[tuple[Any, ...]] = []
     seen = 0
     for file in files:

@@ -6,14 +6,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from foreshock import columns as C
-from foreshock.dataset.manifest import Manifest
 from foreshock.errors import ForeshockError, ServiceError, SettingsError
-from foreshock.models.lstm_autoencoder import LSTMAutoencoder
+from foreshock.sequences.split import BlockRole
 from foreshock.stages.context import Context
 from foreshock.training.fit import Fit, finished, fit, network_of
 from foreshock.training.launcher import launch
 from foreshock.training.loop import Options
+from foreshock.windows.dataset.manifest import Manifest
+from foreshock.windows.models.lstm_autoencoder import LSTMAutoencoder
 
 
 def train_network(
@@ -25,7 +25,7 @@ def train_network(
     """
     name, dataset = ("", context.run / "dataset" / "train") if fold is None else fold
     s, t = context.settings, context.settings.training
-    if t.batch > (windows := manifest.total("windows", (C.FIT,))):
+    if t.batch > (windows := manifest.total("windows", (BlockRole.FIT,))):
         raise SettingsError(
             f"training.batch is {t.batch}, larger than the training dataset{name and ' without ' + name} ({windows} "
             "windows to fit on). Lower it, or widen split.train."

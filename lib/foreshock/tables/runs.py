@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from foreshock.parquet import write_table
+from foreshock.platform.parquet import write_table
 
 SCHEMA = pa.schema(
     [

@@ -11,7 +11,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from foreshock import columns as C
-from foreshock.parquet import dataset, write_table
+from foreshock.platform.parquet import dataset, write_table
 from foreshock.tables.attribution import COLUMNS, Units, explain
 from foreshock.thresholds.distribution import QUANTILES, Distributions, Key
 from foreshock.thresholds.rules import Judging

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foreshock import columns as C
-from foreshock.scaling.histogram import Histogram, exact_value
+from foreshock.statistics.histogram import Histogram, exact_value
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}
 CHOSEN = (

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from pyspark.sql import SparkSession
 
 from foreshock import columns as C
-from foreshock.config import Rule
+from foreshock.settings.root import Rule
 from foreshock.thresholds import spark as passes
 from foreshock.thresholds.conformal import fdr_cut, risk_cut
 from foreshock.thresholds.distribution import Distributions, Key, TailEvents, Wanted, locate

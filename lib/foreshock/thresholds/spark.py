@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 from pyspark.sql import SparkSession
 
-from foreshock import columns as C
-from foreshock.parquet import read_table
-from foreshock.scaling.histogram import Histogram, refine
-from foreshock.session import each_item
+from foreshock.platform.parquet import read_table
+from foreshock.platform.session import each_item
+from foreshock.sequences.split import Split
+from foreshock.statistics.histogram import Histogram, refine
 from foreshock.thresholds.conformal import unit_maxima
 from foreshock.thresholds.distribution import (
     CHOSEN,
@@ -40,8 +40,8 @@ def _parts(file: str, columns: list[str], chosen: str | None) -> Iterator[Part]:
     for a, b in itertools.pairwise(edges):
         split, partition, group = keys[a]
         part = table.slice(a, b - a)
-        yield C.SPLIT_NAMES[split] or "", partition, group, part
-        if chosen and split == C.SPLIT_CODES[chosen]:
+        yield Split(split).text, partition, group, part
+        if chosen and split == Split.of(chosen):
             yield CHOSEN, partition, group, part.filter(pa.array(part["calibrate"].to_numpy() != 0))
 
 

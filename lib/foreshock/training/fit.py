@@ -9,15 +9,15 @@ from typing import Any
 
 import keras
 
-from foreshock.dataset.manifest import Manifest, read_manifest
-from foreshock.dataset.plan import dataset_identity, make_plan
-from foreshock.dataset.reader import WindowData
-from foreshock.models.lstm_autoencoder import LSTMAutoencoder, build
-from foreshock.paths import at
+from foreshock.platform.paths import at
 from foreshock.training.checkpoint import Arrays, Store
 from foreshock.training.loop import Epoch, History, Options, train
 from foreshock.training.strategy import Replication, prepare_devices, set_precision
 from foreshock.training.watch import Progress
+from foreshock.windows.dataset.manifest import Manifest, read_manifest
+from foreshock.windows.dataset.plan import dataset_identity, make_plan
+from foreshock.windows.dataset.reader import WindowData
+from foreshock.windows.models.lstm_autoencoder import LSTMAutoencoder, build
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from pyspark import BarrierTaskContext
 from pyspark.sql import SparkSession
 
 from foreshock import errors
-from foreshock.paths import append_text, at, copy, is_remote, remove
+from foreshock.platform.paths import append_text, at, copy, is_remote, remove
 from foreshock.training.worker import FAILURE, note_failure
 
 SILENT_SECONDS, START_SECONDS = 30.0, 120.0

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from foreshock.models.lstm_autoencoder import loss
-from foreshock.quiet import held_stderr
+from foreshock.platform.quiet import held_stderr
 from foreshock.training.strategy import Replication
+from foreshock.windows.models.lstm_autoencoder import loss
 
 with held_stderr():
     import keras

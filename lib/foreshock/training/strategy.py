@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from foreshock.errors import SettingsError
-from foreshock.quiet import held_stderr
+from foreshock.platform.quiet import held_stderr
 
 with held_stderr():
     import keras

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from foreshock.paths import copy, is_remote
-from foreshock.quiet import held_stderr
+from foreshock.platform.paths import copy, is_remote
+from foreshock.platform.quiet import held_stderr
 from foreshock.training.checkpoint import Position
 from foreshock.training.loop import Epoch
 

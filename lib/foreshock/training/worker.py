@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from foreshock.paths import at, create
+from foreshock.platform.paths import at, create
 
 FAILURE = "failure.json"
 BEAT_SECONDS = 2.0
@@ -101,9 +101,9 @@ def main() -> int:
     pulse = _Pulse(write)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from foreshock.errors import ForeshockError
-    from foreshock.failures import (
-        explain,
-    )  # TF_CONFIG and the log level are set before TensorFlow is loaded
+    from foreshock.platform.failures import (
+        explain,  # TF_CONFIG and the log level are set before TensorFlow is loaded
+    )
     from foreshock.training.fit import Fit, fit
     from foreshock.training.loop import Options
 

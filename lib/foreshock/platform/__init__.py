@@ -1,0 +1,1 @@
+"""What the machine offers: sessions, paths, locks, run directories, AWS and logs."""

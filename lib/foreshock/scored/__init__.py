@@ -1,0 +1,1 @@
+"""Scored events: the contract between detectors and all that is made of scores."""

@@ -1,0 +1,1 @@
+"""What both detector families share about sequences: order, gaps, folds of time."""

@@ -1,0 +1,1 @@
+"""Settings of a run: typed, frozen, checked when they are loaded."""

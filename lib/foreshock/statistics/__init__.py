@@ -1,0 +1,1 @@
+"""Pure statistics without knowledge of events: the ground floor."""

@@ -1,0 +1,1 @@
+"""Where tables are published, one technology a file."""

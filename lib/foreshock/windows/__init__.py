@@ -1,0 +1,1 @@
+"""The first detector family: windows of events, cut, stored, modelled and scored."""

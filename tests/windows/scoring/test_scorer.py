@@ -1,0 +1,139 @@
+"""Rows of scored events from blocks held in memory: whatever the values, every event of a window is judged."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from foreshock.windows.dataset.schema import encode
+from foreshock.windows.models import registry
+from foreshock.windows.models.bundle import Bundle
+from foreshock.windows.scoring import scorer
+from foreshock.windows.scoring.aggregate import finite
+from foreshock.windows.scoring.scorer import Plan, Task, schema_of
+
+L, F, N = 5, 2, 400
+NAMES = tuple(registry.SIMPLE)
+KINDS = ("window", "last", "cover", "mean", "median", "max", "min")
+
+
+def block(x: np.ndarray, block_id: int = 0) -> dict[str, Any]:
+    """A dataset's row of test events x (n, F)."""
+    n = len(x)
+    return {
+        "entity": "e",
+        "block_id": block_id,
+        "n_windows": n - L + 1,
+        "first_padding": 0,
+        "x": encode(x.astype(np.float32)),
+        "event_time": encode(np.arange(n, dtype=np.int64)),
+        "event_id": encode(np.array([f"{i:05d}" for i in range(n)])),
+        **{
+            name: encode(np.array([name] * n))
+            for name in ("event_partition", "event_group", "kind")
+        },
+        **{
+            name: encode(np.full(n, value, np.int8))
+            for name, value in (("label", 0), ("split", 3), ("calibrate", 1))
+        },
+    }
+
+
+def windows(x: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(
+        np.lib.stride_tricks.sliding_window_view(x.astype(np.float32), L, axis=0).transpose(0, 2, 1)
+    )
+
+
+def scored(models: dict[str, Any], kind: str, x: np.ndarray) -> pa.Table:
+    plan, task = Plan("", "", tuple(models), kind, L, 1), Task("file", "", 4, None)
+    bundle = Bundle(models, ("a", "b"), L, "", {})
+    opened = [scorer._open(plan, task, block(x))]
+    return pa.Table.from_batches(
+        scorer._score(plan, task, bundle, opened), schema=schema_of(plan.detectors)
+    )
+
+
+@pytest.fixture(scope="module")
+def ordinary() -> np.ndarray:
+    return np.random.default_rng(3).normal(size=(N, F)).astype(np.float32)
+
+
+class Overflows:
+    """Expects infinity of the first feature, and no number where the window itself is past 1e19."""
+
+    def reconstruct(self, x: np.ndarray) -> np.ndarray:
+        return np.stack(
+            [
+                np.full(x.shape[:2], np.inf, np.float32),
+                np.where(np.abs(x[..., 1]) > 1e19, np.nan, x[..., 1]),
+            ],
+            axis=-1,
+        )
+
+    def errors_of(self, x: np.ndarray, expected: np.ndarray) -> np.ndarray:
+        return np.square(x - expected)
+
+    def errors(self, x: np.ndarray) -> np.ndarray:
+        return self.errors_of(x, self.reconstruct(x))
+
+
+def test_finite_by_hand() -> None:
+    found = finite(np.array([np.nan, np.inf, -np.inf, 2e30, -5.0, 0.0], np.float32))
+    assert (
+        found.tolist() == [*np.array([1e30, 1e30, -1e30, 1e30], np.float32).tolist(), -5.0, 0.0]
+        and found.dtype == np.float32
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("first", [*NAMES, "overflows"])
+def test_a_row_scaled_to_1e20_is_judged_and_flagged(
+    first: str, kind: str, ordinary: np.ndarray
+) -> None:
+    fitted = {
+        name: registry.fit(name, windows(ordinary), np.ones((N - L + 1, L), np.float32), 1)
+        for name in NAMES
+    }
+    models: dict[str, Any] = {
+        first: fitted.get(first, Overflows())
+    } | fitted  # the first is explained, the others are not
+    x = ordinary[:60].copy()
+    x[30, 1] = -1e20
+    found, usual = scored(models, kind, x), scored(models, kind, ordinary[:60])
+    for i, name in enumerate(models):
+        score = found[f"s{i}"].to_numpy()
+        assert np.isfinite(score).all() and np.isfinite(score.astype(np.float32)).all(), name
+        at = found["at"].to_numpy()
+        hit = (at >= 30) & (at < 30 + L) if kind == "window" else at == 30
+        if name in fitted and kind != "min":  # a window's least error need not be the event's
+            assert score[hit].min() > usual[f"s{i}"].to_numpy().max() or name == "isolation_forest"
+    if first != "isolation_forest":
+        explained = {
+            name: np.stack(found[name].to_pylist()) for name in ("errors", "value", "expected")
+        }
+        assert all(np.isfinite(values).all() for values in explained.values())
+
+
+@pytest.mark.parametrize("kind", ["window", "last"])
+@pytest.mark.parametrize("name", ["pca", "kmeans", "last_value", "zscore"])
+def test_its_top_feature_is_that_of_a_value_within_reach(
+    name: str, kind: str, ordinary: np.ndarray
+) -> None:
+    model = {name: registry.fit(name, windows(ordinary), np.ones((N - L + 1, L), np.float32), 1)}
+    x = ordinary[:60].copy()
+    top = []
+    for value in (-1e8, -1e20):
+        x[30, 1] = value
+        found = scored(model, kind, x)
+        at = found["at"].to_numpy()
+        top.append(
+            np.stack(found["errors"].to_pylist())[
+                (at >= 30) & (at < (31 if kind == "last" else 30 + L))
+            ]
+            .argmax(axis=1)
+            .tolist()
+        )
+    assert top[0] == top[1]
