@@ -65,7 +65,7 @@ def different_rows(before: Content, now: Content) -> list[str]:
     shared = [name for name in earlier if name in later]
     if before.rows != now.rows:
         return _rows_of_one(before, now, [n for n in shared if _is_key(earlier[n].values)])
-    if len({len(column.values) for column in before.columns}) > 1:
+    if len({len(column.values) for column in (*before.columns, *now.columns)}) > 1:
         return _values_apart(earlier, later, shared)
     values = {name: (_texts(earlier[name]), _texts(later[name])) for name in shared}
     apart = [row for row in range(before.rows) if any(a[row] != b[row] for a, b in values.values())]
