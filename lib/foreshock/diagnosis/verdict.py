@@ -31,7 +31,7 @@ from foreshock.diagnosis.facts import (
     Facts,
     Ranked,
 )
-from foreshock.settings.work import ENSEMBLE
+from foreshock.settings.root import ENSEMBLE
 from foreshock.statistics.histogram import Histogram
 
 UNREACHED = 0.05  # of a feature's training values

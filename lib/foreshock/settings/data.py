@@ -44,12 +44,12 @@ class Section(BaseModel):
         return value
 
 
-class Run(Section):
+class RunSettings(Section):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)] = "run"
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 7
 
 
-class Source(Section):
+class SourceSettings(Section):
     """Where events come from. `events` … `anomalies_from` shape the synthetic table only, `database` … `query_timeout` ask Athena.
 
     partitions: first and last, both included. output: where UNLOAD writes; max_bytes_scanned: of all queries of a run together;
@@ -102,7 +102,7 @@ class Source(Section):
         return value
 
     @model_validator(mode="after")
-    def _whole(self) -> Source:
+    def _whole(self) -> SourceSettings:
         for kind, own in OWN_KEYS.items():
             if kind != self.kind and (extra := sorted(own & self.model_fields_set)):
                 names = ", ".join(e.rstrip("_") for e in extra)
@@ -159,7 +159,7 @@ OWN_KEYS = {
 }
 
 
-class Events(Section):
+class EventsSettings(Section):
     """SQL expressions over the source's columns."""
 
     entity: str
@@ -257,7 +257,7 @@ def parse_time(value: Any) -> datetime:
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-class Split(Section):
+class SplitSettings(Section):
     train: Span | None = None
     calibration: Span | None = None
     test: Span | TestTable | None = None
@@ -283,7 +283,7 @@ class Split(Section):
         raise ValueError(f"[from, to) or, for test, {{path: …}} is wanted, received {value!r}")
 
     @model_validator(mode="after")
-    def _order(self) -> Split:
+    def _order(self) -> SplitSettings:
         spans = [(name, span) for name, span in self.spans().items()]
         for (a, first), (b, second) in itertools.pairwise(spans):
             if second.start < first.start:

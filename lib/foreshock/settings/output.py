@@ -9,14 +9,14 @@ from pydantic import Field, StrictBool, field_validator, model_validator
 from foreshock.settings.data import Section
 
 
-class Glue(Section):
+class GlueSettings(Section):
     """The Glue database that Parquet tables are registered in; null: none. create: whether it is made when it is not there."""
 
     database: Annotated[str | None, Field(pattern=r"^[a-z0-9_-]+$", max_length=255)] = None
     create: StrictBool = False
 
 
-class Iceberg(Section):
+class IcebergSettings(Section):
     """An Iceberg catalog. warehouse: a folder or s3://…, or the ARN of an S3 table bucket; uri: of a REST catalog.
 
     create: whether the namespace (Glue: the database) is made when it is not there.
@@ -29,7 +29,7 @@ class Iceberg(Section):
     create: StrictBool = False
 
     @model_validator(mode="after")
-    def _whole(self) -> Iceberg:
+    def _whole(self) -> IcebergSettings:
         if (
             self.catalog == "s3tables"
             and self.warehouse is not None
@@ -43,13 +43,13 @@ class Iceberg(Section):
         return self
 
 
-class Tables(Section):
+class TablesSettings(Section):
     """Where analysts read the tables; the run keeps its own under the run directory."""
 
     sink: str = "parquet"
     location: str | None = None
-    glue: Glue = Glue()
-    iceberg: Iceberg = Iceberg()
+    glue: GlueSettings = GlueSettings()
+    iceberg: IcebergSettings = IcebergSettings()
 
     @field_validator("sink")
     @classmethod
@@ -59,7 +59,7 @@ class Tables(Section):
         return value
 
     @model_validator(mode="after")
-    def _together(self) -> Tables:
+    def _together(self) -> TablesSettings:
         if self.sink == "iceberg":
             if self.location is not None or self.glue.database is not None:
                 raise ValueError(
@@ -71,12 +71,12 @@ class Tables(Section):
                 raise ValueError(
                     "sink: iceberg wants iceberg.warehouse: a folder, s3://…, or the ARN of an S3 table bucket"
                 )
-        elif "iceberg" in self.model_fields_set and self.iceberg != Iceberg():
+        elif "iceberg" in self.model_fields_set and self.iceberg != IcebergSettings():
             raise ValueError("only sink: iceberg takes iceberg")
         return self
 
 
-class Aws(Section):
+class AwsSettings(Section):
     """AWS where its own configuration (environment, profile) is not to decide. Credentials are never settings."""
 
     endpoint: Annotated[str | None, Field(pattern=r"^https?://[^\s/@]+/?$")] = None

@@ -6,53 +6,61 @@ from pydantic import field_validator, model_validator
 
 from foreshock.settings.data import (
     ANOMALY_KINDS,
-    Events,
-    Run,
+    EventsSettings,
+    RunSettings,
     Section,
-    Source,
+    SourceSettings,
     Span,
-    Split,
+    SplitSettings,
     TestTable,
 )
-from foreshock.settings.output import Aws, Tables
+from foreshock.settings.output import AwsSettings, TablesSettings
 from foreshock.settings.work import (
     DETECTORS,
     ENSEMBLE,
-    Calibration,
-    Ensemble,
-    Model,
-    Quality,
-    Rule,
-    Scaling,
-    Scoring,
-    Thresholds,
-    Training,
-    Windows,
+    CalibrationSettings,
+    EnsembleSettings,
+    ModelSettings,
+    QualitySettings,
+    RuleSettings,
+    ScalingSettings,
+    ScoringSettings,
+    ThresholdsSettings,
+    TrainingSettings,
+    WindowsSettings,
     known_detector,
 )
 
-__all__ = ["ANOMALY_KINDS", "DETECTORS", "ENSEMBLE", "Rule", "Settings", "Span", "TestTable"]
+__all__ = [
+    "ANOMALY_KINDS",
+    "DETECTORS",
+    "ENSEMBLE",
+    "RuleSettings",
+    "Settings",
+    "Span",
+    "TestTable",
+]
 
 
 class Settings(Section):
     """All settings of a run (interface: Settings)."""
 
-    run: Run = Run()
-    source: Source
-    events: Events
-    split: Split
-    quality: Quality = Quality()
-    scaling: Scaling = Scaling()
-    windows: Windows = Windows()
-    model: Model = Model()
+    run: RunSettings = RunSettings()
+    source: SourceSettings
+    events: EventsSettings
+    split: SplitSettings
+    quality: QualitySettings = QualitySettings()
+    scaling: ScalingSettings = ScalingSettings()
+    windows: WindowsSettings = WindowsSettings()
+    model: ModelSettings = ModelSettings()
     detectors: tuple[str, ...] = ("pca", "isolation_forest")
-    ensemble: Ensemble | None = None
-    calibration: Calibration = Calibration()
-    training: Training = Training()
-    scoring: Scoring = Scoring()
-    thresholds: Thresholds = Thresholds()
-    tables: Tables = Tables()
-    aws: Aws = Aws()
+    ensemble: EnsembleSettings | None = None
+    calibration: CalibrationSettings = CalibrationSettings()
+    training: TrainingSettings = TrainingSettings()
+    scoring: ScoringSettings = ScoringSettings()
+    thresholds: ThresholdsSettings = ThresholdsSettings()
+    tables: TablesSettings = TablesSettings()
+    aws: AwsSettings = AwsSettings()
 
     @field_validator("detectors")
     @classmethod

@@ -28,7 +28,7 @@ DETECTORS = (
 NULL_POLICIES = ("quarantine", "zero", "median")
 
 
-class Quality(Section):
+class QualitySettings(Section):
     nulls: str | dict[str, str] = "quarantine"
     max_quarantined: Share = 0.01
     max_unjudged: Share | None = None
@@ -49,7 +49,7 @@ class Quality(Section):
         return self.nulls.get(feature, self.nulls.get("default", "quarantine"))
 
 
-class Scaling(Section):
+class ScalingSettings(Section):
     method: Literal["robust", "standard", "minmax", "none"] = "robust"
     transform: Literal["none", "asinh", "log1p"] = "none"
     clip: Annotated[float | None, Field(gt=0)] = None
@@ -57,7 +57,7 @@ class Scaling(Section):
     floor: Share = 0.0
 
 
-class Windows(Section):
+class WindowsSettings(Section):
     length: Annotated[int, Field(ge=1, le=100_000)] = 50
     stride: Positive = 1
     block: Positive = 1024
@@ -65,7 +65,7 @@ class Windows(Section):
     short: Literal["drop", "pad"] = "drop"
 
     @model_validator(mode="after")
-    def _block(self) -> Windows:
+    def _block(self) -> WindowsSettings:
         if self.length > self.block:
             raise ValueError(
                 f"length ({self.length}) must not exceed block ({self.block}): raise windows.block"
@@ -73,7 +73,7 @@ class Windows(Section):
         return self
 
 
-class Model(Section):
+class ModelSettings(Section):
     name: str = "lstm_autoencoder"
     units: Annotated[tuple[Positive, ...], Field(min_length=1, max_length=8)] = (64, 32)
     dense: Annotated[int, Field(ge=0)] = 16
@@ -102,7 +102,7 @@ def known_detector(value: str) -> str:
     return value
 
 
-class Calibration(Section):
+class CalibrationSettings(Section):
     method: str = "split"
     folds: Annotated[int, Field(ge=2)] = 5
 
@@ -114,7 +114,7 @@ class Calibration(Section):
         return value
 
 
-class Training(Section):
+class TrainingSettings(Section):
     epochs: Positive = 10
     batch: Positive = 256
     learning_rate: Annotated[float, Field(gt=0)] = 0.001
@@ -132,7 +132,7 @@ class Training(Section):
     attempts: Annotated[int, Field(ge=1, le=4)] = 1
 
     @model_validator(mode="after")
-    def _enough(self) -> Training:
+    def _enough(self) -> TrainingSettings:
         if self.workers > 1 and self.replicas not in ("auto", 1):
             raise ValueError(
                 f"replicas ({self.replicas}) with {self.workers} workers: `auto` is wanted, every GPU of each machine"
@@ -149,7 +149,7 @@ class Training(Section):
         return self
 
 
-class Smooth(Section):
+class SmoothSettings(Section):
     """A causal average over an entity's last scores: `mean` of so many events, or `exponential` with so many events' span."""
 
     mean: Annotated[int | None, Field(ge=2, le=10_000)] = None
@@ -161,7 +161,7 @@ class Smooth(Section):
         return {"mean": value} if isinstance(value, int) and not isinstance(value, bool) else value
 
     @model_validator(mode="after")
-    def _one(self) -> Smooth:
+    def _one(self) -> SmoothSettings:
         if (self.mean is None) == (self.exponential is None):
             raise ValueError(
                 "a number of events, {mean: events} or {exponential: events} is wanted"
@@ -169,15 +169,15 @@ class Smooth(Section):
         return self
 
 
-class Scoring(Section):
+class ScoringSettings(Section):
     """errors: how the model's errors by feature make one: plain mean, each over its calibration scale, or their Mahalanobis distance."""
 
     score: Literal["window", "last", "cover", "mean", "median", "max", "min"] = "window"
     errors: Literal["plain", "standardised", "mahalanobis"] = "plain"
-    smooth: Smooth | None = None
+    smooth: SmoothSettings | None = None
 
     @model_validator(mode="after")
-    def _together(self) -> Scoring:
+    def _together(self) -> ScoringSettings:
         fits = {
             "standardised": ("window", "last", "cover", "mean"),
             "mahalanobis": ("last", "cover", "mean"),
@@ -189,7 +189,7 @@ class Scoring(Section):
         return self
 
 
-class Ensemble(Section):
+class EnsembleSettings(Section):
     """Scores of several detectors, each divided by its own calibration quantile, as one: their mean, or the mean of log(1 + x)."""
 
     of: Annotated[tuple[str, ...], Field(min_length=2)]
@@ -207,7 +207,7 @@ class Ensemble(Section):
         return value
 
 
-class Rule(Section):
+class RuleSettings(Section):
     """A threshold rule: quantile (level), pot (risk), conformal (level, control) or fixed (value).
 
     The level of conformal is the false discovery rate among flagged units of events (control: fdr), or the share of ordinary units
@@ -253,7 +253,7 @@ class Rule(Section):
         return {k: v for k, v in serialize(self).items() if k == "name" or k in RULES[self.name]}
 
     @property
-    def at(self) -> float | None:
+    def table_level(self) -> float | None:
         """The level of the rule's rows in `thresholds`; None: it has none."""
         return {"quantile": self.level, "pot": 1 - self.risk, "conformal": self.level}.get(
             self.name
@@ -262,7 +262,7 @@ class Rule(Section):
     @property
     def quantile(self) -> float | None:
         """The quantile that the rule wants, or falls back on; None: none."""
-        return 1 - self.level if self.name == "conformal" else self.at
+        return 1 - self.level if self.name == "conformal" else self.table_level
 
 
 RULES = {
@@ -273,14 +273,14 @@ RULES = {
 }
 
 
-class Thresholds(Section):
-    rules: Annotated[tuple[Rule, ...], Field(min_length=1)] = (Rule(),)
+class ThresholdsSettings(Section):
+    rules: Annotated[tuple[RuleSettings, ...], Field(min_length=1)] = (RuleSettings(),)
     use: str | None = None
     per: Literal["group", "partition", "all"] = "group"
     min_count: Positive = 1000
 
     @model_validator(mode="after")
-    def _use(self) -> Thresholds:
+    def _use(self) -> ThresholdsSettings:
         if self.use is not None and self.use not in {r.name for r in self.rules}:
             raise ValueError(
                 f"use: one of the rules ({', '.join(r.name for r in self.rules)}), received {self.use!r}"
@@ -290,6 +290,6 @@ class Thresholds(Section):
         return self
 
     @property
-    def chosen(self) -> Rule:
+    def judging_rule(self) -> RuleSettings:
         """The rule that judges."""
         return next((r for r in self.rules if r.name == self.use), self.rules[0])

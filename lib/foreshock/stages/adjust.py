@@ -10,7 +10,7 @@ from foreshock.errors import DataError
 from foreshock.platform.run_directory import read_json, write_json
 from foreshock.scored import adjust_spark
 from foreshock.sequences.split import Split
-from foreshock.settings.work import ENSEMBLE
+from foreshock.settings.root import ENSEMBLE
 from foreshock.stages.context import Context
 from foreshock.stages.prepare import other_run
 from foreshock.thresholds import spark as thresholds_spark

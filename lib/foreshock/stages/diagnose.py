@@ -55,14 +55,14 @@ def diagnose(
     tables.write_rows(body, tables.DRIFT, work / "tables" / C.DRIFT)
     write_json(work / SHAPES, {"parts": found.to_rows((C.TRAIN, VALIDATION))})
     s = context.settings
-    model, rule = s.all_detectors[0], s.thresholds.chosen
+    model, rule = s.all_detectors[0], s.thresholds.judging_rule
     row = next(
         (
             r
             for r in rows
             if r.detector == model
             and r.rule == rule.name
-            and r.level == rule.at
+            and r.level == rule.table_level
             and r.partition is None
             and r.group == C.ALL
             and r.fitted_on != SELF
@@ -78,7 +78,7 @@ def diagnose(
             compared,
             row.threshold if row else None,
             rule.name,
-            rule.at,
+            rule.table_level,
             row.fitted_on if row else "",
             bundle.info.get("explained", {}).get(model),
             s.model.output if network else "linear",

@@ -115,7 +115,7 @@ def _summary(context: Context) -> dict[str, Any]:
     settings = as_mapping(context.settings)
     detectors = list(context.settings.all_detectors)
     pooled = [t for t in _rows(context.tables / C.THRESHOLDS) if t["partition"] is None]
-    rule = context.settings.thresholds.chosen
+    rule = context.settings.thresholds.judging_rule
     missed = gates(settings["quality"], counts, flagged.total())
     verdict = read_json(context.run / VERDICT) if (context.run / VERDICT).exists() else None
     facts = training_facts(read_json(context.run / "model" / bundles.NAME)["info"])
@@ -127,7 +127,7 @@ def _summary(context: Context) -> dict[str, Any]:
         "verdict": verdict,
         "model": detectors[0],
         "detectors": detectors,
-        "rule": {"name": rule.name, "level": rule.at},
+        "rule": {"name": rule.name, "level": rule.table_level},
         "thresholds": pooled,
         "metrics": _rows(context.tables / C.METRICS),
         "counts": counts,

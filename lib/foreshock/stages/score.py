@@ -18,7 +18,7 @@ from foreshock.platform.paths import move, remove
 from foreshock.platform.run_directory import digest, file_sha256, write_json
 from foreshock.sequences.folds import END
 from foreshock.sequences.split import BlockRole, Split
-from foreshock.settings.root import ENSEMBLE, Rule
+from foreshock.settings.root import ENSEMBLE, RuleSettings
 from foreshock.stages.adjust import ADJUST, adjust
 from foreshock.stages.context import Context
 from foreshock.stages.details import details
@@ -159,7 +159,7 @@ class _Scoring:
         by = judging(
             rows,
             rule=self.rule.name,
-            level=self.rule.at,
+            level=self.rule.table_level,
             per=context.settings.thresholds.per,
             partition_is_time=is_time(self.known_partitions),
         )
@@ -202,8 +202,8 @@ class _Scoring:
         self._publish(fingerprint)
 
     @property
-    def rule(self) -> Rule:
-        return self.context.settings.thresholds.chosen
+    def rule(self) -> RuleSettings:
+        return self.context.settings.thresholds.judging_rule
 
     def _tasks(self) -> list[Task]:
         wanted = None if self.partitions is None else tuple(self.partitions)
@@ -405,15 +405,18 @@ def _borrowed(context: Context, partitions: list[str] | None) -> list[Threshold]
     ]
     if (
         other is not None
-        and s.thresholds.chosen.name == "conformal"
-        and s.thresholds.chosen.control == "fdr"
+        and s.thresholds.judging_rule.name == "conformal"
+        and s.thresholds.judging_rule.control == "fdr"
     ):
         raise SettingsError(
             "thresholds: conformal with control: fdr judges the test units that it was computed from, not those of another "
             "run; with model.from use control: risk, or another rule."
         )
     check_borrowed(
-        rows, s.thresholds.chosen.name, s.thresholds.chosen.at, str(other or context.run.path)
+        rows,
+        s.thresholds.judging_rule.name,
+        s.thresholds.judging_rule.table_level,
+        str(other or context.run.path),
     )
     return rows
 

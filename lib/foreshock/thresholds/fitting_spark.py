@@ -10,7 +10,7 @@ import numpy.typing as npt
 from pyspark.sql import SparkSession
 
 from foreshock import columns as C
-from foreshock.settings.root import Rule
+from foreshock.settings.root import RuleSettings
 from foreshock.thresholds import spark as passes
 from foreshock.thresholds.conformal import fdr_cut, risk_cut
 from foreshock.thresholds.distribution import Distributions, Key, TailEvents, Wanted, locate
@@ -48,7 +48,9 @@ class Fitting:
         """The distributions of which a threshold is wanted; none where there is no event to fit one on."""
         return wanted_keys(self.distributions, self.detectors, self.split)
 
-    def rows(self, rules: tuple[Rule, ...], more: list[Wanted]) -> tuple[list[Threshold], Exact]:
+    def rows(
+        self, rules: tuple[RuleSettings, ...], more: list[Wanted]
+    ) -> tuple[list[Threshold], Exact]:
         """The rows of all rules, in their order, and the exact quantiles: those rules want, and `more`."""
         keys = self.keys()
         enough = [k for k in keys if self.distributions.of(k).n >= self.min_count]
@@ -85,7 +87,7 @@ class Fitting:
         units = self._units(keys) if any(r.name == "conformal" for r in rules) and keys else {}
         found: list[Threshold] = []
         for rule in rules:
-            if rule.at is None:
+            if rule.table_level is None:
                 found.append(fixed_row(self.detectors[0], rule.value or 0.0))
             elif keys and rule.name == "conformal":
                 pooled = [k for k in keys if k.partition is None]
@@ -94,7 +96,7 @@ class Fitting:
                     pooled,
                     partial(self._conformal, rule, exact, units),
                     rule=rule.name,
-                    level=rule.at,
+                    level=rule.table_level,
                     margin=1.0,
                     min_count=self.min_count,
                     fitted=self.split,
@@ -103,9 +105,9 @@ class Fitting:
                 found += threshold_rows(
                     self.distributions,
                     keys,
-                    partial(self._own, rule, rule.at, exact, tails),
+                    partial(self._own, rule, rule.table_level, exact, tails),
                     rule=rule.name,
-                    level=rule.at,
+                    level=rule.table_level,
                     margin=rule.margin,
                     min_count=self.min_count,
                     fitted=self.split,
@@ -123,7 +125,9 @@ class Fitting:
             )
         )
 
-    def _conformal(self, rule: Rule, exact: Exact, units: Units, key: Key) -> Estimate | str:
+    def _conformal(
+        self, rule: RuleSettings, exact: Exact, units: Units, key: Key
+    ) -> Estimate | str:
         """A cut over units; all groups pooled with too few units take the plain quantile instead."""
         calibration, test = units[key], units[key._replace(split=C.TEST)]
         cut = (
@@ -139,7 +143,7 @@ class Fitting:
             key, exact[key, rule.quantile], self.distributions.of(key).n, rule.quantile, instead=cut
         )
 
-    def _begin(self, rule: Rule, at: float, key: Key) -> float:
+    def _begin(self, rule: RuleSettings, at: float, key: Key) -> float:
         return (
             1 - excess_share(self.distributions.of(key).n, rule.risk)
             if rule.name == "pot"
@@ -147,7 +151,7 @@ class Fitting:
         )
 
     def _own(
-        self, rule: Rule, at: float, exact: Exact, tails: dict[Begin, TailEvents], key: Key
+        self, rule: RuleSettings, at: float, exact: Exact, tails: dict[Begin, TailEvents], key: Key
     ) -> Estimate | str:
         """A distribution's estimate; all groups pooled with too few excesses for a tail take the plain quantile instead."""
         begin, n = (key, self._begin(rule, at, key)), self.distributions.of(key).n
