@@ -198,7 +198,7 @@ def test_a_stage_that_cannot_be_published_leaves_no_half(stack: Stack) -> None:
             stack.fault(
                 always(DENIED, lambda r: r.method == "PUT" and r.path.endswith("/tables/b/part"))
             ),
-            pytest.raises(Exception),
+            pytest.raises(PermissionError),
         ):
             run.publish("score", "f", moves)
         assert not run.is_done("score", "f")
