@@ -40,6 +40,7 @@ class Request:
     path: str
     query: str
     target: str  # of a JSON service: `AmazonAthena.StartQueryExecution`
+    length: int = 0  # bytes of the body
 
     @property
     def is_s3(self) -> bool:
@@ -151,6 +152,7 @@ class Stack:
             environ["PATH_INFO"].encode("latin1").decode("utf-8", "replace"),
             environ.get("QUERY_STRING", ""),
             environ.get("HTTP_X_AMZ_TARGET", ""),
+            int(environ.get("CONTENT_LENGTH") or 0),
         )
         self.requests.append(request)
         cut = False

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from foreshock.platform import paths
+from foreshock.platform import paths, transfers
 from foreshock.settings.load import build_settings
 from foreshock.stages.context import Context
 from foreshock.stages.extract import extract
@@ -73,19 +73,19 @@ def figures(work: Path, spark: Any, names: set[str], *, quick: bool) -> Iterator
         write_days(
             work / "source", events_table(min(MOST, rows - number), 2_000, number // MOST), number
         )
-    paths.copy(work / "source", paths.at("s3://lake/source"))
+    transfers.copy(work / "source", paths.at("s3://lake/source"))
     made = conf(work)
     made["source"]["path"] = "s3://lake/source"
     made["events"]["partition"] = "date"
 
     def ours() -> float:
-        paths.remove(paths.at("s3://lake/run"))
+        transfers.remove(paths.at("s3://lake/run"))
         context = Context(build_settings(made), "s3://lake/run", spark=spark, quiet=True)
         with context.open():
             return rows / timed(lambda: extract(context))
 
     def peer() -> float:
-        paths.remove(paths.at("s3://lake/copy"))
+        transfers.remove(paths.at("s3://lake/copy"))
         return rows / timed(
             lambda: spark.read.parquet("s3://lake/source").write.parquet("s3://lake/copy")
         )

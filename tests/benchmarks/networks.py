@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 import pyarrow as pa
-from foreshock.platform.run_directory import file_sha256
+from foreshock.platform.files import file_sha256
 from foreshock.platform.session import map_items
 from foreshock.training.steps import Stepper, wants_xla
 from foreshock.training.strategy import prepare_devices

@@ -15,7 +15,7 @@ from aws_stack import tables
 from aws_stack.server import REGION, THROTTLED, Request, Stack, every
 from foreshock.errors import DataError, ServiceError, SettingsError
 from foreshock.events import athena, athena_sql
-from foreshock.platform import aws_boto, parquet, paths
+from foreshock.platform import aws_boto, parquet, paths, transfers
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def calm(stack: Stack) -> Iterator[None]:
     yield
     stack.faults.clear()
     stack.athena.behaviours.clear()
-    paths.remove(paths.at("s3://lake/out"))
+    transfers.remove(paths.at("s3://lake/out"))
 
 
 DATABASE = 'it\'s a "chain"'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import threading
@@ -13,9 +14,10 @@ import pytest
 from aws_stack.server import DENIED, KEY, REGION, SECRET, TOKEN, Stack, always
 from foreshock.errors import ServiceError, SettingsError
 from foreshock.events.partitions import list_source
-from foreshock.platform import locks, parquet, paths
+from foreshock.platform import files, locks, log, parquet, paths, transfers
 from foreshock.platform.failures import explain
-from foreshock.platform.run_directory import RunDirectory, write_json
+from foreshock.platform.files import write_json
+from foreshock.platform.run_directory import RunDirectory
 from foreshock.settings.load import load_settings
 
 ODD = "s3://bucket/a b/date=2019-01-01/größe"
@@ -39,7 +41,7 @@ def stack() -> Iterator[Stack]:
 def empty(stack: Stack) -> Iterator[None]:
     yield
     stack.faults.clear()
-    paths.remove(paths.at("s3://bucket/"))
+    transfers.remove(paths.at("s3://bucket/"))
 
 
 def test_a_file_is_written_listed_and_read_whatever_its_name(stack: Stack) -> None:
@@ -68,7 +70,7 @@ def test_moving_leaves_nothing_behind_even_marks_of_folders(stack: Stack) -> Non
     for name in ("a=1/x", "a=2/y", "z"):
         (source / name).write_text(name)
     stack.client("s3").put_object(Bucket="bucket", Key="from/_temporary/0/", Body=b"")
-    paths.move(source, target)
+    transfers.move(source, target)
     assert sorted(str(paths.below(f, target)) for f, _, _ in paths.stamps(target)) == [
         "a=1/x",
         "a=2/y",
@@ -80,8 +82,8 @@ def test_moving_leaves_nothing_behind_even_marks_of_folders(stack: Stack) -> Non
 def test_removing_a_folder_leaves_those_whose_names_begin_alike(stack: Stack) -> None:
     for name in ("run/a", "run1/a", "run.txt"):
         paths.at(f"s3://bucket/{name}").write_text("x")
-    paths.remove(paths.at("s3://bucket/run"))
-    paths.remove(paths.at("s3://bucket/absent"))
+    transfers.remove(paths.at("s3://bucket/run"))
+    transfers.remove(paths.at("s3://bucket/absent"))
     assert sorted(
         o["Key"] for o in stack.client("s3").list_objects_v2(Bucket="bucket")["Contents"]
     ) == ["run.txt", "run1/a"]
@@ -96,7 +98,7 @@ def test_what_may_not_be_removed_is_said_and_not_tried_for_ever(stack: Stack) ->
     answer = ("200 OK", [("Content-Type", "application/xml")], body)
     fault = always(answer, lambda r: r.method == "POST" and "delete" in r.query)
     with stack.fault(fault), pytest.raises(ServiceError, match="AccessDenied"):
-        paths.remove(paths.at("s3://bucket/kept"))
+        transfers.remove(paths.at("s3://bucket/kept"))
 
 
 def test_a_folder_of_somebody_elses_is_no_run_directory(stack: Stack) -> None:
@@ -110,8 +112,8 @@ def test_folders_go_up_and_down(stack: Stack, tmp_path: Path) -> None:
     (tmp_path / "a" / "b").mkdir(parents=True)
     (tmp_path / "a" / "b" / "c").write_text("c")
     (tmp_path / "a" / "d").write_text("d")
-    paths.copy(tmp_path / "a", paths.at("s3://bucket/up"))
-    paths.copy(paths.at("s3://bucket/up"), tmp_path / "down")
+    transfers.copy(tmp_path / "a", paths.at("s3://bucket/up"))
+    transfers.copy(paths.at("s3://bucket/up"), tmp_path / "down")
     assert (tmp_path / "down" / "b" / "c").read_text() == "c"
     assert (tmp_path / "down" / "d").read_text() == "d"
 
@@ -119,7 +121,7 @@ def test_folders_go_up_and_down(stack: Stack, tmp_path: Path) -> None:
 def test_of_several_that_create_a_file_one_does(stack: Stack) -> None:
     won: list[bool] = []
     threads = [
-        threading.Thread(target=lambda: won.append(paths.create(paths.at("s3://bucket/only"), "x")))
+        threading.Thread(target=lambda: won.append(files.create(paths.at("s3://bucket/only"), "x")))
         for _ in range(6)
     ]
     for thread in threads:
@@ -242,3 +244,25 @@ def test_what_the_service_refuses_is_its_failure_in_its_words(stack: Stack) -> N
     found = explain(caught.value, "reading")
     assert isinstance(found, ServiceError)
     assert "Access Denied" in str(found)
+
+
+def test_a_log_on_s3_writes_each_line_once_and_is_joined_when_it_closes(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A flush costs the lines since the last one; a killed run's lines are joined by the next."""
+    monkeypatch.setattr(log, "FLUSH_SECONDS", -1.0)
+    path = paths.at("s3://bucket/run/events.log")
+    stack.requests.clear()
+    killed = log.RunLog("killed", path, quiet=True)
+    for number in range(20):
+        killed.event("extract", "line", number=number)
+    written = [r.length for r in stack.requests if r.method == "PUT"]
+    assert len(written) == 20
+    assert max(written) < 2 * min(written)
+    finished = log.RunLog("finished", path, quiet=True)
+    finished.event("extract", "line", number=20)
+    finished.close()
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line["number"] for line in lines] == list(range(21))
+    assert {line["run_id"] for line in lines} == {"killed", "finished"}
+    assert not list(paths.at("s3://bucket/run/events.log.parts").iterdir())

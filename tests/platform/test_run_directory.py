@@ -12,17 +12,10 @@ from pathlib import Path
 
 import pytest
 from foreshock.errors import DataError, ServiceError, SettingsError
-from foreshock.platform import paths
-from foreshock.platform.run_directory import (
-    STAGES,
-    RunDirectory,
-    digest,
-    file_sha256,
-    machine_error,
-    read_json,
-    write_json,
-    write_text,
-)
+from foreshock.platform import transfers
+from foreshock.platform.failures import machine_error
+from foreshock.platform.files import digest, file_sha256, read_json, write_json, write_text
+from foreshock.platform.run_directory import STAGES, RunDirectory
 
 
 @pytest.fixture
@@ -46,7 +39,7 @@ def work(run: RunDirectory, stage: str, text: str) -> tuple[dict[Path, Path], li
 
 def publish(run: RunDirectory, stage: str, fingerprint: str, text: str) -> None:
     moves, sealed = work(run, stage, text)
-    run.publish(stage, fingerprint, moves, sealed=sealed, info={"rows": 3})
+    run.publish(stage, fingerprint, moves, sealed=sealed)
 
 
 def contents(run: RunDirectory) -> set[str]:
@@ -67,11 +60,7 @@ def test_a_stage_is_done_once_it_is_published(run: RunDirectory) -> None:
     assert contents(run) == {"first"}
     record = run.record("extract")
     assert record is not None
-    assert (record["fingerprint"], record["outputs"], record["rows"]) == (
-        "one",
-        ["events", "scaler.json"],
-        3,
-    )
+    assert (record["fingerprint"], record["outputs"]) == ("one", ["events", "scaler.json"])
 
 
 def test_another_fingerprint_or_a_missing_output_is_not_done(run: RunDirectory) -> None:
@@ -395,10 +384,10 @@ def test_removing_a_link_leaves_what_it_points_to(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "real" / "a").write_text("x")
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    paths.remove(tmp_path / "link")
-    paths.remove(tmp_path / "absent")
+    transfers.remove(tmp_path / "link")
+    transfers.remove(tmp_path / "absent")
     assert [p.name for p in tmp_path.iterdir()] == ["real"]
-    paths.remove(tmp_path / "real")
+    transfers.remove(tmp_path / "real")
     assert list(tmp_path.iterdir()) == []
 
 

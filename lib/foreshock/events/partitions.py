@@ -9,8 +9,8 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from foreshock.errors import DataError, SettingsError
+from foreshock.platform.files import digest
 from foreshock.platform.paths import at, below, check_bucket, filesystem, is_remote, stamp, stamps
-from foreshock.platform.run_directory import digest
 
 WHOLE = "*"
 NULL = "__HIVE_DEFAULT_PARTITION__"  # how Spark and Hive file rows whose partition is null or empty

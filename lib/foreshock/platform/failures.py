@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import errno
 import re
+from collections.abc import Iterable
 
 from foreshock import errors
-from foreshock.platform.run_directory import machine_error
 
-OWN = re.compile(r"foreshock\.errors\.(\w+): (.*)")
-FILE = re.compile(r"((?:file:|hdfs:|s3a?:)?/[^\s,;'\"\]]+?)(?=[\s,;'\"\]]|\.\s|\.$|$)")
-DISK = ("No space left on device", "Disk quota exceeded")
-PERMISSION = ("Permission denied", "Read-only file system", "AccessControlException")
-CORRUPT = (
+OWN_ERROR = re.compile(r"foreshock\.errors\.(\w+): (.*)")
+FILE_NAME = re.compile(r"((?:file:|hdfs:|s3a?:)?/[^\s,;'\"\]]+?)(?=[\s,;'\"\]]|\.\s|\.$|$)")
+FULL_DISK = ("No space left on device", "Disk quota exceeded")
+NO_PERMISSION = ("Permission denied", "Read-only file system", "AccessControlException")
+CORRUPT_FILE = (
     "is not a Parquet file",
     "Could not read footer",
     "ParquetDecodingException",
@@ -30,7 +30,7 @@ CORRUPT = (
     "Invalid Parquet file",
     "MALFORMED_RECORD",
 )
-ROW = (
+FAILING_ROW = (
     "SparkRuntimeException",
     "SparkArithmeticException",
     "SparkDateTimeException",
@@ -40,7 +40,7 @@ ROW = (
     "java.time.DateTimeException",
     "PatternSyntaxException",
 )
-AWS = (
+AWS_EXCEPTIONS = (
     "AmazonS3Exception",
     "AmazonClientException",
     "SdkClientException",
@@ -54,7 +54,8 @@ AWS = (
     "AWSRedirectException",
     "software.amazon.awssdk",
 )
-LINE = (
+AWS_MODULES = ("botocore.", "aiobotocore.", "boto3.", "aiohttp.")
+BROKEN_CONNECTION = (
     "java.net.Socket",
     "java.net.UnknownHost",
     "java.net.ConnectException",
@@ -63,17 +64,49 @@ LINE = (
     "ConnectTimeoutException",
 )
 ICEBERG = "org.apache.iceberg.exceptions."
-DEAD = (
+DEAD_WORKER = (
     "Python worker exited unexpectedly",
     "OutOfMemoryError",
     "Lost executor",
     "ExecutorLostFailure",
     "Total size of serialized results",
 )
+# Failures that the user can mend by choosing another place, or other permissions.
+PLACE_ERRORS = (
+    errno.EEXIST,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+)
+LONGEST_CHAIN = 12  # causes that are followed; a chain may be a circle
+
+
+def machine_error(error: OSError, what: str) -> errors.ForeshockError:
+    """The project's error for an OSError while doing `what`.
+
+    A missing permission is the user's to mend (SettingsError), a full disk the machine's
+    (ServiceError).
+
+    >>> machine_error(OSError(errno.ENOSPC, "No space left on device", "/runs"), "--run-dir").exit_code
+    4
+    """
+    message = f"{what}: {error.strerror or error} ({error.filename or what})."
+    if error.errno in PLACE_ERRORS:
+        return errors.SettingsError(
+            f"{message} Choose a place that can be written, or change its permissions."
+        )
+    return errors.ServiceError(f"{message} Free or add space, then run the same command again.")
 
 
 def explain(error: BaseException, doing: str) -> errors.ForeshockError | None:
-    """The project's error for a failure while `doing` something, or None where it is a defect of ours."""
+    """The project's error for a failure while `doing` something; None for a defect of ours.
+
+    The checks go from the surest sign to the vaguest: our own exception, AWS's, a disk, permissions,
+    a catalog, a connection, the operating system, a file, a row, a worker.
+    """
     if isinstance(error, errors.ForeshockError):
         return error
     if isinstance(error, MemoryError):
@@ -81,74 +114,106 @@ def explain(error: BaseException, doing: str) -> errors.ForeshockError | None:
             f"{doing}: out of memory. Give the process more, or lower windows.block."
         )
     text = _text(error)
-    if own := OWN.findall(text):
-        name, message = own[-1]
-        return getattr(errors, name, errors.ForeshockError)(message.replace("\\n", " ").strip())
-    head = _cause(text)
-    if service := _service(error, text):
+    return (
+        _own_error(text)
+        or _service_error(error, text, doing)
+        or _operating_system_error(error, doing)
+        or _data_error(text, doing)
+        or _worker_error(text, doing)
+    )
+
+
+def _own_error(text: str) -> errors.ForeshockError | None:
+    """Our own exception, raised in a Spark task and carried back as text."""
+    matches = OWN_ERROR.findall(text)
+    if not matches:
+        return None
+    name, message = matches[-1]
+    kind: type[errors.ForeshockError] = getattr(errors, name, errors.ForeshockError)
+    return kind(message.replace("\\n", " ").strip())
+
+
+def _service_error(error: BaseException, text: str, doing: str) -> errors.ForeshockError | None:
+    """A failure of AWS, of the disk, of permissions, of a catalog or of a connection."""
+    cause = _cause(text)
+    if service := _aws_message(error, text):
         return errors.ServiceError(
-            f"{doing}: AWS refused or failed: {service}. Check credentials, permissions and the service, then run "
-            "the same command."
+            f"{doing}: AWS refused or failed: {service}. Check credentials, permissions and the "
+            "service, then run the same command."
         )
-    if any(mark in text for mark in DISK):
+    if _has(text, FULL_DISK):
         return errors.ServiceError(
-            f"{doing}: the disk is full ({head}). Free or add space, then run the same command."
+            f"{doing}: the disk is full ({cause}). Free or add space, then run the same command."
         )
-    if any(mark in text for mark in PERMISSION):
+    if _has(text, NO_PERMISSION):
         return errors.SettingsError(
-            f"{doing}: no permission ({head}). Change it, or choose another place."
+            f"{doing}: no permission ({cause}). Change it, or choose another place."
         )
     if ICEBERG in text:
-        said = next(line.strip() for line in reversed(text.splitlines()) if ICEBERG in line)
+        message = next(line.strip() for line in reversed(text.splitlines()) if ICEBERG in line)
         return errors.ServiceError(
-            f"{doing}: the Iceberg catalog refused or failed: {said[:400].rstrip('.')}. Check it and its "
-            "credentials, then run the same command."
+            f"{doing}: the Iceberg catalog refused or failed: {message[:400].rstrip('.')}. Check it "
+            "and its credentials, then run the same command."
         )
-    broken = [line.strip() for line in text.splitlines() if any(mark in line for mark in LINE)]
-    if broken and "s3" in text.lower() and not any(mark in text for mark in DEAD):
+    broken_lines = [line.strip() for line in text.splitlines() if _has(line, BROKEN_CONNECTION)]
+    if broken_lines and "s3" in text.lower() and not _has(text, DEAD_WORKER):
         return errors.ServiceError(
-            f"{doing}: the connection to S3 failed: {broken[-1][:400].rstrip('.')}. Run the same command again."
-        )
-    if isinstance(error, OSError) and error.errno is not None and error.errno != errno.ENOENT:
-        found = machine_error(error, doing)
-        return found if isinstance(found, errors.ForeshockError) else None
-    if any(mark in text for mark in CORRUPT):
-        named = [
-            f for f in FILE.findall(head) or FILE.findall(text) if not f.endswith((".py", ".jar"))
-        ]
-        file = named[0] if named else "a source file"
-        return errors.DataError(
-            f"{doing}: {file} cannot be read; it is corrupt or of another format ({head}). "
-            "Remove or replace it."
-        )
-    if failed_on_a_row(error):
-        return errors.DataError(
-            f"{doing}: an SQL expression of `events` fails on a row of the source ({head}). Guard it, such as "
-            "with nullif, if or a try_ function."
-        )
-    if any(mark in text for mark in DEAD):
-        return errors.ServiceError(
-            f"{doing}: a worker failed ({head}). Give executors more memory or try again."
+            f"{doing}: the connection to S3 failed: {broken_lines[-1][:400].rstrip('.')}. Run the "
+            "same command again."
         )
     return None
 
 
-def _service(error: BaseException, text: str) -> str | None:
-    """What AWS itself said, where a failure is its: from s3fs and boto3, or from Hadoop's S3A within Spark."""
-    seen: BaseException | None = error
-    for _ in range(8):
-        if seen is None:
+def _operating_system_error(error: BaseException, doing: str) -> errors.ForeshockError | None:
+    # A missing file is no failure of the machine: whoever looks for it says what it means.
+    if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
+        return machine_error(error, doing)
+    return None
+
+
+def _data_error(text: str, doing: str) -> errors.ForeshockError | None:
+    """A file that cannot be read, or an expression that fails on a row."""
+    cause = _cause(text)
+    if _has(text, CORRUPT_FILE):
+        names = FILE_NAME.findall(cause) or FILE_NAME.findall(text)
+        data_files = [name for name in names if not name.endswith((".py", ".jar"))]
+        file = data_files[0] if data_files else "a source file"
+        return errors.DataError(
+            f"{doing}: {file} cannot be read; it is corrupt or of another format ({cause}). "
+            "Remove or replace it."
+        )
+    if _has(text, FAILING_ROW):
+        return errors.DataError(
+            f"{doing}: an SQL expression of `events` fails on a row of the source ({cause}). Guard "
+            "it, such as with nullif, if or a try_ function."
+        )
+    return None
+
+
+def _worker_error(text: str, doing: str) -> errors.ForeshockError | None:
+    if _has(text, DEAD_WORKER):
+        return errors.ServiceError(
+            f"{doing}: a worker failed ({_cause(text)}). Give executors more memory or try again."
+        )
+    return None
+
+
+def _aws_message(error: BaseException, text: str) -> str | None:
+    """What AWS itself said: through s3fs and boto3, or through Hadoop's S3A within Spark."""
+    link: BaseException | None = error
+    for _ in range(LONGEST_CHAIN):
+        if link is None:
             break
-        if type(seen).__module__.startswith(("botocore.", "aiobotocore.", "boto3.", "aiohttp.")):
-            return " ".join(str(seen).split())[:400].rstrip(".")
-        seen = seen.__cause__ or seen.__context__
-    found = [line.strip() for line in text.splitlines() if any(mark in line for mark in AWS)]
-    return " ".join(found[-1].split())[:400].rstrip(".") if found else None
+        if type(link).__module__.startswith(AWS_MODULES):
+            return " ".join(str(link).split())[:400].rstrip(".")
+        link = link.__cause__ or link.__context__
+    lines = [line.strip() for line in text.splitlines() if _has(line, AWS_EXCEPTIONS)]
+    return " ".join(lines[-1].split())[:400].rstrip(".") if lines else None
 
 
 def failed_on_a_row(error: BaseException) -> bool:
     """Whether Spark gave up because an expression cannot be evaluated for some row."""
-    return any(mark in _text(error) for mark in ROW)
+    return _has(_text(error), FAILING_ROW)
 
 
 def reason(error: BaseException) -> str:
@@ -156,24 +221,28 @@ def reason(error: BaseException) -> str:
     return _cause(_text(error))
 
 
+def _has(text: str, marks: Iterable[str]) -> bool:
+    return any(mark in text for mark in marks)
+
+
 def _text(error: BaseException) -> str:
+    """The failure and the Java causes behind it, without the lines of a stack."""
     parts = [f"{type(error).__name__}: {error}"]
-    java = getattr(error, "java_exception", None)
-    for _ in range(12):
-        if java is None:
+    java_cause = getattr(error, "java_exception", None)
+    for _ in range(LONGEST_CHAIN):
+        if java_cause is None:
             break
-        parts.append(str(java.toString()))
-        java = java.getCause()
-    desc = getattr(error, "desc", None)
-    if desc:
-        parts.append(str(desc))
+        parts.append(str(java_cause.toString()))
+        java_cause = java_cause.getCause()
+    if description := getattr(error, "desc", None):
+        parts.append(str(description))
     lines = [line for part in parts for line in part.splitlines()]
     return "\n".join(line for line in lines if not line.lstrip().startswith("at "))
 
 
 def _cause(text: str) -> str:
-    """The most telling line of a failure's text: the innermost cause, one line, no raw rows."""
+    """The most telling line of a failure's text: the innermost cause, without raw rows."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    marks = (*DISK, *PERMISSION, *CORRUPT, *ROW, *DEAD)
-    telling = [line for line in lines if any(m in line for m in marks)] or lines
-    return telling[-1][:300].rstrip(".") if telling else "no message"
+    marks = (*FULL_DISK, *NO_PERMISSION, *CORRUPT_FILE, *FAILING_ROW, *DEAD_WORKER)
+    telling_lines = [line for line in lines if _has(line, marks)] or lines
+    return telling_lines[-1][:300].rstrip(".") if telling_lines else "no message"

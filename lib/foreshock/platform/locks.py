@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from foreshock.errors import ServiceError, SettingsError
-from foreshock.platform.paths import create, is_remote, remove
+from foreshock.platform.files import create
+from foreshock.platform.paths import is_remote
+from foreshock.platform.transfers import remove
 
 LOCK = ".lock"
 BEAT_SECONDS, DEAD_SECONDS = 5.0, 25.0

@@ -10,15 +10,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from foreshock.platform.paths import append_text, is_remote
+from foreshock.platform.files import append_text, write_text
+from foreshock.platform.paths import is_remote
+from foreshock.platform.transfers import remove
 
 FLUSH_SECONDS = 20.0
+LONGEST_VALUE = 200  # characters of a value on standard error
 
 
 class RunLog:
     """Writes what happens in a run: run id, stage, message and fields; never a raw row or a secret.
 
-    On S3, where nothing can be appended, lines are gathered and the file is written anew now and then, and at the end (`flush`).
+    S3 cannot append to an object. There the lines since the last flush become an object of their
+    own under `events.log.parts/`, so that a flush costs what is new and not the whole log. `close`
+    joins the parts to events.log; the parts of a run that was killed are joined when the next run
+    closes its log.
     """
 
     def __init__(self, run_id: str, path: Path | None = None, *, quiet: bool = False) -> None:
@@ -27,7 +33,7 @@ class RunLog:
         self._waiting: list[str] = []
 
     def event(self, stage: str, message: str, **fields: Any) -> None:
-        """One line in events.log and on standard error."""
+        """Write one line to events.log and one to standard error."""
         if self.path is not None:
             line = {
                 "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
@@ -37,27 +43,51 @@ class RunLog:
                 **fields,
             }
             self._waiting.append(json.dumps(line, default=str) + "\n")
-            if not is_remote(self.path) or time.monotonic() - self._flushed > FLUSH_SECONDS:
+            is_due = time.monotonic() - self._flushed > FLUSH_SECONDS
+            if is_due or not is_remote(self.path):
                 self.flush()
         if not self.quiet:
-            shown = " ".join(f"{k}={_short(v)}" for k, v in fields.items())
-            print(
-                f"[{time.monotonic() - self._started:7.1f}s] {stage:8s} {message} {shown}".rstrip(),
-                file=sys.stderr,
-            )
+            values = " ".join(f"{name}={_short(value)}" for name, value in fields.items())
+            seconds = time.monotonic() - self._started
+            print(f"[{seconds:7.1f}s] {stage:8s} {message} {values}".rstrip(), file=sys.stderr)
 
     def flush(self) -> None:
-        """Write what waits. On S3 a failure leaves it waiting: a log does not end a run."""
+        """Write the lines that wait. A failure on S3 leaves them waiting: a log does not end a run."""
         if self.path is None or not self._waiting:
             return
         self._flushed = time.monotonic()
-        with contextlib.suppress(Exception) if is_remote(self.path) else contextlib.nullcontext():
-            append_text(self.path, "".join(self._waiting))
+        text = "".join(self._waiting)
+        if not is_remote(self.path):
+            append_text(self.path, text)
             self._waiting.clear()
+            return
+        with contextlib.suppress(Exception):
+            write_text(self._parts / f"{time.time_ns():020d}.jsonl", text)
+            self._waiting.clear()
+
+    def close(self) -> None:
+        """Write the lines that wait; on S3, join all parts to events.log.
+
+        Parts that cannot be joined stay for the next run.
+        """
+        self.flush()
+        if self.path is None or not is_remote(self.path):
+            return
+        with contextlib.suppress(Exception):
+            parts = sorted(self._parts.iterdir(), key=lambda part: part.name)
+            if parts:
+                append_text(self.path, "".join(part.read_text(encoding="utf-8") for part in parts))
+                remove(self._parts)
+
+    @property
+    def _parts(self) -> Path:
+        if self.path is None:
+            raise ValueError("a log without a path has no parts")
+        return self.path.with_name(f"{self.path.name}.parts")
 
 
 def _short(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.5g}"
     text = json.dumps(value, default=str) if isinstance(value, dict | list) else str(value)
-    return text if len(text) <= 200 else text[:197] + "…"
+    return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 3] + "…"

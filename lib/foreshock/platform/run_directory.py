@@ -1,22 +1,29 @@
-"""Run directories, here or on S3: lock, conf, stage records, publishing."""
+"""Run directories, here or on S3: lock, stage records, staging, publishing.
+
+A stage is done if its record `.stages/<stage>.json` exists with the wanted fingerprint, its outputs
+exist, and its sealed files (small ones: manifests, scaler, bundle) have the recorded sha256. A record
+is removed before outputs are replaced, and written last, so that a kill at any moment leaves either
+the old record or none.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import hashlib
-import json
-import os
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from foreshock.errors import DataError, ServiceError, SettingsError
+from foreshock.errors import DataError
+from foreshock.platform.failures import machine_error
+from foreshock.platform.files import file_sha256, read_json, write_json
 from foreshock.platform.locks import locked
-from foreshock.platform.paths import absolute, below, check_bucket, is_remote, move, remove
+from foreshock.platform.paths import absolute, below, check_bucket, is_remote
+from foreshock.platform.transfers import move, remove
 
 STAGES = ("extract", "prepare", "train", "score", "report")
+RECORDS, STAGING = ".stages", ".staging"
+# Everything that a run writes; whatever else lies in a run directory is the user's and stays.
 OUTPUTS = (
     "source",
     "events",
@@ -28,6 +35,7 @@ OUTPUTS = (
     "dataset",
     "rest",
     "tails",
+    "sequences",
     "model",
     "checkpoints",
     "tensorboard",
@@ -40,102 +48,90 @@ OUTPUTS = (
     "summary.json",
     "sink.json",
     "events.log",
-    ".stages",
-    ".staging",
+    "events.log.parts",
+    RECORDS,
+    STAGING,
     "conf.yaml",
 )
-
-
-def digest(value: Any) -> str:
-    """sha256 of a JSON-able value, the same for equal values."""
-    return hashlib.sha256(
-        json.dumps(value, sort_keys=True, separators=(",", ":"), default=str).encode()
-    ).hexdigest()
-
-
-def file_sha256(path: Path) -> str:
-    """sha256 of a file's bytes."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    write_bytes(path, text.encode())
-
-
-def write_bytes(path: Path, data: bytes | memoryview) -> None:
-    """Write a file whole or not at all; on S3 any object is."""
-    if is_remote(path):
-        path.write_bytes(data)
-        return
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        with temporary.open("wb") as handle:
-            handle.write(data)
-            handle.flush()
-            os.fsync(handle.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON whole or not at all."""
-    write_text(path, json.dumps(value, indent=1, sort_keys=True, default=str) + "\n")
-
-
-def read_json(path: Path) -> Any:
-    """Parsed JSON; DataError names a file that is not JSON."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{path}: not valid JSON ({error}); it was altered. Run again with --force."
-        ) from None
-
-
-def machine_error(error: OSError, what: str) -> Exception:
-    """The project's error for an OSError: no permission is the user's, a full disk the machine's."""
-    message = f"{what}: {error.strerror or error} ({error.filename or what})."
-    if error.errno in (
-        errno.EEXIST,
-        errno.EACCES,
-        errno.EPERM,
-        errno.EROFS,
-        errno.ENOTDIR,
-        errno.EISDIR,
-        errno.ENAMETOOLONG,
-    ):
-        return SettingsError(
-            f"{message} Choose a place that can be written, or change its permissions."
-        )
-    return ServiceError(f"{message} Free or add space, then run the same command again.")
+RECORD_KEYS = {"fingerprint", "outputs", "sealed"}
 
 
 class RunDirectory:
-    """A run directory: where each stage's results lie, and the record that a stage is done.
-
-    A stage is done when its record `.stages/<stage>.json` exists with the wanted fingerprint, its outputs exist
-    and its sealed files (small: manifests, scaler, bundle) have the recorded sha256. A record is removed before
-    outputs are replaced and written last, so that a kill at any moment leaves either the old or no record.
-    """
+    """A run directory: where each stage's results lie, and the record that a stage is done."""
 
     def __init__(self, path: str) -> None:
         self.path = absolute(path)
-        self._held: Callable[[], None] = lambda: None  # raises once the lock is lost
+        self._check_lock: Callable[[], None] = lambda: None
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
 
+    @property
+    def conf(self) -> Path:
+        """The settings as resolved, with their sha256."""
+        return self.path / "conf.yaml"
+
+    @property
+    def log(self) -> Path:
+        """What happened in the run, as JSON lines."""
+        return self.path / "events.log"
+
+    @property
+    def dataset(self) -> Path:
+        """The folder of the datasets, one folder a split."""
+        return self.path / "dataset"
+
+    @property
+    def rest(self) -> Path:
+        """The events that end no window, with the reason."""
+        return self.path / "rest"
+
+    @property
+    def tails(self) -> Path:
+        """The last events of each entity, which a later run continues from."""
+        return self.path / "tails"
+
+    @property
+    def scaler(self) -> Path:
+        """The scaler's statistics and policies."""
+        return self.path / "scaler.json"
+
+    @property
+    def model(self) -> Path:
+        """The bundle of the fitted detectors."""
+        return self.path / "model"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The checkpoints of training."""
+        return self.path / "checkpoints"
+
+    @property
+    def tables(self) -> Path:
+        """The run's tables, one folder each."""
+        return self.path / "tables"
+
+    @property
+    def report(self) -> Path:
+        """The report's page."""
+        return self.path / "report.html"
+
+    @property
+    def summary(self) -> Path:
+        """The summary of the run, as JSON."""
+        return self.path / "summary.json"
+
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the directory; created if missing. Raises SettingsError where another run does."""
+        """Lock the directory, and make it if it is missing.
+
+        Raises SettingsError if another run is at work in it, or if it cannot be written.
+        """
         check_bucket(self.path, "--run-dir")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock = locked(self.path)
-            self._held = lock.__enter__()
+            self._check_lock = lock.__enter__()
         except OSError as error:
             if is_remote(self.path):
                 raise
@@ -146,91 +142,108 @@ class RunDirectory:
             lock.__exit__(None, None, None)
 
     def check_held(self) -> None:
-        """Raise ServiceError where another run has taken the directory over; before anything there is changed."""
-        self._held()
+        """Raise ServiceError if another run has taken the directory over.
+
+        To be called before anything in the directory is changed.
+        """
+        self._check_lock()
 
     @property
     def foreign(self) -> list[str]:
         """What has the name of a run's results, in a folder where no run has been."""
-        there = {p.name for p in self.path.iterdir()}
-        return (
-            []
-            if {"conf.yaml", ".stages"} & there
-            else sorted(there & {n for n in OUTPUTS if not n.startswith(".")})
-        )
+        names = {entry.name for entry in self.path.iterdir()}
+        if {"conf.yaml", RECORDS} & names:
+            return []
+        return sorted(name for name in names & set(OUTPUTS) if not name.startswith("."))
 
     @property
     def started(self) -> bool:
         """Whether any stage was published."""
-        return any((self.path / ".stages").glob("*.json"))
+        return any((self.path / RECORDS).glob("*.json"))
 
     def clear(self) -> None:
-        """Remove all results of an earlier run; files that no run writes stay. conf.yaml, which says that they are a run's, goes last."""
+        """Remove all results of an earlier run; files that no run writes stay.
+
+        conf.yaml goes last, for it says that the rest are a run's.
+        """
         self.check_held()
-        for name in (".stages", *OUTPUTS):
+        for name in (RECORDS, *OUTPUTS):
             remove(self.path / name)
 
     def staging(self, stage: str) -> Path:
-        """A fresh folder for a stage's unfinished work; leftovers of that stage are removed."""
+        """A fresh folder for a stage's unfinished work; the stage's leftovers are removed."""
         self.check_held()
-        base = self.path / ".staging"
+        base = self.path / STAGING
         base.mkdir(exist_ok=True)
         if is_remote(self.path):
             remove(base)
         else:
-            for leftover in (
-                *base.glob(f"{stage}-*"),
-                *self.path.rglob(".removed-*"),
-                *(self.path / ".stages").glob(".*.json.*"),
-            ):
-                remove(leftover)
+            self._remove_leftovers(base, stage)
         fresh = base / f"{stage}-{uuid.uuid4().hex[:12]}"
         fresh.mkdir()
         return fresh
 
+    def _remove_leftovers(self, base: Path, stage: str) -> None:
+        """What a killed process may have left half written or half removed."""
+        records = self.path / RECORDS
+        for leftover in (
+            *base.glob(f"{stage}-*"),
+            *self.path.rglob(".removed-*"),
+            *records.glob(".*.json.*"),
+        ):
+            remove(leftover)
+
     def _record_path(self, stage: str) -> Path:
-        return self.path / ".stages" / f"{stage}.json"
+        return self.path / RECORDS / f"{stage}.json"
 
     def record(self, stage: str) -> dict[str, Any] | None:
-        """The record of a stage that is done, else None."""
+        """The record of a stage that is done, else None. Raises DataError if it was altered."""
         path = self._record_path(stage)
         if not path.exists():
             return None
         record = read_json(path)
-        if not isinstance(record, dict) or not {"fingerprint", "outputs", "sealed"} <= set(record):
+        if not isinstance(record, dict) or not set(record) >= RECORD_KEYS:
             raise DataError(
                 f"{path}: not a stage's record; it was altered. Run again with --force."
             )
         return record
 
     def is_done(self, stage: str, fingerprint: str) -> bool:
-        """Whether the stage is done for this fingerprint; DataError where a sealed file was altered."""
+        """Whether the stage is done for this fingerprint.
+
+        Raises DataError if a sealed file was altered.
+        """
         record = self.record(stage)
         if record is None or record["fingerprint"] != fingerprint:
             return False
-        if not all((self.path / name).exists() for name in (*record["outputs"], *record["sealed"])):
+        names = (*record["outputs"], *record["sealed"])
+        if not all((self.path / name).exists() for name in names):
             return False
         self.verify(stage)
         return True
 
     def verify(self, stage: str) -> None:
-        """Raise DataError where a sealed file of a stage is missing or was altered."""
-        for name, sha in (self.record(stage) or {"sealed": {}})["sealed"].items():
+        """Raise DataError if a sealed file of a stage is missing or was altered."""
+        record = self.record(stage)
+        sealed = record["sealed"] if record else {}
+        for name, sha256 in sealed.items():
             path = self.path / name
             if not path.exists():
                 raise DataError(
                     f"{path}: written by stage {stage}, it is missing. Run again with --force."
                 )
-            if file_sha256(path) != sha:
+            if file_sha256(path) != sha256:
                 raise DataError(
-                    f"{path}: altered since stage {stage} wrote it (its sha256 is not the recorded one), so it "
-                    f"does not belong to this run. Restore it, or run jobs/{stage}.py with --force."
+                    f"{path}: altered since stage {stage} wrote it (its sha256 is not the recorded "
+                    f"one), so it does not belong to this run. Restore it, or run jobs/{stage}.py "
+                    "with --force."
                 )
 
     def begin(self, stage: str) -> None:
-        """Withdraw the records of a stage and of those after it, last first.
+        """Withdraw the records of a stage and of the stages after it, last first.
 
-        A trained model is kept: its fingerprint is of the training data themselves, and a new day need not change them.
+        A trained model is kept: its fingerprint is made of the training data themselves, and a new
+        day need not change them.
         """
         self.check_held()
         for later in reversed(STAGES[STAGES.index(stage) :]):
@@ -243,35 +256,35 @@ class RunDirectory:
         fingerprint: str,
         moves: Mapping[Path, Path],
         *,
-        sealed: list[Path] | None = None,
-        info: Mapping[str, Any] | None = None,
+        sealed: Sequence[Path] = (),
     ) -> None:
-        """Move finished paths to their places (replacing what lies there), then write the stage's record."""
+        """Move finished paths to their places, then write the stage's record.
+
+        moves: from staging to the place, where whatever lies there is replaced. sealed: small files
+        whose sha256 the record keeps.
+        """
         self.begin(stage)
         try:
             for source, target in moves.items():
                 remove(target)
                 move(source, target)
         except BaseException:
-            for (
-                source,
-                target,
-            ) in (
-                moves.items()
-            ):  # half of a stage is worse than none; what is still in staging goes with it
-                if not source.exists() or is_remote(target):
-                    with contextlib.suppress(Exception):
-                        remove(target)
+            self._withdraw(moves)
             raise
         self._record_path(stage).parent.mkdir(exist_ok=True)
-        write_json(
-            self._record_path(stage),
-            {
-                "fingerprint": fingerprint,
-                "outputs": sorted(own for t in moves.values() if (own := below(t, self.path))),
-                "sealed": {
-                    own: file_sha256(p) for p in sealed or [] if (own := below(p, self.path))
-                },
-                **(info or {}),
-            },
-        )
+        outputs = {below(target, self.path) for target in moves.values()} - {None}
+        names = {below(path, self.path): path for path in sealed}
+        record = {
+            "fingerprint": fingerprint,
+            "outputs": sorted(name for name in outputs if name),
+            "sealed": {name: file_sha256(path) for name, path in names.items() if name},
+        }
+        write_json(self._record_path(stage), record)
+
+    @staticmethod
+    def _withdraw(moves: Mapping[Path, Path]) -> None:
+        """Remove what was moved already: half of a stage is worse than none of it."""
+        for source, target in moves.items():
+            if not source.exists() or is_remote(target):
+                with contextlib.suppress(Exception):
+                    remove(target)

@@ -13,10 +13,11 @@ import pyarrow.compute as pc
 from pyspark.sql import SparkSession
 
 from foreshock import columns as C
+from foreshock.platform.files import digest
 from foreshock.platform.parquet import parquet_file, read_table
-from foreshock.platform.paths import at, carry, size
-from foreshock.platform.run_directory import digest
+from foreshock.platform.paths import at, size
 from foreshock.platform.session import each_item
+from foreshock.platform.transfers import carry
 from foreshock.scaling.robust import transform
 from foreshock.scaling.summary import DAMAGE, Guide, Summary
 

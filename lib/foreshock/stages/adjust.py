@@ -7,7 +7,7 @@ from typing import Any
 
 from foreshock import columns as C
 from foreshock.errors import DataError
-from foreshock.platform.run_directory import read_json, write_json
+from foreshock.platform.files import read_json, write_json
 from foreshock.scored import adjust_spark
 from foreshock.sequences.split import Split
 from foreshock.settings.root import ENSEMBLE

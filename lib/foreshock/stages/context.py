@@ -13,11 +13,13 @@ from pyspark.sql import SparkSession
 
 from foreshock.errors import DataError, SettingsError
 from foreshock.platform import aws_boto
-from foreshock.platform.failures import explain
+from foreshock.platform.failures import explain, machine_error
+from foreshock.platform.files import write_text
 from foreshock.platform.log import RunLog
-from foreshock.platform.paths import at, is_remote, remove
-from foreshock.platform.run_directory import RunDirectory, machine_error, write_text
+from foreshock.platform.paths import at, is_remote
+from foreshock.platform.run_directory import RunDirectory
 from foreshock.platform.session import build_session
+from foreshock.platform.transfers import remove
 from foreshock.settings.load import as_mapping, differing_keys, parse_yaml, sha256
 from foreshock.settings.root import Settings
 from foreshock.tables.runs import Attempt
@@ -157,7 +159,7 @@ class Context:
                     self.run.check_held()
                     with contextlib.suppress(Exception):
                         remove(self.run / ".staging")
-                    self.log.flush()
+                    self.log.close()
 
     @contextlib.contextmanager
     def attempt(self, stage: str) -> Iterator[dict[str, Any]]:

@@ -14,7 +14,7 @@ from foreshock.diagnosis.drift_spark import BlockFile, shapes
 from foreshock.diagnosis.facts import Facts, profile, ranking
 from foreshock.diagnosis.verdict import verdict
 from foreshock.events.partitions import is_time
-from foreshock.platform.run_directory import read_json, write_json
+from foreshock.platform.files import read_json, write_json
 from foreshock.sequences.split import BlockRole
 from foreshock.stages.context import Context
 from foreshock.stages.prepare import other_run

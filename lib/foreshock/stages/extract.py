@@ -15,9 +15,9 @@ from foreshock.events import spark as events_spark
 from foreshock.events.partitions import SourceFiles
 from foreshock.events.source_spark import Census, infer_types, take_census
 from foreshock.platform.failures import failed_on_a_row, reason
+from foreshock.platform.files import digest, read_json, write_json
 from foreshock.platform.parquet import count_rows
-from foreshock.platform.paths import remove
-from foreshock.platform.run_directory import digest, read_json, write_json
+from foreshock.platform.transfers import remove
 from foreshock.stages.context import Context
 from foreshock.stages.publish import sink_of
 from foreshock.stages.source import MAIN, TEST_TABLE, find_sources, pulled

@@ -14,16 +14,12 @@ from pyspark.sql import types as T
 
 from foreshock import columns as C
 from foreshock.errors import DataError, ServiceError, SettingsError
+from foreshock.platform.files import digest, file_sha256, read_json, write_json
 from foreshock.platform.parquet import dataset
-from foreshock.platform.paths import at, remove, stamps
-from foreshock.platform.run_directory import (
-    RunDirectory,
-    digest,
-    file_sha256,
-    read_json,
-    write_json,
-)
+from foreshock.platform.paths import at, stamps
+from foreshock.platform.run_directory import RunDirectory
 from foreshock.platform.session import map_items
+from foreshock.platform.transfers import remove
 from foreshock.scaling import spark as scaling_spark
 from foreshock.scaling.robust import Scaler, fit_feature
 from foreshock.sequences.split import BlockRole, Split

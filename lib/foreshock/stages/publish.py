@@ -20,18 +20,10 @@ from foreshock import columns as C
 from foreshock.errors import ServiceError, SettingsError
 from foreshock.platform import aws_boto
 from foreshock.platform.aws import KMS_KEY, endpoint
+from foreshock.platform.files import digest, read_json, write_json
 from foreshock.platform.locks import locked
-from foreshock.platform.paths import (
-    at,
-    at_once,
-    check_bucket,
-    copy,
-    is_remote,
-    move,
-    remove,
-    stamps,
-)
-from foreshock.platform.run_directory import digest, read_json, write_json
+from foreshock.platform.paths import at, check_bucket, is_remote, stamps
+from foreshock.platform.transfers import at_once, copy, move, remove
 from foreshock.scaling.robust import Scaler
 from foreshock.stages.context import Context
 from foreshock.tables.describe import Described, described

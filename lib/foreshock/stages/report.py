@@ -11,9 +11,9 @@ import pyarrow as pa
 
 from foreshock import columns as C
 from foreshock.errors import GateError, SettingsError
+from foreshock.platform.files import digest, read_json, write_json, write_text
 from foreshock.platform.parquet import read_table
-from foreshock.platform.paths import remove
-from foreshock.platform.run_directory import digest, read_json, write_json, write_text
+from foreshock.platform.transfers import remove
 from foreshock.report.page import ReportData, render_page
 from foreshock.report.summary import (
     by_reason,

@@ -13,9 +13,9 @@ from foreshock import columns as C
 from foreshock.errors import DataError, SettingsError
 from foreshock.evaluation.spark import metrics
 from foreshock.events.partitions import is_time
+from foreshock.platform.files import digest, file_sha256, write_json
 from foreshock.platform.parquet import dataset, read_table
-from foreshock.platform.paths import move, remove
-from foreshock.platform.run_directory import digest, file_sha256, write_json
+from foreshock.platform.transfers import move, remove
 from foreshock.sequences.folds import END
 from foreshock.sequences.split import BlockRole, Split
 from foreshock.settings.root import ENSEMBLE, RuleSettings

@@ -18,8 +18,9 @@ from foreshock.events.partitions import WHOLE, SourceFiles, identifier, list_sou
 from foreshock.events.synthetic import SyntheticTable, write_table
 from foreshock.platform import aws_boto
 from foreshock.platform.aws import KMS_KEY
-from foreshock.platform.paths import at, is_remote, move, remove, stamps
-from foreshock.platform.run_directory import digest, write_text
+from foreshock.platform.files import digest, write_text
+from foreshock.platform.paths import at, is_remote, stamps
+from foreshock.platform.transfers import move, remove
 from foreshock.stages.context import Context
 
 MAIN, TEST_TABLE, UNLOAD = "main", "test", ".unload"

@@ -6,8 +6,9 @@ from typing import Any
 
 from foreshock import columns as C
 from foreshock.errors import SettingsError
-from foreshock.platform.paths import copy, remove, stamps
-from foreshock.platform.run_directory import digest, file_sha256
+from foreshock.platform.files import digest, file_sha256
+from foreshock.platform.paths import stamps
+from foreshock.platform.transfers import copy, remove
 from foreshock.sequences.split import BlockRole
 from foreshock.stages.context import Context
 from foreshock.stages.prepare import other_run

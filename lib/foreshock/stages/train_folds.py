@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from foreshock.errors import DataError
 from foreshock.platform.parquet import parquet_file, read_table
-from foreshock.platform.paths import remove
 from foreshock.platform.session import each_item
+from foreshock.platform.transfers import remove
 from foreshock.sequences.folds import BINS, boundaries, counted, parts, spans, touching
 from foreshock.sequences.split import BlockRole
 from foreshock.stages.context import Context

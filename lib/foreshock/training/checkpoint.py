@@ -21,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from foreshock.errors import DataError
-from foreshock.platform.paths import append_text, remove
-from foreshock.platform.run_directory import write_bytes, write_text
+from foreshock.platform.files import append_text, write_bytes, write_text
+from foreshock.platform.transfers import remove
 
 Arrays = list[npt.NDArray[Any]]
 NAME = re.compile(r"checkpoint-(\d{10})\.npz")

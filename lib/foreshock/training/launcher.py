@@ -29,7 +29,9 @@ from pyspark import BarrierTaskContext
 from pyspark.sql import SparkSession
 
 from foreshock import errors
-from foreshock.platform.paths import append_text, at, copy, is_remote, remove
+from foreshock.platform.files import append_text
+from foreshock.platform.paths import at, is_remote
+from foreshock.platform.transfers import copy, remove
 from foreshock.training.worker import FAILURE, note_failure
 
 SILENT_SECONDS, START_SECONDS = 30.0, 120.0

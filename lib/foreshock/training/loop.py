@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from foreshock.errors import DataError, ServiceError
+from foreshock.platform.files import write_bytes
 from foreshock.platform.quiet import held_stderr
-from foreshock.platform.run_directory import write_bytes
 from foreshock.training.checkpoint import Arrays, Checkpoint, Position, Store
 from foreshock.training.steps import Stepper, learning_rate, wants_xla
 from foreshock.training.strategy import Replication

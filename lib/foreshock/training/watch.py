@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from foreshock.platform.paths import copy, is_remote
+from foreshock.platform.paths import is_remote
 from foreshock.platform.quiet import held_stderr
+from foreshock.platform.transfers import copy
 from foreshock.training.checkpoint import Position
 from foreshock.training.loop import Epoch
 

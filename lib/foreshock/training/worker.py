@@ -16,7 +16,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from foreshock.platform.paths import at, create
+from foreshock.platform.files import create
+from foreshock.platform.paths import at
 
 FAILURE = "failure.json"
 BEAT_SECONDS = 2.0

@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 from pyspark.sql import SparkSession
 
+from foreshock.platform.files import file_sha256
 from foreshock.platform.parquet import parquet_file, read_table
 from foreshock.platform.paths import size
-from foreshock.platform.run_directory import file_sha256
 from foreshock.platform.session import each_item
 from foreshock.sequences.folds import apart
 from foreshock.sequences.split import BlockRole

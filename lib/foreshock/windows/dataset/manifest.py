@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from foreshock.errors import DataError
+from foreshock.platform.files import file_sha256, read_json, write_json
 from foreshock.platform.paths import stamps
-from foreshock.platform.run_directory import file_sha256, read_json, write_json
 
 NAME = "_manifest.json"
 METADATA = "_common_metadata"

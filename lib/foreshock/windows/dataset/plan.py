@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foreshock.errors import SettingsError
-from foreshock.platform.run_directory import digest
+from foreshock.platform.files import digest
 from foreshock.sequences.split import BlockRole
 from foreshock.windows.dataset.manifest import Manifest
 

@@ -16,10 +16,11 @@ from typing import Any
 import pyarrow as pa
 from petastorm.etl.dataset_metadata import ROW_GROUPS_PER_FILE_KEY, UNISCHEMA_KEY
 
+from foreshock.platform.files import file_sha256
 from foreshock.platform.parquet import read_table, write_table
 from foreshock.platform.parquet import write_metadata as write_schema
-from foreshock.platform.paths import at, move, size
-from foreshock.platform.run_directory import file_sha256
+from foreshock.platform.paths import at, size
+from foreshock.platform.transfers import move
 from foreshock.windows.dataset.manifest import METADATA
 from foreshock.windows.dataset.schema import ARROW, block_schema
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from foreshock.errors import DataError
-from foreshock.platform.run_directory import file_sha256, read_json, write_json
+from foreshock.platform.files import file_sha256, read_json, write_json
 from foreshock.windows.models import registry
 from foreshock.windows.models.registry import Model
 

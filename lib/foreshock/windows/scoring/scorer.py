@@ -13,9 +13,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from foreshock.errors import DataError
+from foreshock.platform.files import file_sha256
 from foreshock.platform.parquet import parquet_file, read_table
 from foreshock.platform.paths import at
-from foreshock.platform.run_directory import file_sha256
 from foreshock.sequences.split import BlockRole, Split
 from foreshock.training.strategy import one_thread
 from foreshock.windows.dataset.schema import decode
