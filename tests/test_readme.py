@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 
 from acceptance import tools
-from foreshock.settings.load import as_mapping, build_settings, parse_yaml
+from foreshock.settings.conf_yaml import parse_yaml
+from foreshock.settings.identity import as_mapping
+from foreshock.settings.load import build_settings
 
 README = (tools.ROOT / "README.md").read_text()
 

@@ -55,7 +55,7 @@ def read_plain(folder: Path) -> list[Any]:
 
 
 def demo_conf(seed: int, **changes: Any) -> dict[str, Any]:
-    from foreshock.settings.load import parse_yaml
+    from foreshock.settings.conf_yaml import parse_yaml
 
     made = parse_yaml((tools.ROOT / "conf" / "demo.yaml").read_text())
     made["run"]["seed"] = seed

@@ -6,14 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 from foreshock.errors import SettingsError
-from foreshock.settings.load import (
-    as_mapping,
-    build_settings,
-    differing_keys,
-    load_settings,
-    parse_yaml,
-    sha256,
-)
+from foreshock.settings.conf_yaml import parse_yaml
+from foreshock.settings.identity import as_mapping, differing_keys, sha256
+from foreshock.settings.load import build_settings, load_settings
 from pydantic import ValidationError
 
 BASE = """

@@ -1,25 +1,23 @@
-"""Reading a conf file: YAML, `--set` overrides, paths relative to the file, the settings' sha256."""
+"""Reading a conf file: `--set` overrides, paths relative to the file, errors that name keys."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from foreshock.errors import SettingsError
 from foreshock.platform.paths import absolute, check_bucket, is_remote
-from foreshock.settings.data import OWN_KEYS
+from foreshock.settings.conf_yaml import YamlError, parse_yaml
 from foreshock.settings.root import Settings
+from foreshock.settings.section import RawMapping, SettingsSection, keys_of, section_in
 
-UNION_TAG = re.compile(
-    r"^(Span|TestTable|str|int|constrained-.*)$|[\[(]"
-)  # pydantic's names of a union's members
-PATHS = (
+# pydantic's names of a union's members, which are no keys of a conf file
+_UNION_MEMBER = re.compile(r"^(Span|TestTable|str|int|constrained-.*)$|[\[(]")
+_PATH_KEYS = (
     ("source", "path"),
     ("split", "test", "path"),
     ("model", "from"),
@@ -28,107 +26,87 @@ PATHS = (
 )
 
 
-HOW = (
-    "workgroup",
-    "output",
-    "max_bytes_scanned",
-    "queries",
-    "query_timeout",
-)  # of the source: how it is asked, not for what
+def load_settings(path: str, overrides: Sequence[str] = ()) -> Settings:
+    """The settings of a conf file, with `section.key=value` overrides whose values are YAML.
 
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.2 floats (1e-4) and no repeated keys."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(k, deep=True) for k, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} stands twice", node.start_mark
-                )
-        return super().construct_mapping(node, deep)
-
-
-_EXPONENT = re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9]*)?[eE][-+]?[0-9]+$")
-_Loader.yaml_implicit_resolvers = {
-    k: list(v) for k, v in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+0123456789"))
-
-
-def parse_yaml(text: str) -> Any:
-    """A YAML value; raises yaml.YAMLError."""
-    return yaml.load(text, Loader=_Loader)
-
-
-def load_settings(path: str, overrides: list[str] | None = None) -> Settings:
-    """The settings of a conf file, with `section.key=value` overrides (values are YAML).
-
-    Raises SettingsError naming the setting, what is allowed and what was received.
+    Raises SettingsError that names the setting, what is allowed and what was received.
     """
-    file = absolute(path)
-    check_bucket(file, "--conf")
-    try:
-        raw = parse_yaml(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise SettingsError(f"--conf {path}: there is no such file.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        if is_remote(file) and isinstance(error, OSError):
-            raise
-        raise SettingsError(f"--conf {path}: cannot be read: {error}.") from None
-    except (yaml.YAMLError, ValueError) as error:
-        raise SettingsError(
-            f"--conf {path}: not valid YAML: {' '.join(str(error).split())}."
-        ) from None
-    if not isinstance(raw, dict):
-        raise SettingsError(
-            f"--conf {path}: sections such as `source:` are wanted, received {type(raw).__name__}."
-        )
-    for override in overrides or []:
+    conf_file = absolute(path)
+    raw = _read_conf(conf_file, path)
+    for override in overrides:
         _override(raw, override)
-    _resolve_paths(raw, file.parent)
+    _resolve_paths(raw, conf_file.parent)
     return build_settings(raw, where=path)
 
 
-def build_settings(raw: dict[str, Any], where: str = "settings") -> Settings:
-    """Settings from a mapping, with errors as one SettingsError."""
+def build_settings(raw: RawMapping, where: str = "settings") -> Settings:
+    """Settings from a mapping. Raises one SettingsError that names all that is wrong."""
     try:
         return Settings.model_validate(raw)
     except ValidationError as error:
-        lines = [_explain(e) for e in error.errors()]
-        raise SettingsError(f"{where}: " + "; ".join(dict.fromkeys(lines)) + ".") from None
+        messages = [_explain(detail) for detail in error.errors()]
+        raise SettingsError(f"{where}: " + "; ".join(dict.fromkeys(messages)) + ".") from None
 
 
-def _explain(error: Any) -> str:
-    key = ".".join(str(p).rstrip("_") for p in error["loc"] if not UNION_TAG.search(str(p)))
-    received = error.get("input")
-    if error["type"] == "extra_forbidden" and key.startswith("aws."):
-        return (
-            f"`{key}`: unknown key; allowed: endpoint, region, profile, kms_key, requester_pays. Credentials are never settings: they "
-            "come from the environment, a profile or the machine's role"
+def _read_conf(conf_file: Path, path: str) -> RawMapping:
+    check_bucket(conf_file, "--conf")
+    try:
+        raw = parse_yaml(conf_file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SettingsError(f"--conf {path}: there is no such file.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        if is_remote(conf_file) and isinstance(error, OSError):
+            raise
+        raise SettingsError(f"--conf {path}: cannot be read: {error}.") from None
+    except (YamlError, ValueError) as error:
+        message = " ".join(str(error).split())
+        raise SettingsError(f"--conf {path}: not valid YAML: {message}.") from None
+    if not isinstance(raw, dict):
+        received = type(raw).__name__
+        raise SettingsError(
+            f"--conf {path}: sections such as `source:` are wanted, received {received}."
         )
-    if error["type"] == "extra_forbidden":
-        return f"`{key}`: unknown key; see the settings in the README for those that are allowed"
-    if error["type"] == "missing":
+    return raw
+
+
+def _explain(detail: Any) -> str:
+    """One of pydantic's error details as a sentence that names the key."""
+    location = [part for part in detail["loc"] if not _UNION_MEMBER.search(str(part))]
+    key = ".".join(str(part).rstrip("_") for part in location)
+    if detail["type"] == "extra_forbidden":
+        return f"`{key}`: unknown key; {_allowed_keys(location)}"
+    if detail["type"] == "missing":
         return f"`{key}` is missing"
-    message = error["msg"].removeprefix("Value error, ")
-    shown = (
-        ""
-        if isinstance(received, dict | Settings) or "received" in message
-        else f"; received {received!r}"
-    )
-    return (f"`{key}`: " if key else "") + message[:600] + shown[:200]
+    message = detail["msg"].removeprefix("Value error, ")[:600]
+    if detail["type"] == "model_type":
+        message = "a section is wanted, such as {key: value}"
+    received = detail.get("input")
+    if not isinstance(received, dict | Settings) and "received" not in message:
+        message += f"; received {received!r}"[:200]
+    return f"`{key}`: {message}" if key else message
 
 
-def _override(raw: dict[str, Any], text: str) -> None:
+def _allowed_keys(location: Sequence[str | int]) -> str:
+    section: type[SettingsSection] = Settings
+    for part in location[:-1]:
+        field_name = keys_of(section).get(str(part))
+        if field_name is not None:
+            section = section_in(section.model_fields[field_name].annotation) or section
+    allowed = f"allowed: {', '.join(keys_of(section))}"
+    if location[0] == "aws":
+        allowed += (
+            ". Credentials are never settings: they come from the environment, a profile or the "
+            "machine's role"
+        )
+    return allowed
+
+
+def _override(raw: RawMapping, text: str) -> None:
+    """Put one `section.key=value` into a mapping."""
     key, equals, value = text.partition("=")
-    parts = [p.strip() for p in key.split(".")]
-    if (
-        not equals
-        or not all(parts)
-        or (len(parts) < 2 and parts[0] not in ("detectors", "ensemble"))
-    ):
+    parts = [part.strip() for part in key.split(".")]
+    is_key = all(parts) and (len(parts) > 1 or parts[0] in ("detectors", "ensemble"))
+    if not equals or not is_key:
         raise SettingsError(f"--set {text}: section.key=value is wanted, such as --set run.seed=8.")
     node: Any = raw
     for part in parts[:-1]:
@@ -139,59 +117,26 @@ def _override(raw: dict[str, Any], text: str) -> None:
             raise SettingsError(f"--set {text}: `{part}` is not a section.")
     try:
         node[parts[-1]] = parse_yaml(value)
-    except (yaml.YAMLError, ValueError):
-        node[parts[-1]] = value
+    except (YamlError, ValueError):
+        node[parts[-1]] = value  # SQL such as 'ok' = status is no YAML, but a text
 
 
-def _resolve_paths(raw: dict[str, Any], base: Path) -> None:
-    for *sections, key in PATHS:
+def _resolve_paths(raw: RawMapping, base: Path) -> None:
+    """Make the paths of a conf file absolute: relative ones start at the file's folder."""
+    for *section_keys, key in _PATH_KEYS:
         node: Any = raw
-        for section in sections:
-            node = node.get(section) if isinstance(node, dict) else None
-        # The warehouse of other catalogs than hadoop is a name of theirs.
-        other = (
-            key == "warehouse"
-            and isinstance(node, dict)
-            and node.get("catalog", "hadoop") != "hadoop"
-        )
-        if (
-            isinstance(node, dict)
-            and isinstance(value := node.get(key), str)
-            and value
-            and not other
-        ):
+        for section_key in section_keys:
+            node = node.get(section_key) if isinstance(node, dict) else None
+        if not isinstance(node, dict) or (key == "warehouse" and not _has_folder_warehouse(node)):
+            continue
+        value = node.get(key)
+        if isinstance(value, str) and value:
             try:
                 node[key] = str(absolute(value, base))
             except SettingsError as error:
-                raise SettingsError(f"`{'.'.join((*sections, key))}`: {error}") from None
+                raise SettingsError(f"`{'.'.join((*section_keys, key))}`: {error}") from None
 
 
-def as_mapping(settings: Settings) -> dict[str, Any]:
-    """The settings as plain data, times as text; `build_settings` reads it back. Without `aws`: it says where, not what."""
-    raw = settings.model_dump(mode="json", by_alias=True, exclude_unset=False, exclude={"aws"})
-    for name, span in raw["split"].items():
-        if span and "start" in span:
-            raw["split"][name] = [span["start"], span["end"]]
-    for kind, own in OWN_KEYS.items():
-        for key in own if kind != settings.source.kind else HOW:
-            raw["source"].pop(key.rstrip("_"), None)
-    return raw
-
-
-def sha256(settings: Settings) -> str:
-    """A digest of all settings, the same whatever their order in the file; only the features' order counts."""
-    order = {"settings": as_mapping(settings), "features in order": list(settings.feature_names)}
-    text = json.dumps(order, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def differing_keys(a: dict[str, Any], b: dict[str, Any], prefix: str = "") -> list[str]:
-    """The dotted keys in which two mappings differ."""
-    found = []
-    for key in sorted(set(a) | set(b)):
-        x, y = a.get(key), b.get(key)
-        if isinstance(x, dict) and isinstance(y, dict):
-            found += differing_keys(x, y, f"{prefix}{key}.")
-        elif x != y:
-            found.append(f"{prefix}{key}")
-    return found
+def _has_folder_warehouse(iceberg: RawMapping) -> bool:
+    # The warehouse of every other catalog than hadoop is a name of theirs.
+    return bool(iceberg.get("catalog", "hadoop") == "hadoop")

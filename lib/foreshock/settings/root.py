@@ -1,35 +1,34 @@
-"""Typed, frozen settings; unknown keys are refused. The sections' cross-checks are here."""
+"""All settings of a run: the sections, and the checks across them."""
 
 from __future__ import annotations
 
-from pydantic import field_validator, model_validator
+from typing import Annotated
 
-from foreshock.settings.data import (
-    ANOMALY_KINDS,
-    EventsSettings,
-    RunSettings,
-    Section,
-    SourceSettings,
-    Span,
-    SplitSettings,
-    TestTable,
-)
-from foreshock.settings.output import AwsSettings, TablesSettings
-from foreshock.settings.work import (
+from pydantic import Field, field_validator, model_validator
+
+from foreshock.settings.aws import AwsSettings
+from foreshock.settings.calibration import CalibrationSettings
+from foreshock.settings.detectors import (
     DETECTORS,
     ENSEMBLE,
-    CalibrationSettings,
-    EnsembleSettings,
-    ModelSettings,
-    QualitySettings,
-    RuleSettings,
-    ScalingSettings,
-    ScoringSettings,
-    ThresholdsSettings,
-    TrainingSettings,
-    WindowsSettings,
+    FORECASTERS,
+    NETWORK,
     known_detector,
 )
+from foreshock.settings.ensemble import EnsembleSettings
+from foreshock.settings.events import EventsSettings
+from foreshock.settings.model import ModelSettings
+from foreshock.settings.quality import QualitySettings
+from foreshock.settings.run import RunSettings
+from foreshock.settings.scaling import ScalingSettings
+from foreshock.settings.scoring import ScoringSettings
+from foreshock.settings.section import SettingsSection
+from foreshock.settings.source import ANOMALY_KINDS, SourceSettings
+from foreshock.settings.split import Span, SplitSettings, TestTable
+from foreshock.settings.tables import TablesSettings
+from foreshock.settings.thresholds import RuleSettings, ThresholdsSettings
+from foreshock.settings.training import TrainingSettings
+from foreshock.settings.windows import WindowsSettings
 
 __all__ = [
     "ANOMALY_KINDS",
@@ -42,8 +41,8 @@ __all__ = [
 ]
 
 
-class Settings(Section):
-    """All settings of a run (interface: Settings)."""
+class Settings(SettingsSection):
+    """All settings of a run. `source`, `events` and `split` have no defaults."""
 
     run: RunSettings = RunSettings()
     source: SourceSettings
@@ -53,8 +52,17 @@ class Settings(Section):
     scaling: ScalingSettings = ScalingSettings()
     windows: WindowsSettings = WindowsSettings()
     model: ModelSettings = ModelSettings()
-    detectors: tuple[str, ...] = ("pca", "isolation_forest")
-    ensemble: EnsembleSettings | None = None
+    detectors: Annotated[
+        tuple[str, ...],
+        Field(
+            description="Detectors that run beside the model; their scores: `detector_scores`.",
+            json_schema_extra={"allowed": f"list of {', '.join(DETECTORS[1:])}"},
+        ),
+    ] = ("pca", "isolation_forest")
+    ensemble: Annotated[
+        EnsembleSettings | None,
+        Field(description="A detector made of others. If null, there is none."),
+    ] = None
     calibration: CalibrationSettings = CalibrationSettings()
     training: TrainingSettings = TrainingSettings()
     scoring: ScoringSettings = ScoringSettings()
@@ -64,46 +72,62 @@ class Settings(Section):
 
     @field_validator("detectors")
     @classmethod
-    def _detectors(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+    def _detectors_run_beside(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        places = {NETWORK: "model.name", ENSEMBLE: "the section ensemble"}
         for name in value:
-            if known_detector(name) in ("lstm_autoencoder", ENSEMBLE):
+            if known_detector(name) in places:
                 raise ValueError(
-                    f"{name} runs as {'model.name' if name != ENSEMBLE else 'the section ensemble'}; detectors beside the "
-                    "model: " + ", ".join(DETECTORS[1:])
+                    f"{name} runs as {places[name]}; detectors beside the model: "
+                    + ", ".join(DETECTORS[1:])
                 )
         if len(set(value)) != len(value):
             raise ValueError("a detector is named twice")
         return value
 
     @model_validator(mode="after")
-    def _together(self) -> Settings:
-        if isinstance(self.quality.nulls, dict):
-            unknown = sorted(set(self.quality.nulls) - set(self.events.features) - {"default"})
+    def _nulls_name_features(self) -> Settings:
+        policies = self.quality.nulls
+        if isinstance(policies, dict):
+            unknown = sorted(set(policies) - set(self.events.features) - {"default"})
             if unknown:
-                raise ValueError(
-                    f"quality.nulls names features that are not there: {', '.join(unknown)}"
-                )
-        if self.model.name == ENSEMBLE and self.ensemble is None:
+                names = ", ".join(unknown)
+                raise ValueError(f"quality.nulls names features that are not there: {names}")
+        return self
+
+    @model_validator(mode="after")
+    def _model_has_what_it_needs(self) -> Settings:
+        model = self.model.name
+        if model == ENSEMBLE and self.ensemble is None:
             raise ValueError(
-                "model.name: ensemble wants the section ensemble, such as {of: [pca, ridge_forecast]}"
+                "model.name: ensemble wants the section ensemble, such as "
+                "{of: [pca, ridge_forecast]}"
             )
-        if self.scoring.errors != "plain" and self.model.name in ("isolation_forest", ENSEMBLE):
+        if self.scoring.errors != "plain" and model in ("isolation_forest", ENSEMBLE):
             raise ValueError(
-                f"scoring.errors: {self.scoring.errors} wants a model that expects a value of each feature; "
-                f"{self.model.name} does not"
+                f"scoring.errors: {self.scoring.errors} wants a model that expects a value of "
+                f"each feature; {model} does not"
             )
-        for name in {"last_value", "ridge_forecast"} & set(self.all_detectors):
-            if (
-                name == "last_value" and self.scoring.score == "min"
-            ) or self.windows.short == "pad":
+        return self
+
+    @model_validator(mode="after")
+    def _forecasters_have_a_past(self) -> Settings:
+        for name in set(FORECASTERS) & set(self.all_detectors):
+            takes_worst = name == "last_value" and self.scoring.score == "min"
+            if takes_worst or self.windows.short == "pad":
                 raise ValueError(
-                    f"detector {name} knows nothing before a window's first event, so neither windows.short: pad nor, for "
-                    "last_value, scoring.score: min go with it; leave one of them out"
+                    f"detector {name} knows nothing before a window's first event, so neither "
+                    "windows.short: pad nor, for last_value, scoring.score: min go with it; leave "
+                    "one of them out"
                 )
             if self.windows.length < 2:
                 raise ValueError(
-                    f"detector {name} wants windows.length of 2 or more; received {self.windows.length}"
+                    f"detector {name} wants windows.length of 2 or more; "
+                    f"received {self.windows.length}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _splits_are_there(self) -> Settings:
         if self.split.test is None:
             raise ValueError("split.test is needed: [from, to) or {path: …}")
         if self.model.from_ is None:
@@ -114,12 +138,12 @@ class Settings(Section):
 
     @property
     def fitted_split(self) -> str:
-        """The split whose scores thresholds are fitted on."""
+        """The split, as tables name it, whose scores thresholds are fitted on."""
         return "calibration" if self.calibration.method == "split" else self.calibration.method
 
     @property
     def fitted_rows(self) -> str:
-        """The split of settings that holds those events."""
+        """The key of the section `split` that holds the events of `fitted_split`."""
         return "calibration" if self.calibration.method == "split" else "train"
 
     @property
@@ -127,32 +151,23 @@ class Settings(Section):
         """The splits that must hold events and windows."""
         if self.model.from_ is not None:
             return ("test",)
-        return (
-            ("train", "test")
-            if self.split.calibration is None
-            else ("train", "calibration", "test")
-        )
+        if self.split.calibration is None:
+            return ("train", "test")
+        return ("train", "calibration", "test")
 
     @property
     def feature_names(self) -> tuple[str, ...]:
+        """The features' names, in the order of the conf file."""
         return tuple(self.events.features)
 
     @property
     def all_detectors(self) -> tuple[str, ...]:
-        """The run's model first (an ensemble with its members), then the detectors beside it, an ensemble beside it last."""
+        """Every detector of the run, once: the model first, an ensemble after its members."""
         ensemble = () if self.ensemble is None else (*self.ensemble.of, ENSEMBLE)
-        return tuple(
-            dict.fromkeys(
-                (
-                    self.model.name,
-                    *(ensemble if self.model.name == ENSEMBLE else ()),
-                    *self.detectors,
-                    *ensemble,
-                )
-            )
-        )
+        before = ensemble if self.model.name == ENSEMBLE else ()
+        return tuple(dict.fromkeys((self.model.name, *before, *self.detectors, *ensemble)))
 
     @property
     def fitted_detectors(self) -> tuple[str, ...]:
-        """Those of all_detectors that are trained."""
-        return tuple(d for d in self.all_detectors if d != ENSEMBLE)
+        """The detectors of the run that are trained: all but the ensemble."""
+        return tuple(name for name in self.all_detectors if name != ENSEMBLE)

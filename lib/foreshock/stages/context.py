@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pyspark.sql import SparkSession
 
 from foreshock.errors import DataError, SettingsError
@@ -20,7 +19,8 @@ from foreshock.platform.paths import at, is_remote
 from foreshock.platform.run_directory import RunDirectory
 from foreshock.platform.session import build_session
 from foreshock.platform.transfers import remove
-from foreshock.settings.load import as_mapping, differing_keys, parse_yaml, sha256
+from foreshock.settings.conf_yaml import YamlError, format_yaml, parse_yaml
+from foreshock.settings.identity import as_mapping, differing_keys, sha256
 from foreshock.settings.root import Settings
 from foreshock.tables.runs import Attempt
 from foreshock.tables.sinks.iceberg import packages
@@ -97,7 +97,7 @@ class Context:
         """The settings of the run that a directory holds. Raises SettingsError for a conf.yaml that no run wrote."""
         try:
             there = parse_yaml(conf.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, ValueError):
+        except (YamlError, ValueError):
             there = None
         if (
             not isinstance(there, dict)
@@ -139,7 +139,7 @@ class Context:
             self.log.path = self.run / "events.log"
             if not conf.exists():
                 body = {"settings_sha256": self.sha256, "settings": wanted}
-                write_text(conf, yaml.safe_dump(body, sort_keys=False, allow_unicode=True))
+                write_text(conf, format_yaml(body))
             try:
                 self._make_location()
                 yield self

@@ -23,7 +23,7 @@ from foreshock.report.summary import (
     strongest,
     training_facts,
 )
-from foreshock.settings.load import as_mapping
+from foreshock.settings.identity import as_mapping
 from foreshock.stages.context import Context
 from foreshock.stages.diagnose import VERDICT
 from foreshock.stages.extract import read_ledger, totals
