@@ -44,9 +44,7 @@ class QualitySettings(SettingsSection):
     ] = None
     max_flagged: Annotated[
         Share | None,
-        Field(
-            description="Gate: the largest share of judged events flagged. If null, no gate."
-        ),
+        Field(description="Gate: the largest share of judged events flagged. If null, no gate."),
     ] = None
 
     @field_validator("nulls")
