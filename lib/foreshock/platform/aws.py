@@ -1,6 +1,7 @@
-"""AWS as configured: endpoint, region and profile for Python and for Spark alike. Credentials come from the environment alone.
+"""AWS as configured: endpoint, region and profile for Python and for Spark alike.
 
-What `aws:` in the conf says goes to the environment, where boto3, s3fs and the processes that Spark starts find it.
+Credentials come from the environment alone. What `aws:` in the conf says goes to the environment,
+where boto3, s3fs and the processes that Spark starts read it.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ import os
 from typing import Any
 
 KMS_KEY, REQUESTER_PAYS = "FORESHOCK_KMS_KEY", "FORESHOCK_REQUESTER_PAYS"
-EXPORTED = (
+# What Spark's executors are told; no credentials.
+EXPORTED_VARIABLES = (
     "AWS_ENDPOINT_URL_S3",
     "AWS_ENDPOINT_URL",
     "AWS_REGION",
@@ -18,42 +20,44 @@ EXPORTED = (
     "AWS_CA_BUNDLE",
     KMS_KEY,
     REQUESTER_PAYS,
-)  # to Spark's executors; no credentials
+)
 HADOOP_AWS = "org.apache.hadoop:hadoop-aws:3.3.4"
-# For a session of this project's own. Plain `s3://` goes through S3A too, as on EMR; random reading is Parquet's.
+# For a session of this project's own. Plain `s3://` goes through S3A too, as on EMR. Parquet is read
+# at random places.
 S3_SCHEME = {
     "spark.hadoop.fs.s3.impl": "org.apache.hadoop.fs.s3a.S3AFileSystem",
-    "spark.hadoop.fs.s3a.aws.credentials.provider": "com.amazonaws.auth.DefaultAWSCredentialsProviderChain",
+    "spark.hadoop.fs.s3a.aws.credentials.provider": (
+        "com.amazonaws.auth.DefaultAWSCredentialsProviderChain"
+    ),
     "spark.hadoop.fs.s3a.experimental.input.fadvise": "random",
     "spark.hadoop.fs.s3a.fast.upload.buffer": "bytebuffer",
 }
-# Tasks put their files in place themselves: what they write is staging, which no reader sees, and a task tried again writes the same names.
+# Tasks put their files in place themselves: what they write is staging, which no reader sees, and a
+# task that is tried again writes the same names.
 COMMIT = {"mapreduce.fileoutputcommitter.algorithm.version": "2"}
 RETRIES: dict[str, Any] = {"max_attempts": 10, "mode": "standard"}
 
 
 def endpoint(service: str = "S3") -> str | None:
-    """The custom endpoint of a service (S3, GLUE, S3TABLES), where there is one."""
-    return next(
-        (
-            os.environ[name]
-            for name in (f"AWS_ENDPOINT_URL_{service}", "AWS_ENDPOINT_URL")
-            if os.environ.get(name)
-        ),
-        None,
-    )
+    """The custom endpoint of a service (S3, GLUE, S3TABLES) if there is one."""
+    for variable in (f"AWS_ENDPOINT_URL_{service}", "AWS_ENDPOINT_URL"):
+        if url := os.environ.get(variable):
+            return url
+    return None
 
 
 def s3_options() -> dict[str, Any]:
-    """Options of s3fs. A custom endpoint implies path style; no listing is cached, for others write there too."""
-    config: dict[str, Any] = {"retries": RETRIES}
-    options: dict[str, Any] = {"use_listings_cache": False, "config_kwargs": config}
+    """Options of s3fs.
+
+    A custom endpoint implies path style. No listing is cached, for other processes write there too.
+    """
+    client_options: dict[str, Any] = {"retries": RETRIES}
+    options: dict[str, Any] = {"use_listings_cache": False, "config_kwargs": client_options}
     if endpoint():
         options["endpoint_url"] = endpoint()
-        config["s3"] = {"addressing_style": "path"}
-    if os.environ.get("AWS_PROFILE") and not os.environ.get(
-        "AWS_ACCESS_KEY_ID"
-    ):  # which wins for boto3 and Java too
+        client_options["s3"] = {"addressing_style": "path"}
+    # A key in the environment wins over a profile, for boto3 and Java too.
+    if os.environ.get("AWS_PROFILE") and not os.environ.get("AWS_ACCESS_KEY_ID"):
         options["profile"] = os.environ["AWS_PROFILE"]
     if os.environ.get(REQUESTER_PAYS):
         options["requester_pays"] = True
@@ -76,7 +80,8 @@ def hadoop_options() -> dict[str, str]:
             "spark.hadoop.fs.s3a.path.style.access": "true",
             "spark.hadoop.fs.s3a.connection.ssl.enabled": str(url.startswith("https")).lower(),
         }
-    if os.environ.get(REQUESTER_PAYS):  # Hadoop 3.3.5 and later; EMRFS
+    # Two names of one option: Hadoop's from 3.3.5 on, and EMRFS's.
+    if os.environ.get(REQUESTER_PAYS):
         options |= {
             "spark.hadoop.fs.s3a.requester.pays.enabled": "true",
             "spark.hadoop.fs.s3.useRequesterPaysHeader": "true",
@@ -90,7 +95,6 @@ def hadoop_options() -> dict[str, str]:
 
 
 def executor_environment() -> dict[str, str]:
-    """What Spark's executors are to find in their environment."""
-    return {
-        f"spark.executorEnv.{name}": os.environ[name] for name in EXPORTED if os.environ.get(name)
-    }
+    """What Spark's executors read in their environment."""
+    variables = [name for name in EXPORTED_VARIABLES if os.environ.get(name)]
+    return {f"spark.executorEnv.{name}": os.environ[name] for name in variables}

@@ -1,4 +1,4 @@
-"""AWS as configured, with boto3: what `aws:` says put into the environment, and clients of its services."""
+"""AWS as configured, with boto3: the section `aws` put into the environment, and clients."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from botocore.exceptions import BotoCoreError, NoRegionError
 from foreshock.errors import SettingsError
 from foreshock.platform.aws import KMS_KEY, REQUESTER_PAYS, RETRIES, endpoint
 
-# What wins over the settings' endpoint and profile where it is in the environment.
-STRONGER = {
+# Variables that would win over the settings' endpoint and profile if they stayed.
+STRONGER_VARIABLES = {
     "endpoint": (
         "AWS_ENDPOINT_URL_S3",
         "AWS_ENDPOINT_URL_GLUE",
@@ -28,61 +28,67 @@ STRONGER = {
         "AWS_SESSION_TOKEN",
     ),
 }
-SETTINGS = {
+SETTING_VARIABLES = {
     "endpoint": ("AWS_ENDPOINT_URL",),
     "region": ("AWS_REGION", "AWS_DEFAULT_REGION"),
     "profile": ("AWS_PROFILE",),
     "kms_key": (KMS_KEY,),
     "requester_pays": (REQUESTER_PAYS,),
 }
+QUICK_OPTIONS: dict[str, Any] = {
+    "retries": {"max_attempts": 2, "mode": "standard"},
+    "connect_timeout": 3,
+    "read_timeout": 5,
+}
 
 
-def apply(given: Mapping[str, str | None]) -> None:
-    """Put the section `aws` of the settings into this process's environment, in place of what is there.
+def apply(settings: Mapping[str, str | None]) -> None:
+    """Put the section `aws` of the settings into this process's environment, and replace what is there.
 
-    Raises SettingsError for a profile that is none.
+    Raises SettingsError for a profile that does not exist.
     """
-    for key, names in SETTINGS.items():
-        if value := given.get(key):
-            os.environ.update(dict.fromkeys(names, value))
-            for name in STRONGER.get(key, ()):
-                os.environ.pop(name, None)
-    if "AWS_REGION" in os.environ:  # boto3 reads the other one alone
+    for key, variables in SETTING_VARIABLES.items():
+        if value := settings.get(key):
+            os.environ.update(dict.fromkeys(variables, value))
+            for variable in STRONGER_VARIABLES.get(key, ()):
+                os.environ.pop(variable, None)
+    # boto3 reads AWS_DEFAULT_REGION alone, Java AWS_REGION.
+    if "AWS_REGION" in os.environ:
         os.environ["AWS_DEFAULT_REGION"] = os.environ["AWS_REGION"]
     try:
         session = boto3.session.Session()
         if session.region_name:
             os.environ["AWS_REGION"] = os.environ["AWS_DEFAULT_REGION"] = session.region_name
-        if (
-            not endpoint()
-            and os.environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() != "true"
-            and session.profile_name
-        ):
-            own = session._session.get_scoped_config().get(
-                "endpoint_url"
-            )  # a profile may name one too; Spark would not see it
-            if isinstance(own, str):
-                os.environ["AWS_ENDPOINT_URL"] = own
+        _export_endpoint_of_profile(session)
     except BotoCoreError as error:
         raise SettingsError(
-            f"`aws.profile` or AWS_PROFILE: {error}. Name a profile of the AWS configuration, or none."
+            f"`aws.profile` or AWS_PROFILE: {error}. Name a profile of the AWS configuration, or "
+            "none."
         ) from None
 
 
+def _export_endpoint_of_profile(session: Any) -> None:
+    """Put the endpoint that a profile names into the environment; Spark would not see it."""
+    is_ignored = os.environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true"
+    if endpoint() or is_ignored or not session.profile_name:
+        return
+    url = session._session.get_scoped_config().get("endpoint_url")
+    if isinstance(url, str):
+        os.environ["AWS_ENDPOINT_URL"] = url
+
+
 def client(service: str, *, quick: bool = False) -> Any:
-    """A client of an AWS service; quick: it gives up within seconds. Raises SettingsError where no region is set."""
-    hurried: dict[str, Any] = {
-        "retries": {"max_attempts": 2, "mode": "standard"},
-        "connect_timeout": 3,
-        "read_timeout": 5,
-    }
-    config = Config(**hurried if quick else {"retries": RETRIES})
+    """A client of an AWS service; a `quick` one gives up within seconds.
+
+    Raises SettingsError if no region is set, or if the configuration is wrong.
+    """
+    config = Config(**(QUICK_OPTIONS if quick else {"retries": RETRIES}))
     try:
         return boto3.session.Session().client(service, config=config)
     except NoRegionError:
         raise SettingsError(
-            f"no AWS region is set, which {service} needs: set `aws.region`, AWS_REGION, or name a profile that has "
-            "one."
+            f"no AWS region is set, which {service} needs: set `aws.region`, AWS_REGION, or name a "
+            "profile that has one."
         ) from None
     except (BotoCoreError, ValueError) as error:
         raise SettingsError(

@@ -1,4 +1,4 @@
-"""Parquet files here or on S3, read and written with PyArrow: the one place that knows how it opens them."""
+"""Parquet files here or on S3, read and written with PyArrow: the one place that opens them."""
 
 from __future__ import annotations
 
@@ -10,69 +10,69 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
-from pyarrow.fs import FSSpecHandler, PyFileSystem
+from pyarrow.fs import FileSystem, FSSpecHandler, PyFileSystem
 
 from foreshock.platform.paths import at, filesystem, is_remote
 
 
-def _opened(path: str | Path) -> dict[str, Any]:
-    name, fs = filesystem(path)
-    return {"source": name, "filesystem": None if fs is None else PyFileSystem(FSSpecHandler(fs))}
+def _location(path: str | Path) -> tuple[str, FileSystem | None]:
+    """The name and file system of a path as PyArrow wants them; no file system for a local one."""
+    name, file_system = filesystem(path)
+    if file_system is None:
+        return name, None
+    return name, PyFileSystem(FSSpecHandler(file_system))
 
 
 def read_table(path: str | Path, **options: Any) -> pa.Table:
-    """A file or folder as a table; options as of pyarrow.parquet.read_table. Folders of the path itself never become columns."""
-    opened = _opened(path)
-    return pq.read_table(
-        opened["source"], filesystem=opened["filesystem"], **{"partitioning": None, **options}
-    )
+    """A file or folder as a table; options as of pyarrow.parquet.read_table.
+
+    Folders of the path itself never become columns.
+    """
+    name, file_system = _location(path)
+    return pq.read_table(name, filesystem=file_system, **{"partitioning": None, **options})
 
 
 def parquet_file(path: str | Path) -> pq.ParquetFile:
-    """A file to be read in parts; closes with its last reference or as a context manager."""
-    opened = _opened(path)
-    return pq.ParquetFile(opened["source"], filesystem=opened["filesystem"])
+    """A file to be read in parts; it closes with its last reference or as a context manager."""
+    name, file_system = _location(path)
+    return pq.ParquetFile(name, filesystem=file_system)
 
 
 def read_schema(path: str | Path) -> pa.Schema:
     """A file's schema."""
-    opened = _opened(path)
-    return pq.read_schema(opened["source"], filesystem=opened["filesystem"])
+    name, file_system = _location(path)
+    return pq.read_schema(name, filesystem=file_system)
 
 
 def count_rows(path: str | Path) -> int:
     """A file's rows, from its footer."""
-    opened = _opened(path)
-    return int(pq.read_metadata(opened["source"], filesystem=opened["filesystem"]).num_rows)
+    name, file_system = _location(path)
+    return int(pq.read_metadata(name, filesystem=file_system).num_rows)
 
 
 def dataset(paths: str | Path | list[str], **options: Any) -> ds.Dataset:
-    """A folder, or several files, as an Arrow dataset."""
+    """A folder, or several files of one file system, as an Arrow dataset."""
+    source: str | list[str]
     if isinstance(paths, list):
-        names = [_opened(p) for p in paths]
-        return ds.dataset(
-            [n["source"] for n in names],
-            filesystem=names[0]["filesystem"] if names else None,
-            format="parquet",
-            **options,
-        )
-    opened = _opened(paths)
-    return ds.dataset(
-        opened["source"], filesystem=opened["filesystem"], format="parquet", **options
-    )
+        locations = [_location(path) for path in paths]
+        source = [name for name, _ in locations]
+        file_system = locations[0][1] if locations else None
+    else:
+        source, file_system = _location(paths)
+    return ds.dataset(source, filesystem=file_system, format="parquet", **options)
 
 
 def write_table(table: pa.Table, path: str | Path, **options: Any) -> None:
-    """Write a file whole or not at all; a repeated task replaces its own."""
-    where = at(path) if isinstance(path, str) else path
-    if is_remote(where):
+    """Write a file whole or not at all; a repeated task replaces its own file."""
+    target = at(path) if isinstance(path, str) else path
+    if is_remote(target):
         memory = io.BytesIO()
         pq.write_table(table, memory, **options)
-        where.write_bytes(memory.getbuffer())
-    else:
-        temporary = where.with_name(f".{where.name}.{uuid.uuid4().hex}")
-        pq.write_table(table, temporary, **options)
-        temporary.replace(where)
+        target.write_bytes(memory.getbuffer())
+        return
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    pq.write_table(table, temporary, **options)
+    temporary.replace(target)
 
 
 def write_metadata(schema: pa.Schema, path: Path) -> None:
