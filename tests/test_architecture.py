@@ -94,7 +94,7 @@ ASSERTS = {
     ("stages/prepare.py", "s.split.train is not None"),
 }
 
-PRINTS = {"platform/log.py", "stages/command.py"}
+PRINTS = {"platform/log.py", "stages/command.py", "settings/reference.py"}
 SOURCE_LINES, JOB_LINES = 300, 60
 
 

@@ -45,3 +45,15 @@ def parse_yaml(text: str) -> Any:
 def format_yaml(value: RawMapping) -> str:
     """A mapping as YAML, its keys in the order that they have."""
     return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
+
+
+def inline_yaml(value: Any) -> str:
+    """A value as YAML on one line.
+
+    >>> inline_yaml([64, 32]), inline_yaml(None)
+    ('[64, 32]', 'null')
+    """
+    text = yaml.safe_dump(
+        [value], default_flow_style=True, allow_unicode=True, sort_keys=False, width=10_000
+    )
+    return text.strip()[1:-1]
