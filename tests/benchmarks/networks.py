@@ -78,7 +78,7 @@ def _score(spark: Any, run_dir: Path, work: Path, folder: Path, *, predict: bool
         str(folder), file_sha256(folder / bundles.NAME), ("lstm_autoencoder",), "window", L, 1
     )
     tasks = [
-        Task(str(dataset / c.file), c.sha256, c.code, None, c.windows) for c in manifest.chunks
+        Task(str(dataset / c.file), c.sha256, c.role, None, c.windows) for c in manifest.chunks
     ]
     number = iter(range(10_000))
 

@@ -215,7 +215,7 @@ def _pca(spark: Any, run_dir: Path) -> float:
     """Windows, and so events, a second of PCA fitted exactly on all training windows."""
     folder = run_dir / "dataset" / "train"
     manifest = read_manifest(folder)
-    files = [str(folder / c.file) for c in manifest.chunks if c.code == BlockRole.FIT]
+    files = [str(folder / c.file) for c in manifest.chunks if c.role == BlockRole.FIT]
     return manifest.total("windows", (BlockRole.FIT,)) / timed(
         lambda: fit_moments("pca", window_moments(spark, files, L, 1, F))
     )

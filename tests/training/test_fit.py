@@ -16,7 +16,7 @@ from foreshock.training.fit import Fit, fit
 from foreshock.training.loop import Options
 from foreshock.windows.dataset.manifest import read_manifest
 from foreshock.windows.dataset.plan import make_plan
-from foreshock.windows.dataset.reader import WindowData
+from foreshock.windows.dataset.window_data import WindowData
 
 NETWORK = {
     "length": 5,

@@ -75,8 +75,8 @@ def write_table(table: pa.Table, path: str | Path, **options: Any) -> None:
     temporary.replace(target)
 
 
-def write_metadata(schema: pa.Schema, path: Path) -> None:
-    """Write a file of a schema alone."""
+def schema_bytes(schema: pa.Schema) -> bytes:
+    """The bytes of a file of a schema alone."""
     memory = io.BytesIO()
     pq.write_metadata(schema, memory)
-    path.write_bytes(memory.getvalue())
+    return memory.getvalue()

@@ -41,7 +41,7 @@ def diagnose(
     """Write `drift`, the shapes of train and the verdict under `work`; returns the verdict."""
     data = context.run / "dataset"
     blocks = [
-        BlockFile(str(data / s / c.file), c.code) for s, m in manifests.items() for c in m.chunks
+        BlockFile(str(data / s / c.file), c.role) for s, m in manifests.items() for c in m.chunks
     ]
     first = next(iter(manifests.values()))
     found = shapes(context.spark, files, blocks, spans, first.features, first.length, first.stride)

@@ -40,9 +40,15 @@ from foreshock.stages.publish import sink_of
 from foreshock.statistics.histogram import Histogram
 from foreshock.windows.cut import spark as windowing
 from foreshock.windows.cut.blocks import Cut
-from foreshock.windows.dataset.manifest import METADATA, Chunk, Manifest, runs
-from foreshock.windows.dataset.manifest import NAME as MANIFEST
-from foreshock.windows.dataset.writer import join_pieces, write_metadata
+from foreshock.windows.dataset.manifest import (
+    MANIFEST_NAME,
+    METADATA_NAME,
+    Chunk,
+    Manifest,
+    run_lengths,
+)
+from foreshock.windows.dataset.metadata import write_metadata
+from foreshock.windows.dataset.writer import join_pieces
 
 ROWS_PER_PART = 250_000
 TAILS = "tails"
@@ -92,7 +98,11 @@ def prepare(context: Context) -> None:
         if not other:
             moves[work / "scaler"] = context.run / "scaler"
         sealed = [context.run / "scaler.json"]
-        sealed += [context.run / "dataset" / s / n for s in manifests for n in (MANIFEST, METADATA)]
+        sealed += [
+            context.run / "dataset" / s / n
+            for s in manifests
+            for n in (MANIFEST_NAME, METADATA_NAME)
+        ]
         context.run.publish("prepare", fingerprint, moves, sealed=sealed)
         remove(work)
         counts |= {
@@ -364,11 +374,11 @@ def _join(
             row, parts = done[str(targets[key])], chunks[key]
             sums = {w: sum(p[w] for p in parts) for w in ("blocks", "windows", "events", "x_bytes")}
             partitions = tuple(sorted({name for p in parts for name in p["partitions"]}))
-            windows = runs([n for p in parts for n in p["block_windows"]])
+            windows = run_lengths([n for p in parts for n in p["block_windows"]])
             own.append(
                 Chunk(
                     row["file"],
-                    key[1],
+                    BlockRole(key[1]),
                     **sums,
                     bytes=row["bytes"],
                     sha256=row["sha256"],
@@ -383,7 +393,7 @@ def _join(
             s.windows.length,
             s.windows.stride,
             scaler_sha,
-            file_sha256(folder / METADATA),
+            file_sha256(folder / METADATA_NAME),
             tuple(own),
         )
         manifest.write(folder)

@@ -218,7 +218,7 @@ class _Scoring:
                 covering = self.plan.kind not in ENDING
                 if wanted is None or covering or set(wanted) & set(chunk.partitions):
                     task = Task(
-                        str(folder / chunk.file), chunk.sha256, chunk.code, wanted, chunk.windows
+                        str(folder / chunk.file), chunk.sha256, chunk.role, wanted, chunk.windows
                     )
                     tasks += [task, *self._held_out(task)]
         return tasks

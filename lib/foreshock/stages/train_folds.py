@@ -41,7 +41,7 @@ def fit_files(context: Context, manifest: Manifest) -> list[str]:
     return [
         str(context.run / "dataset" / "train" / c.file)
         for c in manifest.chunks
-        if c.code == BlockRole.FIT
+        if c.role == BlockRole.FIT
     ]
 
 

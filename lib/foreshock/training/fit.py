@@ -16,7 +16,7 @@ from foreshock.training.strategy import Replication, prepare_devices, set_precis
 from foreshock.training.watch import Progress
 from foreshock.windows.dataset.manifest import Manifest, read_manifest
 from foreshock.windows.dataset.plan import dataset_identity, make_plan
-from foreshock.windows.dataset.reader import WindowData
+from foreshock.windows.dataset.window_data import WindowData
 from foreshock.windows.models.lstm_autoencoder import LSTMAutoencoder, build
 
 

@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 from foreshock.errors import SettingsError
 from foreshock.sequences.split import BlockRole
-from foreshock.windows.dataset.chunks import Pool, TrainingBlock, block_windows, deal, wanted_blocks
-from foreshock.windows.dataset.manifest import Chunk, Manifest, runs
+from foreshock.windows.dataset.block_table import BlockTable, blocks_of
+from foreshock.windows.dataset.chunks import TrainingBlock, WindowPool, block_windows, deal
+from foreshock.windows.dataset.manifest import Chunk, Manifest, run_lengths
 from foreshock.windows.dataset.plan import (
-    Blocks,
-    Plan,
-    Share,
-    blocks_of,
+    EpochPlan,
+    WorkerShare,
     dataset_identity,
     make_plan,
 )
@@ -25,24 +24,24 @@ from hypothesis import strategies as st
 LENGTH, STRIDE = 3, 2
 
 
-def blocks(sizes: list[list[int]]) -> Blocks:
-    """Blocks of chunks: the windows of each."""
+def blocks(sizes: list[list[int]]) -> BlockTable:
+    """BlockTable of chunks: the windows of each."""
     flat = [(chunk, n) for chunk, own in enumerate(sizes) for n in own]
-    return Blocks(
+    return BlockTable(
         np.array([c for c, _ in flat]), np.arange(len(flat)), np.array([n for _, n in flat])
     )
 
 
 @st.composite
-def plans(draw: st.DrawFn) -> Plan:
+def plans(draw: st.DrawFn) -> EpochPlan:
     sizes = draw(
         st.lists(st.lists(st.integers(1, 12), min_size=1, max_size=6), min_size=1, max_size=6)
     )
     own = blocks(sizes)
     workers = draw(st.integers(1, min(4, len(own))))
-    total = int(own.windows.sum())
+    total = own.total_windows
     limit = draw(st.one_of(st.none(), st.integers(workers, total + 5)))
-    return Plan(
+    return EpochPlan(
         own,
         draw(st.integers(0, 9)),
         draw(st.integers(workers, workers + 20)),
@@ -52,17 +51,19 @@ def plans(draw: st.DrawFn) -> Plan:
     )
 
 
-def content(plan: Plan) -> dict[int, TrainingBlock]:
-    """Blocks whose row i of block b is (b, i): a window tells where it is from. Blocks of one window are padded by one row."""
+def content(plan: EpochPlan) -> dict[int, TrainingBlock]:
+    """BlockTable whose row i of block b is (b, i): a window tells where it is from. BlockTable of one window are padded by one row."""
     made = {}
-    for block, n in zip(plan.blocks.block_id.tolist(), plan.blocks.windows.tolist(), strict=True):
+    for block, n in zip(
+        plan.blocks.block_id.tolist(), plan.blocks.window_count.tolist(), strict=True
+    ):
         rows = STRIDE * (n - 1) + LENGTH
         x = np.stack([np.full(rows, block), np.arange(rows)], axis=1).astype(np.float32)
         made[block] = TrainingBlock(block, x, n, 1 if n == 1 else 0)
     return made
 
 
-def windows_of(pools: list[Pool]) -> list[tuple[int, int] | None]:
+def windows_of(pools: list[WindowPool]) -> list[tuple[int, int] | None]:
     """(block, first row) of each window in order; None of an empty one."""
     found: list[tuple[int, int] | None] = []
     for pool in pools:
@@ -78,9 +79,9 @@ def windows_of(pools: list[Pool]) -> list[tuple[int, int] | None]:
     return found
 
 
-def dealt(plan: Plan, share: Share, first: int = 0) -> list[tuple[int, int] | None]:
+def dealt(plan: EpochPlan, share: WorkerShare, first: int = 0) -> list[tuple[int, int] | None]:
     there = content(plan)
-    wanted = wanted_blocks(share, first)
+    wanted = share.remaining_blocks(first)
     return windows_of(
         list(deal((there[b] for b in wanted.block_id.tolist()), share, LENGTH, STRIDE, 2, first))
     )
@@ -88,7 +89,9 @@ def dealt(plan: Plan, share: Share, first: int = 0) -> list[tuple[int, int] | No
 
 @settings(deadline=None)
 @given(plans(), st.integers(1, 5))
-def test_every_worker_has_the_same_steps_and_every_block_one_worker(plan: Plan, epoch: int) -> None:
+def test_every_worker_has_the_same_steps_and_every_block_one_worker(
+    plan: EpochPlan, epoch: int
+) -> None:
     shares = [plan.share(epoch, w) for w in range(plan.workers)]
     assert len({s.steps for s in shares}) == 1
     assert sum(s.batch for s in shares) == plan.batch
@@ -96,7 +99,7 @@ def test_every_worker_has_the_same_steps_and_every_block_one_worker(plan: Plan, 
     assert set(seen.values()) == {1}
     assert all(s.used for s in shares)
     trained = sum(s.used for s in shares)
-    total = int(plan.blocks.windows.sum())
+    total = int(plan.blocks.window_count.sum())
     assert trained + shares[0].left_out == total
     assert len({s.left_out for s in shares}) == 1
     if plan.limit is None or plan.limit >= total:
@@ -108,7 +111,7 @@ def test_every_worker_has_the_same_steps_and_every_block_one_worker(plan: Plan, 
 
 @settings(deadline=None)
 @given(plans(), st.integers(1, 3))
-def test_windows_are_dealt_once_each_and_counted(plan: Plan, epoch: int) -> None:
+def test_windows_are_dealt_once_each_and_counted(plan: EpochPlan, epoch: int) -> None:
     seen: Counter[tuple[int, int]] = Counter()
     for worker in range(plan.workers):
         share = plan.share(epoch, worker)
@@ -119,7 +122,7 @@ def test_windows_are_dealt_once_each_and_counted(plan: Plan, epoch: int) -> None
         seen.update(w for w in found if w is not None)
     assert set(seen.values()) <= {1}
     everything = {
-        (b, STRIDE * i) for b, n in enumerate(plan.blocks.windows.tolist()) for i in range(n)
+        (b, STRIDE * i) for b, n in enumerate(plan.blocks.window_count.tolist()) for i in range(n)
     }
     assert set(seen) <= everything
     assert len(everything) - len(seen) == plan.share(epoch, 0).left_out
@@ -128,18 +131,18 @@ def test_windows_are_dealt_once_each_and_counted(plan: Plan, epoch: int) -> None
 @settings(deadline=None)
 @given(plans(), st.integers(1, 3), st.data())
 def test_any_step_is_found_again_without_what_comes_before(
-    plan: Plan, epoch: int, data: st.DataObject
+    plan: EpochPlan, epoch: int, data: st.DataObject
 ) -> None:
     share = plan.share(epoch, data.draw(st.integers(0, plan.workers - 1)))
     step = data.draw(st.integers(0, share.steps - 1))
     whole = dealt(plan, share)
     assert dealt(plan, share, step) == whole[step * share.batch :]
     batch = [w for w in whole[step * share.batch : (step + 1) * share.batch] if w is not None]
-    assert share.blocks_of(step) == sorted({b for b, _ in batch})
+    assert share.block_ids_of(step) == sorted({b for b, _ in batch})
 
 
 def test_a_padded_window_keeps_its_weight() -> None:
-    plan = Plan(blocks([[1, 1, 1]]), 1, 2, 1, None)
+    plan = EpochPlan(blocks([[1, 1, 1]]), 1, 2, 1, None)
     there = content(plan)
     share = plan.share(1, 0)
     pools = list(
@@ -151,7 +154,7 @@ def test_a_padded_window_keeps_its_weight() -> None:
 
 
 def test_epochs_and_seeds_shuffle_otherwise_and_alike_again() -> None:
-    plan = Plan(blocks([[5, 5], [5, 5], [5], [5, 5, 5]]), 1, 8, 1, None, pool=12)
+    plan = EpochPlan(blocks([[5, 5], [5, 5], [5], [5, 5, 5]]), 1, 8, 1, None, pool=12)
     first = dealt(plan, plan.share(1, 0))
     assert dealt(plan, plan.share(1, 0)) == first
     assert dealt(plan, plan.share(2, 0)) != first
@@ -161,14 +164,16 @@ def test_epochs_and_seeds_shuffle_otherwise_and_alike_again() -> None:
 
 
 def test_with_a_limit_every_block_is_read_in_time() -> None:
-    plan = Plan(blocks([[4] * 50]), 1, 8, 1, 20)
+    plan = EpochPlan(blocks([[4] * 50]), 1, 8, 1, 20)
     seen = {b for epoch in range(1, 80) for b in plan.share(epoch, 0).blocks.block_id.tolist()}
     assert seen == set(range(50))
 
 
 def manifest(chunks: list[tuple[int, list[int]]]) -> Manifest:
     made = [
-        Chunk(f"part-{i}.parquet", code, len(own), sum(own), 9, 9, 9, "0" * 64, (), runs(own))
+        Chunk(
+            f"part-{i}.parquet", code, len(own), sum(own), 9, 9, 9, "0" * 64, (), run_lengths(own)
+        )
         for i, (code, own) in enumerate(chunks)
     ]
     return Manifest("train", ("value",), LENGTH, STRIDE, "0" * 64, "0" * 64, tuple(made))
@@ -179,8 +184,8 @@ def test_blocks_of_a_manifest_are_those_of_the_code() -> None:
         [(BlockRole.FIT, [3, 3, 2]), (BlockRole.VALIDATION, [4, 1]), (BlockRole.FIT, [5])]
     )
     fit = blocks_of(own, BlockRole.FIT)
-    assert fit.chunk.tolist() == [0, 0, 0, 2]
-    assert fit.windows.tolist() == [3, 3, 2, 5]
+    assert fit.chunk_index.tolist() == [0, 0, 0, 2]
+    assert fit.window_count.tolist() == [3, 3, 2, 5]
     assert fit.block_id.tolist() == [0, 1, 2, 3]
     assert blocks_of(own, BlockRole.VALIDATION).block_id.tolist() == [4, 5]
 

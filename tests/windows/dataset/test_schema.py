@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from foreshock.windows.dataset.schema import decode, encode, texts
+from foreshock.windows.dataset.schema import decode, encode, text_array
 
 
 @pytest.mark.parametrize(
@@ -35,5 +35,5 @@ def test_arrays_are_stored_as_numpy_saves_them(array: np.ndarray[Any, Any]) -> N
 )
 def test_texts_become_an_array(words: list[str]) -> None:
     whole = pa.array(["before", *words, "behind"])
-    assert texts(whole.slice(1, len(words))).tolist() == words
-    assert texts(pa.array(words)).dtype == np.array(words).dtype
+    assert text_array(whole.slice(1, len(words))).tolist() == words
+    assert text_array(pa.array(words)).dtype == np.array(words).dtype

@@ -36,7 +36,7 @@ from foreshock.windows.cut.blocks import (
     summarize,
     tail_rows,
 )
-from foreshock.windows.dataset.schema import ARROW, encode, texts
+from foreshock.windows.dataset.schema import BLOCK_SCHEMA, encode, text_array
 from foreshock.windows.dataset.writer import CHUNK_EVENTS, write_file
 
 TABLE = "table"
@@ -309,7 +309,7 @@ class _Columns:
         )
 
     def ids(self, start: int, rows: int) -> np.ndarray:
-        return texts(self.event_id.slice(start, rows))
+        return text_array(self.event_id.slice(start, rows))
 
 
 def _texts(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
@@ -328,7 +328,7 @@ def _write_piece(
     code: int,
     path: Path,
 ) -> dict[str, Any]:
-    rows: dict[str, list[Any]] = {name: [] for name in ARROW.names}
+    rows: dict[str, list[Any]] = {name: [] for name in BLOCK_SCHEMA.names}
     ends: list[np.ndarray] = []
     events = x_bytes = 0
     for block, number in zip(chosen.tolist(), ids.tolist(), strict=True):
@@ -365,7 +365,7 @@ def _write_piece(
         for name, value in values.items():
             rows[name].append(value)
         events, x_bytes = events + n + padding, x_bytes + x.nbytes
-    write_file(path, pa.table(rows, schema=ARROW))
+    write_file(path, pa.table(rows, schema=BLOCK_SCHEMA))
     partitions = sorted({str(c.partition[0][i]) for i in np.unique(np.concatenate(ends))})
     return {
         "path": str(path),

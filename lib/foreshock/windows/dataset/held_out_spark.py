@@ -1,119 +1,142 @@
-"""A training dataset without the windows that touch a span of time: what a model is fitted on that must not know the span."""
+"""A training dataset without the windows that touch a span of time.
+
+On it a model is fitted that must not know the span.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
 from pyspark.sql import SparkSession
 
 from foreshock.platform.files import file_sha256
-from foreshock.platform.parquet import parquet_file, read_table
 from foreshock.platform.paths import size
 from foreshock.platform.session import each_item
 from foreshock.sequences.folds import apart
 from foreshock.sequences.split import BlockRole
-from foreshock.windows.dataset.manifest import METADATA, Chunk, Manifest, runs
-from foreshock.windows.dataset.schema import ARROW, INTS8, TEXTS, decode, encode
-from foreshock.windows.dataset.writer import write_file, write_metadata
+from foreshock.windows.dataset.manifest import (
+    METADATA_NAME,
+    BlockShape,
+    Chunk,
+    Manifest,
+    run_lengths,
+)
+from foreshock.windows.dataset.metadata import write_metadata
+from foreshock.windows.dataset.schema import (
+    ARRAY_FIELDS,
+    BLOCK_SCHEMA,
+    BlockRow,
+    encode,
+    read_rows,
+)
+from foreshock.windows.dataset.writer import write_file
 
-ARRAYS = ("x", "event_time", *TEXTS, *INTS8)
+COUNTED_FIELDS = ("event_time", "n_windows", "first_padding")
+CHUNK_DDL = (
+    "file string, blocks bigint, windows bigint, events bigint, x_bytes bigint, bytes bigint, "
+    "sha256 string, block_windows array<array<bigint>>"
+)
+
+
+@dataclass(frozen=True)
+class _Cutting:
+    """What every task of a job knows. span: [from, to) in microseconds."""
+
+    folder: Path
+    target: Path
+    shape: BlockShape
+    span: tuple[int, int]
+
+    def runs_apart(self, row: BlockRow) -> list[tuple[int, int]]:
+        """Runs [first, end) of a block's windows that do not touch the span."""
+        times = row["event_time"]
+        starts = np.arange(row["n_windows"]) * self.shape.stride
+        first_times = times[np.maximum(starts, row["first_padding"])]
+        return apart(first_times, times[starts + self.shape.length - 1], self.span)
+
+    def blocks_apart(self, row: BlockRow) -> Iterator[BlockRow]:
+        """The blocks that a block becomes: one for each run."""
+        for first, end in self.runs_apart(row):
+            first_event = first * self.shape.stride
+            events = slice(first_event, first_event + self.shape.least_rows(end - first))
+            arrays = {name: row[name][events] for name in ARRAY_FIELDS}  # type: ignore[literal-required]
+            yield cast(BlockRow, row | {"n_windows": end - first} | arrays)
+
+    def count(self, chunk: Chunk) -> Iterator[pa.RecordBatch]:
+        """How many blocks a chunk of fitted blocks becomes."""
+        rows = read_rows(self.folder / chunk.file, self.shape, COUNTED_FIELDS, at_once=64)
+        blocks = sum(len(self.runs_apart(row)) for row in rows)
+        yield pa.RecordBatch.from_pydict({"blocks": pa.array([blocks], pa.int64())})
+
+    def write(self, item: tuple[Chunk, int]) -> Iterator[pa.RecordBatch]:
+        """Write what is left of a chunk, its blocks numbered from a first id on."""
+        chunk, first_id = item
+        rows = list(read_rows(self.folder / chunk.file, self.shape, BLOCK_SCHEMA.names))
+        if chunk.role == BlockRole.FIT:
+            rows = [block for row in rows for block in self.blocks_apart(row)]
+        encoded = [_encoded(row, first_id + number) for number, row in enumerate(rows)]
+        file = self.target / chunk.file
+        write_file(file, pa.Table.from_pylist(encoded, schema=BLOCK_SCHEMA))
+        summary = {
+            "file": chunk.file,
+            "blocks": len(rows),
+            "windows": sum(row["n_windows"] for row in rows),
+            "events": sum(len(row["event_time"]) for row in rows),
+            "x_bytes": sum(len(row["x"]) for row in encoded),
+            "bytes": size(file),
+            "sha256": file_sha256(file),
+            "block_windows": run_lengths(row["n_windows"] for row in rows),
+        }
+        yield pa.RecordBatch.from_pylist([summary])
+
+
+def _encoded(row: BlockRow, block_id: int) -> dict[str, Any]:
+    """A block as a row of a file."""
+    values: dict[str, Any] = {**row, "block_id": block_id}
+    for name in ARRAY_FIELDS:
+        values[name] = encode(np.ascontiguousarray(values[name]))
+    return values
 
 
 def write_without(
     spark: SparkSession, folder: Path, manifest: Manifest, span: tuple[int, int], target: Path
 ) -> Manifest:
-    """Write the dataset to a new folder without the fitted windows that touch [from, to) in microseconds; validation blocks stay.
+    """Write the dataset to a new folder without the fitted windows that touch a span of time.
 
-    A block that the span cuts becomes two. Blocks are numbered anew, as the plan wants them: fitted ones first.
+    span: [from, to) in microseconds. Blocks of validation stay. A block that the span cuts becomes
+    two. Blocks are numbered anew, as the plan wants them: fitted ones first.
     """
     target.mkdir(parents=True)
-    length, stride = manifest.length, manifest.stride
-
-    def count(chunk: Chunk) -> Iterator[pa.RecordBatch]:
-        kept = 0
-        for batch in parquet_file(folder / chunk.file).iter_batches(
-            columns=["event_time", "n_windows", "first_padding"]
-        ):
-            kept += sum(len(_kept(row, span, length, stride)) for row in batch.to_pylist())
-        yield pa.RecordBatch.from_pydict({"blocks": pa.array([kept], pa.int64())})
-
-    def write(item: tuple[Chunk, int]) -> Iterator[pa.RecordBatch]:
-        chunk, first = item
-        rows = read_table(folder / chunk.file, schema=ARROW).to_pylist()
-        if chunk.code == BlockRole.FIT:
-            rows = [
-                cut
-                for row in rows
-                for cut in _cut(row, _kept(row, span, length, stride), length, stride)
-            ]
-        for number, row in enumerate(rows):
-            row["block_id"] = first + number
-        file = target / chunk.file
-        write_file(file, pa.Table.from_pylist(rows, schema=ARROW))
-        yield pa.RecordBatch.from_pylist(
-            [
-                {
-                    "file": chunk.file,
-                    "code": chunk.code,
-                    "blocks": len(rows),
-                    "windows": sum(r["n_windows"] for r in rows),
-                    "events": sum(len(decode(r["event_time"])) for r in rows),
-                    "x_bytes": sum(len(r["x"]) for r in rows),
-                    "bytes": size(file),
-                    "sha256": file_sha256(file),
-                    "block_windows": runs([r["n_windows"] for r in rows]),
-                }
-            ]
-        )
-
-    fitted = [c for c in manifest.chunks if c.code == BlockRole.FIT]
-    counts = {
-        c.file: int(row["blocks"])
-        for c, row in zip(fitted, each_item(spark, fitted, count, "blocks bigint"), strict=True)
+    cutting = _Cutting(folder, target, manifest.block_shape, span)
+    fitted = manifest.chunks_of(BlockRole.FIT)
+    counts = each_item(spark, fitted, cutting.count, "blocks bigint")
+    blocks_left = {
+        chunk.file: int(row["blocks"]) for chunk, row in zip(fitted, counts, strict=True)
     }
-    items, first = [], 0
-    for chunk in sorted(manifest.chunks, key=lambda c: c.code != BlockRole.FIT):
-        blocks = counts.get(chunk.file, chunk.blocks)
-        if blocks:
-            items.append((chunk, first))
-            first += blocks
-    schema = (
-        "file string, code int, blocks bigint, windows bigint, events bigint, x_bytes bigint, bytes bigint, sha256 string, "
-        "block_windows array<array<bigint>>"
+    items: list[tuple[Chunk, int]] = []
+    next_id = 0
+    for chunk in sorted(manifest.chunks, key=lambda chunk: chunk.role != BlockRole.FIT):
+        if blocks := blocks_left.get(chunk.file, chunk.blocks):
+            items.append((chunk, next_id))
+            next_id += blocks
+    summaries = each_item(spark, items, cutting.write, CHUNK_DDL)
+    chunks = tuple(
+        _replaced(chunk, summary.asDict())
+        for (chunk, _), summary in zip(items, summaries, strict=True)
     )
-    made = []
-    for (chunk, _), row in zip(items, each_item(spark, items, write, schema), strict=True):
-        found: dict[str, Any] = row.asDict()
-        found["block_windows"] = tuple((int(w), int(n)) for w, n in found["block_windows"])
-        made.append(Chunk(partitions=chunk.partitions, **found))
-    write_metadata(target, len(manifest.features), [c.file for c in made])
-    cut = replace(manifest, metadata_sha256=file_sha256(target / METADATA), chunks=tuple(made))
-    cut.write(target)
-    return cut
+    write_metadata(target, len(manifest.features), [chunk.file for chunk in chunks])
+    metadata_sha256 = file_sha256(target / METADATA_NAME)
+    smaller = replace(manifest, metadata_sha256=metadata_sha256, chunks=chunks)
+    smaller.write(target)
+    return smaller
 
 
-def _kept(
-    row: dict[str, Any], span: tuple[int, int], length: int, stride: int
-) -> list[tuple[int, int]]:
-    """Runs [a, b) of a block's windows that stay."""
-    times, starts = decode(row["event_time"]), np.arange(row["n_windows"]) * stride
-    return apart(times[np.maximum(starts, row["first_padding"])], times[starts + length - 1], span)
-
-
-def _cut(
-    row: dict[str, Any], kept: list[tuple[int, int]], length: int, stride: int
-) -> Iterator[dict[str, Any]]:
-    """The blocks of those windows."""
-    arrays = {name: decode(row[name]) for name in ARRAYS}
-    for a, b in kept:
-        here = slice(a * stride, (b - 1) * stride + length)
-        yield (
-            row
-            | {"n_windows": b - a}
-            | {name: encode(np.ascontiguousarray(v[here])) for name, v in arrays.items()}
-        )
+def _replaced(chunk: Chunk, summary: dict[str, Any]) -> Chunk:
+    """A chunk with the counts of what was written."""
+    block_windows = tuple((windows, blocks) for windows, blocks in summary.pop("block_windows"))
+    return replace(chunk, block_windows=block_windows, **summary)

@@ -1,39 +1,33 @@
-"""Writes blocks as a Petastorm dataset. Files hold the same blocks however the events were partitioned.
+"""Writes files of blocks: the same blocks however the events were partitioned.
 
-Blocks are numbered in total order; a *chunk* is the blocks that start within a fixed range of the split's events, so that
-chunks, and with them the order in which training sees data, depend on the events alone. A task writes *pieces* of chunks;
-pieces of one chunk are joined into one file of one row group.
+Blocks are numbered in total order. A *chunk* is the blocks that start within a fixed range of the
+split's events. So chunks, and with them the order in which training sees data, depend on the events
+alone. A task writes *pieces* of chunks; pieces of one chunk are joined into one file of one row
+group.
 """
 
 from __future__ import annotations
 
-import json
-import pickle
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
-from petastorm.etl.dataset_metadata import ROW_GROUPS_PER_FILE_KEY, UNISCHEMA_KEY
 
 from foreshock.platform.files import file_sha256
 from foreshock.platform.parquet import read_table, write_table
-from foreshock.platform.parquet import write_metadata as write_schema
 from foreshock.platform.paths import at, size
 from foreshock.platform.transfers import move
-from foreshock.windows.dataset.manifest import METADATA
-from foreshock.windows.dataset.schema import ARROW, block_schema
+from foreshock.windows.dataset.schema import BLOCK_SCHEMA
 
 CHUNK_EVENTS = 1 << 16
 
 
 def write_file(path: Path, rows: pa.Table) -> None:
-    """Write blocks as one row group, whole or not at all; a repeated task replaces its own file."""
-    rows = (
-        rows.combine_chunks()
-    )  # so that the same blocks give the same bytes, however many pieces they came in
+    """Write blocks as one row group, whole or not at all; a repeated task replaces its file."""
+    # The same blocks give the same bytes, however many pieces they came in.
+    contiguous_rows = rows.combine_chunks()
     write_table(
-        rows,
+        contiguous_rows,
         path,
         row_group_size=max(1, len(rows)),
         compression="zstd",
@@ -49,15 +43,6 @@ def join_pieces(pieces: list[str], target: str) -> Iterator[pa.RecordBatch]:
     if len(pieces) == 1:
         move(at(pieces[0]), path)
     else:
-        write_file(path, pa.concat_tables([read_table(p, schema=ARROW) for p in pieces]))
+        write_file(path, pa.concat_tables([read_table(p, schema=BLOCK_SCHEMA) for p in pieces]))
     row = {"target": target, "file": path.name, "bytes": size(path), "sha256": file_sha256(path)}
     yield pa.RecordBatch.from_pylist([row])
-
-
-def write_metadata(folder: Path, features: int, files: list[str]) -> None:
-    """Write `_common_metadata`: the schema and row groups per file, as Petastorm's reader wants them."""
-    metadata: dict[Any, Any] = {
-        UNISCHEMA_KEY: pickle.dumps(block_schema(features), protocol=2),
-        ROW_GROUPS_PER_FILE_KEY: json.dumps(dict.fromkeys(files, 1)).encode(),
-    }
-    write_schema(ARROW.with_metadata(metadata), folder / METADATA)
