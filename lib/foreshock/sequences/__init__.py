@@ -1,1 +1,1 @@
-"""What both detector families share about sequences: order, gaps, folds of time."""
+"""What both detector families share about sequences: total order, gaps, halos, tails, folds of time."""

@@ -6,21 +6,11 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from foreshock.sequences.halos import FilePlace, place_files, summarize, tail_rows
+from foreshock.sequences.order import sequence_starts
 from foreshock.sequences.split import BlockRole
-from foreshock.windows.cut.blocks import (
-    MIXED,
-    REASONS,
-    SHORT,
-    STRIDE,
-    WARM_UP,
-    Cut,
-    cut_part,
-    endings,
-    plan_parts,
-    sequence_starts,
-    summarize,
-    tail_rows,
-)
+from foreshock.windows.cut.blocks import EventFacts, NoWindow, cut_blocks, reasons
+from foreshock.windows.cut.grid import WindowGrid
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.lib.stride_tricks import sliding_window_view
@@ -64,7 +54,7 @@ def events_of(
     return Events(entity, time.astype(np.int64), split, ok, validation)
 
 
-# --- what the code under test does, joined as windowing/spark.py joins it -----------------------------------------------------
+# --- what the code under test does, joined as windows/cut joins it -----------------------------------------------------
 
 
 @dataclass
@@ -79,43 +69,71 @@ class Found:
     halos: list[int] = field(default_factory=list)
 
 
-def cut_in_parts(events: Events, edges: list[int], cut: Cut) -> Found:
-    """Cut the events as contiguous parts between `edges`, each part seeing only its own rows and its halo."""
-    bounds = [0, *sorted(edges), len(events)]
-    parts = list(pairwise(bounds))
+@dataclass
+class SortedFile:
+    """A contiguous part of the events: rows [begin − halo, end), its place, where sequences start."""
+
+    begin: int
+    end: int
+    place: FilePlace
+    entity_starts: np.ndarray
+    starts: np.ndarray
+
+    @property
+    def rows(self) -> slice:
+        return slice(self.begin - self.place.halo, self.end)
+
+
+def sorted_files(events: Events, edges: list[int], grid: WindowGrid) -> list[SortedFile]:
+    """The events as contiguous files between `edges`, each seeing only its rows and its halo."""
+    bounds = list(pairwise([0, *sorted(edges), len(events)]))
     changed = np.ones(len(events), bool)
     changed[1:] = events.entity[1:] != events.entity[:-1]
+
+    def entity_starts(rows: slice) -> np.ndarray:
+        starts = changed[rows].copy()
+        starts[:1] = True
+        return starts
+
     summaries = []
-    for a, b in parts:
-        keys = changed[a:b].copy()
-        keys[:1] = True
-        ends = [str(events.entity[i]) for i in (a, b - 1)] if b > a else ["", ""]
-        times = events.time[a:b]
-        summaries.append(summarize(*ends, sequence_starts(keys, times, cut.max_gap), times))
+    for begin, end in bounds:
+        rows = slice(begin, end)
+        ends = [str(events.entity[row]) for row in (begin, end - 1)] if end > begin else ["", ""]
+        starts = sequence_starts(entity_starts(rows), events.time[rows], grid.max_gap)
+        summaries.append(summarize(*ends, starts, events.time[rows]))
+    files = []
+    places = place_files(summaries, grid.max_gap, grid.halo_before)
+    for (begin, end), place in zip(bounds, places, strict=True):
+        assert 0 <= place.halo <= begin
+        rows = slice(begin - place.halo, end)
+        starts = sequence_starts(entity_starts(rows), events.time[rows], grid.max_gap)
+        starts[:1] = place.begins_sequence
+        files.append(SortedFile(begin, end, place, entity_starts(rows), starts))
+    return files
+
+
+def cut_in_parts(events: Events, edges: list[int], grid: WindowGrid) -> Found:
+    """Cut the events as contiguous files between `edges`."""
     found = Found()
-    for (a, b), plan in zip(parts, plan_parts(summaries, cut), strict=True):
-        found.halos.append(plan.halo)
-        assert 0 <= plan.halo <= a
-        rows = slice(a - plan.halo, b)
-        keys = changed[rows].copy()
-        keys[:1] = True
-        starts = sequence_starts(keys, events.time[rows], cut.max_gap)
-        starts[:1] = plan.first_index == plan.halo
+    for file in sorted_files(events, edges, grid):
+        found.halos.append(file.place.halo)
+        rows = file.rows
         split = events.split[rows]
-        train = split == TRAIN
-        train_ok = train & events.train_ok[rows]
-        blocks = cut_part(starts, plan, split, train_ok, events.time[rows] < events.validation, cut)
-        sizes = blocks.events(cut)
-        columns = (blocks.start, blocks.windows, blocks.split, blocks.padding, sizes)
-        for start, windows, code, padding, size in zip(*(c.tolist() for c in columns), strict=True):
+        admitted = (split == TRAIN) & events.train_ok[rows]
+        facts = EventFacts(file.starts, split, admitted, events.time[rows] < events.validation)
+        blocks = cut_blocks(facts, file.place, grid)
+        sizes = blocks.events(grid)
+        columns = (blocks.start, blocks.windows, blocks.role, blocks.padding, sizes)
+        for start, windows, role, padding, size in zip(*(c.tolist() for c in columns), strict=True):
             assert start >= 0
-            assert start + size <= b - rows.start, "a block reaches beyond its part"
+            assert start + size <= file.end - rows.start, "a block reaches beyond its file"
             first = rows.start + start
-            found.blocks.append((first, windows, code, padding))
-            for w in range(windows):
-                begin = first + w * cut.stride
-                found.windows[code, tuple(range(begin, begin + cut.length - padding)), padding] += 1
-        found.reasons += endings(starts, plan, train, train_ok, cut)[plan.halo :].tolist()
+            found.blocks.append((first, windows, role, padding))
+            for number in range(windows):
+                begin = first + number * grid.stride
+                window = tuple(range(begin, begin + grid.length - padding))
+                found.windows[role, window, padding] += 1
+        found.reasons += reasons(facts, file.place, grid)[file.place.halo :].tolist()
     return found
 
 
@@ -143,7 +161,7 @@ def wanted_split(events: Events, rows: np.ndarray) -> int:
     return {NONE: 0, CAL: CALIBRATION, TST: TEST}[int(split)]
 
 
-def brute_force(events: Events, cut: Cut) -> tuple[Counter, dict[int, int]]:
+def brute_force(events: Events, cut: WindowGrid) -> tuple[Counter, dict[int, int]]:
     """(windows as in Found, reason by row of the splits' events)."""
     windows: Counter = Counter()
     reasons: dict[int, int] = {}
@@ -161,15 +179,15 @@ def brute_force(events: Events, cut: Cut) -> tuple[Counter, dict[int, int]]:
                 windows[split, tuple(window.tolist()), padding] += 1
         for index, row in enumerate(rows.tolist()):
             if row in ends:
-                reasons[row] = 0 if ends[row] else MIXED
+                reasons[row] = 0 if ends[row] else NoWindow.NOT_A_TRAINING_WINDOW
             elif short and not cut.pad:
-                reasons[row] = SHORT
+                reasons[row] = NoWindow.SHORT_SEQUENCE
             else:
-                reasons[row] = WARM_UP if index < cut.length - 1 else STRIDE
+                reasons[row] = NoWindow.WARM_UP if index < cut.length - 1 else NoWindow.STRIDE
     return windows, {row: reason for row, reason in reasons.items() if events.split[row]}
 
 
-def check(events: Events, cut: Cut, partitionings: list[list[int]]) -> Found:
+def check(events: Events, cut: WindowGrid, partitionings: list[list[int]]) -> Found:
     windows, reasons = brute_force(events, cut)
     whole = cut_in_parts(events, [], cut)
     for edges in [[], *partitionings]:
@@ -216,7 +234,7 @@ def tables(draw: st.DrawFn) -> Events:
 
 
 cuts = st.builds(
-    Cut,
+    WindowGrid,
     length=st.integers(1, 9),
     stride=st.integers(1, 12),
     block=st.integers(1, 24),
@@ -230,7 +248,7 @@ cuts = st.builds(
 )
 @given(events=tables(), cut=cuts, data=st.data())
 def test_blocks_hold_numpys_windows_however_events_are_partitioned(
-    events: Events, cut: Cut, data: st.DataObject
+    events: Events, cut: WindowGrid, data: st.DataObject
 ) -> None:
     parts = data.draw(st.integers(1, 17), label="parts")
     anywhere = st.lists(st.integers(0, len(events)), min_size=parts - 1, max_size=parts - 1)
@@ -240,27 +258,12 @@ def test_blocks_hold_numpys_windows_however_events_are_partitioned(
     check(events, cut, partitionings)
 
 
-def tails_in_parts(events: Events, edges: list[int], cut: Cut) -> np.ndarray:
-    """The rows kept for later windows, each part seeing only its own rows and its halo; each row at most once."""
-    bounds = [0, *sorted(edges), len(events)]
-    changed = np.ones(len(events), bool)
-    changed[1:] = events.entity[1:] != events.entity[:-1]
-    summaries = []
-    for a, b in pairwise(bounds):
-        keys = changed[a:b].copy()
-        keys[:1] = True
-        ends = [str(events.entity[i]) for i in (a, b - 1)] if b > a else ["", ""]
-        summaries.append(
-            summarize(*ends, sequence_starts(keys, events.time[a:b], cut.max_gap), events.time[a:b])
-        )
+def tails_in_parts(events: Events, edges: list[int], grid: WindowGrid, needed: int) -> np.ndarray:
+    """The rows kept for later windows, each file seeing only its rows and its halo; each row at most once."""
     kept: list[int] = []
-    for (a, b), plan in zip(pairwise(bounds), plan_parts(summaries, cut), strict=True):
-        rows = slice(a - plan.halo, b)
-        keys = changed[rows].copy()
-        keys[:1] = True
-        starts = sequence_starts(keys, events.time[rows], cut.max_gap)
-        starts[:1] = plan.first_index == plan.halo
-        kept += (rows.start + np.flatnonzero(tail_rows(starts, keys, plan, cut))).tolist()
+    for file in sorted_files(events, edges, grid):
+        is_kept = tail_rows(file.starts, file.entity_starts, file.place, needed, grid.stride)
+        kept += (file.rows.start + np.flatnonzero(is_kept)).tolist()
     assert len(kept) == len(set(kept))
     return np.array(sorted(kept), int)
 
@@ -270,7 +273,7 @@ def tails_in_parts(events: Events, edges: list[int], cut: Cut) -> np.ndarray:
 )
 @given(events=tables(), cut=cuts, data=st.data())
 def test_the_tails_of_yesterday_and_todays_events_hold_todays_windows(
-    events: Events, cut: Cut, data: st.DataObject
+    events: Events, cut: WindowGrid, data: st.DataObject
 ) -> None:
     midnight = data.draw(st.integers(0, int(events.time.max(initial=0)) + 1), label="midnight")
     events.split = np.where(events.time >= midnight, TST, NONE).astype(np.int8)
@@ -280,13 +283,16 @@ def test_the_tails_of_yesterday_and_todays_events_hold_todays_windows(
         events.entity[before], events.time[before], events.split[before], events.train_ok[before]
     )
     edges = data.draw(st.lists(st.integers(0, len(before)), max_size=6), label="edges")
-    tails = before[tails_in_parts(yesterday, edges, cut)]
+    at_least = data.draw(st.sampled_from([0, 1]), label="at least the last event")
+    needed = max(cut.length - 1, at_least)
+    tails = before[tails_in_parts(yesterday, edges, cut, needed)]
+    if at_least:
+        assert set(events.entity[tails]) == set(yesterday.entity)
     for entity in np.unique(
         events.entity[tails]
     ):  # a gap at the border of two parts hides from the first that its entity goes on
-        assert (events.entity[tails] == entity).sum() <= (cut.length + cut.stride - 2) * (
-            len(edges) + 1
-        )
+        most = needed + cut.stride - 1
+        assert (events.entity[tails] == entity).sum() <= most * (len(edges) + 1)
     rows = np.sort(np.concatenate([tails, np.flatnonzero(events.time >= midnight)]))
     today = Events(
         events.entity[rows], events.time[rows], events.split[rows], events.train_ok[rows]
@@ -301,7 +307,7 @@ def test_every_single_cut_point(stride: int, pad: bool) -> None:
     """Two parts, cut at each row in turn, around entities shorter than, equal to and longer than the window."""
     splits = ([NONE] * 2 + [TRAIN] * 15 + [CAL] * 8 + [NONE] * 3 + [TST] * 12)[:40]
     events = events_of([3, 5, 6, 40, 1, 13], ([TRAIN] * 14) + splits + [TST] * 14, bad=(20,))
-    cut = Cut(length=5, stride=stride, block=4, max_gap=None, pad=pad)
+    cut = WindowGrid(length=5, stride=stride, block=4, max_gap=None, pad=pad)
     check(events, cut, [[i] for i in range(len(events) + 1)])
 
 
@@ -317,7 +323,9 @@ def test_one_entity_of_95_percent_in_equal_parts(parts: int) -> None:
     events.train_ok = rng.random(len(events)) > 0.002
     events.validation = 800 * SECOND
     edges = [len(events) * i // parts for i in range(1, parts)]
-    found = check(events, Cut(length=16, stride=1, block=64, max_gap=None, pad=False), [edges])
+    found = check(
+        events, WindowGrid(length=16, stride=1, block=64, max_gap=None, pad=False), [edges]
+    )
     assert {code for _, _, code, _ in found.blocks} == {FIT, VALIDATION, CALIBRATION, TEST}
 
 
@@ -325,21 +333,32 @@ def test_one_entity_of_95_percent_in_equal_parts(parts: int) -> None:
 
 
 def test_windows_of_one_sequence_by_hand() -> None:
-    cut = Cut(length=3, stride=1, block=4, max_gap=None, pad=False)
+    cut = WindowGrid(length=3, stride=1, block=4, max_gap=None, pad=False)
     found = cut_in_parts(events_of([8]), [5], cut)
     assert found.blocks == [(0, 4, FIT, 0), (4, 2, FIT, 0)]
-    assert [REASONS[r] for r in found.reasons] == ["warm_up", "warm_up", "", "", "", "", "", ""]
+    assert [NoWindow(r).text for r in found.reasons] == [
+        "warm_up",
+        "warm_up",
+        "",
+        "",
+        "",
+        "",
+        "",
+        "",
+    ]
 
 
 def test_calibration_windows_reach_back_and_training_windows_do_not() -> None:
     """Window of 3 over events: before, train ×3, calibration ×2, between, test."""
     events = events_of([8], [NONE, TRAIN, TRAIN, TRAIN, CAL, CAL, NONE, TST])
-    found = cut_in_parts(events, [], Cut(length=3, stride=1, block=100, max_gap=None, pad=False))
+    found = cut_in_parts(
+        events, [], WindowGrid(length=3, stride=1, block=100, max_gap=None, pad=False)
+    )
     assert found.windows == Counter({
         (FIT, (1, 2, 3), 0): 1, (CALIBRATION, (2, 3, 4), 0): 1, (CALIBRATION, (3, 4, 5), 0): 1, (TEST, (5, 6, 7), 0): 1,
     })  # fmt: skip
     # row 2: the window that ends there holds row 0, which is of no split, so it is no training window
-    assert [REASONS[found.reasons[r]] for r in (1, 2, 3)] == [
+    assert [NoWindow(found.reasons[r]).text for r in (1, 2, 3)] == [
         "warm_up",
         "not_a_training_window",
         "",
@@ -348,11 +367,13 @@ def test_calibration_windows_reach_back_and_training_windows_do_not() -> None:
 
 def test_train_where_is_for_training_windows_only() -> None:
     events = events_of([6], [TRAIN] * 4 + [CAL] * 2, bad=(2,))
-    found = cut_in_parts(events, [3], Cut(length=2, stride=1, block=100, max_gap=None, pad=False))
+    found = cut_in_parts(
+        events, [3], WindowGrid(length=2, stride=1, block=100, max_gap=None, pad=False)
+    )
     assert found.windows == Counter(
         {(FIT, (0, 1), 0): 1, (CALIBRATION, (3, 4), 0): 1, (CALIBRATION, (4, 5), 0): 1}
     )
-    assert [REASONS[r] for r in found.reasons[1:]] == [
+    assert [NoWindow(r).text for r in found.reasons[1:]] == [
         "",
         "not_a_training_window",
         "not_a_training_window",
@@ -363,18 +384,20 @@ def test_train_where_is_for_training_windows_only() -> None:
 
 def test_validation_is_the_last_part_of_train_by_the_windows_last_event() -> None:
     events = events_of([6], validation=4 * SECOND)
-    found = cut_in_parts(events, [], Cut(length=3, stride=1, block=100, max_gap=None, pad=False))
+    found = cut_in_parts(
+        events, [], WindowGrid(length=3, stride=1, block=100, max_gap=None, pad=False)
+    )
     assert found.blocks == [(0, 2, FIT, 0), (2, 2, VALIDATION, 0)]
 
 
 def test_strides_count_from_the_sequences_first_event_and_start_anew_after_a_gap() -> None:
     events = events_of([9])
     events.time[4:] += 60 * SECOND
-    cut = Cut(length=2, stride=2, block=100, max_gap=30 * SECOND, pad=False)
+    cut = WindowGrid(length=2, stride=2, block=100, max_gap=30 * SECOND, pad=False)
     for edges in ([], [3], [4], [5], [1, 2, 3, 4, 5, 6, 7, 8]):
         found = cut_in_parts(events, edges, cut)
         assert sorted(rows for _, rows, _ in found.windows) == [(0, 1), (2, 3), (4, 5), (6, 7)]
-        assert [REASONS[r] for r in found.reasons] == [
+        assert [NoWindow(r).text for r in found.reasons] == [
             "warm_up",
             "",
             "stride",
@@ -389,39 +412,43 @@ def test_strides_count_from_the_sequences_first_event_and_start_anew_after_a_gap
 
 def test_a_gap_equal_to_max_gap_does_not_end_a_sequence() -> None:
     events = events_of([4], step=30 * SECOND)
-    assert len(cut_in_parts(events, [2], Cut(4, 1, 10, 30 * SECOND, False)).windows) == 1
-    assert not cut_in_parts(events, [2], Cut(4, 1, 10, 30 * SECOND - 1, False)).windows
+    assert len(cut_in_parts(events, [2], WindowGrid(4, 1, 10, 30 * SECOND, False)).windows) == 1
+    assert not cut_in_parts(events, [2], WindowGrid(4, 1, 10, 30 * SECOND - 1, False)).windows
 
 
 def test_equal_times_are_one_sequence_when_no_gap_is_allowed() -> None:
     events = events_of([5], step=0)
-    assert len(cut_in_parts(events, [2, 2], Cut(5, 1, 10, 0, False)).windows) == 1
+    assert len(cut_in_parts(events, [2, 2], WindowGrid(5, 1, 10, 0, False)).windows) == 1
 
 
 @pytest.mark.parametrize("edges", [[], [1], [1, 1, 2], [2, 3, 4]])
 def test_short_sequences_are_dropped_or_padded_once(edges: list[int]) -> None:
     events = events_of([3, 2], [CAL] * 5)
-    drop = cut_in_parts(events, edges, Cut(length=4, stride=1, block=10, max_gap=None, pad=False))
+    drop = cut_in_parts(
+        events, edges, WindowGrid(length=4, stride=1, block=10, max_gap=None, pad=False)
+    )
     assert not drop.windows
-    assert {REASONS[r] for r in drop.reasons} == {"short_sequence"}
-    pad = cut_in_parts(events, edges, Cut(length=4, stride=1, block=10, max_gap=None, pad=True))
+    assert {NoWindow(r).text for r in drop.reasons} == {"short_sequence"}
+    pad = cut_in_parts(
+        events, edges, WindowGrid(length=4, stride=1, block=10, max_gap=None, pad=True)
+    )
     assert pad.blocks == [(0, 1, CALIBRATION, 1), (3, 1, CALIBRATION, 2)]
-    assert [REASONS[r] for r in pad.reasons] == ["warm_up", "warm_up", "", "warm_up", ""]
+    assert [NoWindow(r).text for r in pad.reasons] == ["warm_up", "warm_up", "", "warm_up", ""]
 
 
 def test_a_padded_window_does_not_look_at_the_sequence_before() -> None:
     events = events_of([3, 2], bad=(2,))
     for edges in ([], [3], [4]):
         found = cut_in_parts(
-            events, edges, Cut(length=4, stride=1, block=10, max_gap=None, pad=True)
+            events, edges, WindowGrid(length=4, stride=1, block=10, max_gap=None, pad=True)
         )
         assert found.windows == Counter({(FIT, (3, 4), 2): 1})
-        assert [REASONS[found.reasons[r]] for r in (2, 4)] == ["not_a_training_window", ""]
+        assert [NoWindow(found.reasons[r]).text for r in (2, 4)] == ["not_a_training_window", ""]
 
 
 def test_no_events_and_empty_parts() -> None:
     nothing = events_of([])
-    cut = Cut(length=3, stride=1, block=4, max_gap=None, pad=True)
+    cut = WindowGrid(length=3, stride=1, block=4, max_gap=None, pad=True)
     assert cut_in_parts(nothing, [0, 0], cut).blocks == []
     full = events_of([7, 4])
     assert (
@@ -432,35 +459,12 @@ def test_no_events_and_empty_parts() -> None:
 
 def test_storage_is_near_the_matrix_itself_and_the_halo_is_small() -> None:
     """Length 50, block 1024, long sequences: blocks hold at most 1.10 × the events, in any number of parts."""
-    events = events_of([60_000, 40_000])
-    cut = Cut(length=50, stride=1, block=1024, max_gap=None, pad=False)
-    found = None
-    for parts in (1, 9):
-        bounds = [len(events) * i // parts for i in range(1, parts)]
-        blocks, halos = [], []
-        edges = [0, *bounds, len(events)]
-        changed = np.zeros(len(events), bool)
-        changed[[0, 60_000]] = True
-        summaries = []
-        for a, b in pairwise(edges):
-            keys = changed[a:b].copy()
-            keys[0] = True
-            summaries.append(
-                summarize(str(events.entity[a]), str(events.entity[b - 1]), keys, events.time[a:b])
-            )
-        for (a, b), plan in zip(pairwise(edges), plan_parts(summaries, cut), strict=True):
-            rows = slice(a - plan.halo, b)
-            n = b - rows.start
-            piece = cut_part(
-                changed[rows], plan, np.ones(n, np.int8), np.ones(n, bool), np.ones(n, bool), cut
-            )
-            blocks += [
-                (rows.start + s, w)
-                for s, w in zip(piece.start.tolist(), piece.windows.tolist(), strict=True)
-            ]
-            halos.append(plan.halo)
-        assert sum(w for _, w in blocks) == 60_000 - 49 + 40_000 - 49
-        assert sum(w + cut.length - 1 for _, w in blocks) <= 1.10 * len(events)
-        assert max(halos) <= cut.block + cut.length
-        found = found or blocks
-        assert blocks == found
+    events = events_of([60_000, 40_000], [TST] * 100_000)
+    grid = WindowGrid(length=50, stride=1, block=1024, max_gap=None, pad=False)
+    edges = [len(events) * number // 9 for number in range(1, 9)]
+    whole, parted = cut_in_parts(events, [], grid), cut_in_parts(events, edges, grid)
+    windows = [count for _, count, _, _ in whole.blocks]
+    assert sum(windows) == 60_000 - 49 + 40_000 - 49
+    assert sum(count + grid.length - 1 for count in windows) <= 1.10 * len(events)
+    assert max(parted.halos) <= grid.block + grid.length
+    assert parted.blocks == whole.blocks

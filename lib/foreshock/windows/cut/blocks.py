@@ -1,323 +1,177 @@
-"""Which windows there are and which block holds each: pure NumPy over events in total order (architecture.md § 4).
+"""Which windows there are, which block holds each, and why no window ends at an event. NumPy alone.
 
-A *part* is a contiguous run of events in total order, as one file holds it. A *sequence* is an entity's events, ended by a
-gap longer than `max_gap`; its windows start at every `stride`-th event from its first. A *cell* is a fixed range of window
-ordinals of a sequence, [k·W, (k+1)·W) with W = max(1, block // stride): it depends on the sequence alone, never on how events
-are partitioned. The windows of a cell that belong to one split and follow each other form one *block*. A cell is cut by the
-part that holds its last event, with a halo of the events before that part.
+The windows of a cell (see `grid`) that belong to one role and follow each other form one *block*. A cell
+is cut by the file that holds its last event, with a halo of the events before that file.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import enum
+from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from foreshock.sequences.split import BlockRole
+from foreshock.sequences.halos import FilePlace, SequenceRows
+from foreshock.sequences.split import BlockRole, Split
+from foreshock.statistics.arrays import BoolArray, Int8Array, Int64Array
+from foreshock.windows.cut.grid import WindowGrid
 
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
+NO_ROLE = 0  # of a window that belongs to no block
+# By Split; a training window that ends in the last part of train is one of VALIDATION instead.
+ROLE_OF_SPLIT = np.array(
+    [NO_ROLE, BlockRole.FIT, BlockRole.CALIBRATION, BlockRole.TEST], dtype=np.int8
+)
 
 
-@dataclass(frozen=True)
-class Cut:
-    """How windows are cut: length and stride in events, block in windows, max_gap in microseconds or None."""
+class NoWindow(enum.IntEnum):
+    """Why no window of an event's split ends at it.
 
-    length: int
-    stride: int
-    block: int
-    max_gap: int | None
-    pad: bool
+    >>> NoWindow.WARM_UP.text, NoWindow.WINDOW_ENDS.text
+    ('warm_up', '')
+    """
+
+    WINDOW_ENDS = 0  # one does
+    WARM_UP = 1
+    STRIDE = 2
+    SHORT_SEQUENCE = 3
+    NOT_A_TRAINING_WINDOW = 4
 
     @property
-    def cell(self) -> int:
-        """Windows a cell holds at most."""
-        return max(1, self.block // self.stride)
-
-    @property
-    def cell_events(self) -> int:
-        """Events from one cell's first to the next cell's first."""
-        return self.cell * self.stride
-
-    def first_cell(self, index: int) -> int:
-        """The first cell that holds an event of a given index in its sequence."""
-        ordinal = -(
-            -max(0, index - self.length + 1) // self.stride
-        )  # of the first window that holds it
-        return ordinal // self.cell
-
-    def last_event(self, cell: int) -> int:
-        """Index of the last event of a full cell."""
-        return (cell * self.cell + self.cell - 1) * self.stride + self.length - 1
+    def text(self) -> str:
+        """What the column `reason` says."""
+        return "" if self is NoWindow.WINDOW_ENDS else self.name.lower()
 
 
 @dataclass(frozen=True)
-class PartSummary:
-    """What its neighbours need to know of a part: its size, ends, and the runs of events that touch them."""
+class EventFacts:
+    """What cutting needs of a file's events behind their halo (n): arrays (n,).
 
-    rows: int
-    first_key: str = ""
-    first_time: int = 0
-    last_key: str = ""
-    last_time: int = 0
-    leading: int = 0
-    trailing: int = 0
+    starts: where sequences start (the halo belongs to the file's first one). split: Split of each event.
+    admitted: whether a training window may hold the event. in_fit: whether it is before the validation
+    part of train.
+    """
 
-
-@dataclass(frozen=True)
-class PartPlan:
-    """A part's place: index of its first event in its sequence, rows of halo before it, events of its last sequence after it."""
-
-    first_index: int
-    halo: int
-    beyond: int = 0
-
-
-def sequence_starts(keys: npt.NDArray[np.bool_], times: Ints, max_gap: int | None) -> Bools:
-    """True where a sequence starts: `keys` says where the entity changes; also after a gap longer than max_gap."""
-    starts = keys.copy()
-    if len(starts):
-        starts[0] = True
-        if max_gap is not None:
-            starts[1:] |= np.diff(times) > max_gap
-    return starts
-
-
-def summarize(key_of_first: str, key_of_last: str, starts: Bools, times: Ints) -> PartSummary:
-    """The summary of a part from its sequence starts and times (microseconds)."""
-    if not len(starts):
-        return PartSummary(0)
-    at = np.flatnonzero(starts)
-    leading = int(at[1]) if len(at) > 1 else len(starts)
-    trailing = len(starts) - int(at[-1])
-    return PartSummary(
-        len(starts), key_of_first, int(times[0]), key_of_last, int(times[-1]), leading, trailing
-    )
-
-
-def plan_parts(parts: list[PartSummary], cut: Cut) -> list[PartPlan]:
-    """Each part's plan from all summaries, in total order."""
-    plans: list[PartPlan] = []
-    run, last = 0, None
-    follows = [False] * len(parts)
-    for i, part in enumerate(parts):
-        if not part.rows:
-            plans.append(PartPlan(0, 0))
-            continue
-        same = (
-            last is not None
-            and last.last_key == part.first_key
-            and (cut.max_gap is None or part.first_time - last.last_time <= cut.max_gap)
-        )
-        index = run if same else 0
-        follows[i] = same
-        plans.append(
-            PartPlan(
-                index,
-                max(
-                    index - cut.first_cell(index) * cut.cell_events,
-                    min(index, cut.length + cut.stride - 2),
-                ),
-            )
-        )
-        run = index + part.rows if part.leading == part.rows else part.trailing
-        last = part
-    beyond, goes_on = 0, False
-    for i in range(len(parts) - 1, -1, -1):
-        if parts[i].rows:
-            plans[i] = replace(plans[i], beyond=beyond if goes_on else 0)
-            beyond = parts[i].leading + (
-                plans[i].beyond if parts[i].leading == parts[i].rows else 0
-            )
-            goes_on = follows[i]
-    return plans
+    starts: BoolArray
+    split: Int8Array
+    admitted: BoolArray
+    in_fit: BoolArray
 
 
 @dataclass(frozen=True)
-class Blocks:
-    """Blocks of a part, one entry each: `start` (row of its first event, halo included), `windows`, `split`, `padding`."""
+class WindowBlocks:
+    """Blocks of a file, in order: arrays (m,).
 
-    start: Ints
-    windows: Ints
-    split: npt.NDArray[np.int8]
-    padding: Ints
+    start: row of the first event, halo included. windows: how many. role: BlockRole. padding: rows that
+    the first window lacks, where the sequence is shorter than it.
+    """
+
+    start: Int64Array
+    windows: Int64Array
+    role: Int8Array
+    padding: Int64Array
 
     def __len__(self) -> int:
         return len(self.start)
 
-    def events(self, cut: Cut) -> Ints:
-        """Events each block holds, padding not counted."""
-        return (self.windows - 1) * cut.stride + cut.length - self.padding
+    def steps(self, grid: WindowGrid) -> Int64Array:
+        """Rows of each block, padding included."""
+        return (self.windows - 1) * grid.stride + grid.length
+
+    def events(self, grid: WindowGrid) -> Int64Array:
+        """Events that each block holds, padding not counted."""
+        return self.steps(grid) - self.padding
 
 
-def cut_part(
-    starts: Bools,
-    plan: PartPlan,
-    ends_in: npt.NDArray[np.int8],
-    train_ok: Bools,
-    fit: Bools,
-    cut: Cut,
-) -> Blocks:
-    """The blocks that a part owns.
+def cut_blocks(facts: EventFacts, place: FilePlace, grid: WindowGrid) -> WindowBlocks:
+    """The blocks that a file owns.
 
-    All arrays cover halo + part rows in order. starts: bool, sequence starts (the halo belongs to the part's first sequence).
-    ends_in: int8, the split a window ending here belongs to (0 none; BlockRole.FIT stands for train). train_ok: whether a training window
-    may hold the event. fit: whether the event lies before the validation part of train.
+    >>> facts = EventFacts(
+    ...     starts=np.arange(5) == 0, split=np.full(5, Split.TEST, np.int8),
+    ...     admitted=np.ones(5, bool), in_fit=np.ones(5, bool))
+    >>> grid = WindowGrid(length=3, stride=1, block=2, max_gap=None, pad=False)
+    >>> blocks = cut_blocks(facts, FilePlace(), grid)
+    >>> blocks.start.tolist(), blocks.windows.tolist()
+    ([0, 2], [2, 1])
     """
-    n = len(starts)
-    pieces: list[tuple[int, int, int, int]] = []
-    if not n:
-        return _as_blocks(pieces)
-    bounds = np.append(np.flatnonzero(starts), n)
-    if bounds[0] != 0:
-        bounds = np.insert(bounds, 0, 0)
-    bad = np.concatenate([[0], np.cumsum(~train_ok)])
-    for which, (a, b) in enumerate(zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)):
-        first_index = plan.first_index - plan.halo if which == 0 else 0
-        open_end = plan.beyond > 0 and b == n
-        _cut_sequence(
-            a,
-            b,
-            first_index,
-            plan.halo if which == 0 else 0,
-            open_end,
-            ends_in,
-            bad,
-            fit,
-            cut,
-            pieces,
-        )
-    return _as_blocks(pieces)
-
-
-def _cut_sequence(
-    a: int,
-    b: int,
-    first_index: int,
-    halo: int,
-    open_end: bool,
-    ends_in: npt.NDArray[np.int8],
-    bad: Ints,
-    fit: Bools,
-    cut: Cut,
-    pieces: list[tuple[int, int, int, int]],
-) -> None:
-    end = first_index + (b - a)  # index after the last event at hand
-    if end < cut.length:
-        if cut.pad and not open_end and first_index == 0:
-            _pad(a, b, ends_in, bad, fit, cut, pieces)
-        return
-    first_cell = cut.first_cell(first_index + halo)
-    last_ordinal = (end - cut.length) // cut.stride
-    for cell in range(first_cell, last_ordinal // cut.cell + 1):
-        if open_end and cut.last_event(cell) >= end:
-            break
-        low, high = cell * cut.cell, min((cell + 1) * cut.cell - 1, last_ordinal)
-        ordinals = np.arange(low, high + 1)
-        start = a + ordinals * cut.stride - first_index
-        last = start + cut.length - 1
-        split = ends_in[last].astype(np.int64)
-        train = split == BlockRole.FIT
-        if train.any():
-            clean = bad[last + 1] == bad[start]
-            split = np.where(
-                train,
-                np.where(~clean, 0, np.where(fit[last], BlockRole.FIT, BlockRole.VALIDATION)),
-                CODES[split],
-            )
-        else:
-            split = CODES[split]
-        edges = np.flatnonzero(np.diff(split)) + 1
-        for i, j in zip(
-            np.append(0, edges).tolist(), np.append(edges, len(split)).tolist(), strict=True
-        ):
-            if split[i]:
-                pieces.append((int(start[i]), j - i, int(split[i]), 0))
-
-
-def _pad(
-    a: int,
-    b: int,
-    ends_in: npt.NDArray[np.int8],
-    bad: Ints,
-    fit: Bools,
-    cut: Cut,
-    pieces: list[tuple[int, int, int, int]],
-) -> None:
-    split = int(ends_in[b - 1])
-    if split == BlockRole.FIT:
-        split = 0 if bad[b] != bad[a] else (BlockRole.FIT if fit[b - 1] else BlockRole.VALIDATION)
-    else:
-        split = int(CODES[split])
-    if split:
-        pieces.append((a, 1, split, cut.length - (b - a)))
-
-
-CODES = np.array(
-    [0, BlockRole.FIT, BlockRole.CALIBRATION, BlockRole.TEST]
-)  # from columns.SPLIT_CODES to a block's split
-
-
-def _as_blocks(pieces: list[tuple[int, int, int, int]]) -> Blocks:
-    table = np.array(pieces, np.int64).reshape(-1, 4)
-    return Blocks(table[:, 0], table[:, 1], table[:, 2].astype(np.int8), table[:, 3])
-
-
-def endings(
-    starts: Bools, plan: PartPlan, train: Bools, train_ok: Bools, cut: Cut
-) -> npt.NDArray[np.int8]:
-    """Per row (halo included) why no window of the row's split ends at it, as an index into `REASONS`; 0 where one does."""
-    n = len(starts)
-    at = np.flatnonzero(starts)
-    if not len(at) or at[0] != 0:
-        at = np.insert(at, 0, 0)
-    lengths = np.diff(np.append(at, n))
-    origin = at.copy()
-    origin[0] -= plan.first_index - plan.halo
-    index = np.arange(n) - np.repeat(origin, lengths)
-    total = lengths.copy()
-    total[0] += plan.first_index - plan.halo
-    total[-1] += plan.beyond
-    whole = np.repeat(total, lengths)
-    reason = np.where(
-        index < cut.length - 1,
-        WARM_UP,
-        np.where((index - cut.length + 1) % cut.stride != 0, STRIDE, 0),
+    rows = SequenceRows.of(facts.starts, place)
+    last_rows = np.flatnonzero(_ends_window(rows, grid) & _is_owned(rows, place, grid))
+    roles = _roles(facts, rows, grid)[last_rows]
+    sequence = rows.per_row(np.arange(len(rows.begin)))[last_rows]
+    cell = _ordinals(rows, grid)[last_rows] // grid.cell_windows
+    is_first = np.ones(len(last_rows), np.bool_)
+    is_first[1:] = (np.diff(sequence) != 0) | (np.diff(cell) != 0) | (np.diff(roles) != 0)
+    first = np.flatnonzero(is_first)
+    windows = np.diff(np.append(first, len(last_rows)))
+    padding = np.maximum(0, grid.length - rows.whole[last_rows[first]])
+    start = last_rows[first] - (grid.length - 1) + padding
+    has_role = roles[first] != NO_ROLE
+    return WindowBlocks(
+        start[has_role], windows[has_role], roles[first][has_role], padding[has_role]
     )
-    short = whole < cut.length
-    if cut.pad:
-        reason = np.where(short & (index == whole - 1), 0, reason)
-    else:
-        reason = np.where(short, SHORT, reason)
-    bad = np.concatenate([[0], np.cumsum(~train_ok)])
-    reach = np.minimum(index + 1, cut.length)
-    rows = np.arange(n)
-    clean = bad[rows + 1] == bad[np.maximum(rows + 1 - reach, 0)]
-    return np.where((reason == 0) & train & ~clean, MIXED, reason).astype(np.int8)
 
 
-def tail_rows(starts: Bools, keys: Bools, plan: PartPlan, cut: Cut) -> Bools:
-    """Rows (halo included) that windows of later events need: of each entity's last sequence the last L − 1, and up to stride − 1 before
-    them, so that the tail begins where a window does. A sequence that goes on in the next part is left to that part.
+def reasons(facts: EventFacts, place: FilePlace, grid: WindowGrid) -> Int8Array:
+    """Why no window of its split ends at each row (n,), as NoWindow.
 
-    keys: True where the entity changes.
+    >>> facts = EventFacts(
+    ...     starts=np.arange(4) == 0, split=np.full(4, Split.TEST, np.int8),
+    ...     admitted=np.ones(4, bool), in_fit=np.ones(4, bool))
+    >>> grid = WindowGrid(length=2, stride=2, block=2, max_gap=None, pad=False)
+    >>> [NoWindow(reason).text for reason in reasons(facts, FilePlace(), grid)]
+    ['warm_up', '', 'stride', '']
     """
-    n = len(starts)
-    chosen = np.zeros(n, bool)
-    if not n:
-        return chosen
-    at = np.flatnonzero(starts)
-    if not len(at) or at[0] != 0:
-        at = np.insert(at, 0, 0)
-    for which, (a, b) in enumerate(zip(at.tolist(), [*at[1:].tolist(), n], strict=True)):
-        if plan.beyond if b == n else not keys[b]:
-            continue
-        first_index = plan.first_index - plan.halo if which == 0 else 0
-        begin = max(0, first_index + (b - a) - (cut.length - 1)) // cut.stride * cut.stride
-        chosen[a + max(0, begin - first_index) : b] = True
-    return chosen
+    rows = SequenceRows.of(facts.starts, place)
+    ends_window = _ends_window(rows, grid)
+    is_warm_up = rows.index < grid.length - 1
+    is_short = (rows.whole < grid.length) & (not grid.pad)
+    is_training = facts.split == Split.TRAIN
+    is_mixed = ends_window & is_training & (_roles(facts, rows, grid) == NO_ROLE)
+    found = np.where(is_warm_up, NoWindow.WARM_UP, NoWindow.STRIDE)
+    found = np.where(is_short, NoWindow.SHORT_SEQUENCE, found)
+    found = np.where(ends_window, NoWindow.WINDOW_ENDS, found)
+    return np.where(is_mixed, NoWindow.NOT_A_TRAINING_WINDOW, found).astype(np.int8)
 
 
-WARM_UP, STRIDE, SHORT, MIXED = 1, 2, 3, 4
-REASONS = ("", "warm_up", "stride", "short_sequence", "not_a_training_window")
+def _ordinals(rows: SequenceRows, grid: WindowGrid) -> Int64Array:
+    """The ordinal in its sequence of the window that ends at each row; of a padded one 0."""
+    return np.maximum(0, rows.index - (grid.length - 1)) // grid.stride
+
+
+def _ends_window(rows: SequenceRows, grid: WindowGrid) -> BoolArray:
+    """Whether a window ends at each row, of whatever split: a whole one, or a padded one."""
+    window_start = rows.index - (grid.length - 1)
+    is_whole = (window_start >= 0) & (window_start % grid.stride == 0)
+    if not grid.pad:
+        return is_whole
+    is_padded = (rows.whole < grid.length) & (rows.index == rows.whole - 1)
+    return is_whole | is_padded
+
+
+def _is_owned(rows: SequenceRows, place: FilePlace, grid: WindowGrid) -> BoolArray:
+    """Whether this file cuts the cell of the window that ends at each row: it holds the cell's last event."""
+    cell = _ordinals(rows, grid) // grid.cell_windows
+    is_owned = np.ones(len(cell), np.bool_)
+    if place.first_index:  # earlier cells of the first sequence were cut by files before this one
+        first_length = rows.lengths[0]
+        is_owned[:first_length] = cell[:first_length] >= grid.first_cell(place.first_index)
+    if place.beyond:  # a cell that goes on is left to a later file
+        last_begin, last_index = rows.begin[-1], rows.index[-1]
+        cell_last_event = (cell[last_begin:] + 1) * grid.cell_windows - 1
+        cell_last_event = cell_last_event * grid.stride + grid.length - 1
+        is_owned[last_begin:] &= cell_last_event <= last_index
+    return is_owned
+
+
+def _roles(facts: EventFacts, rows: SequenceRows, grid: WindowGrid) -> Int8Array:
+    """The role of a window that ends at each row; NO_ROLE outside splits and where train does not admit it."""
+    roles = ROLE_OF_SPLIT[facts.split]
+    is_training = facts.split == Split.TRAIN
+    if not is_training.any():
+        return roles
+    refused = np.concatenate([[0], np.cumsum(~facts.admitted)])  # events before each row
+    after = np.arange(len(roles)) + 1
+    window_events = np.minimum(rows.index + 1, grid.length)
+    is_clean = refused[after] == refused[np.maximum(after - window_events, 0)]
+    training_roles = np.where(facts.in_fit, BlockRole.FIT, BlockRole.VALIDATION)
+    training_roles = np.where(is_clean, training_roles, NO_ROLE).astype(np.int8)
+    return np.where(is_training, training_roles, roles)

@@ -1,0 +1,206 @@
+"""Where each file of sorted events lies within the sequences that it shares with its neighbours.
+
+A sequence may reach over several files. Each file's summary is made alone; the summaries together tell
+each file how many events of its first sequence came before, and how many of its last come after. NumPy
+alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from foreshock.statistics.arrays import AnyArray, BoolArray, Int64Array
+
+
+@dataclass(frozen=True)
+class FileSummary:
+    """What its neighbours need to know of a file: its ends, and the sequences that touch them.
+
+    leading, trailing: events of its first and last sequence. longest: of its longest sequence.
+    numbered: its events that have a position (those of the run, not of its donor's tails).
+    Times are microseconds.
+    """
+
+    rows: int
+    first_entity: str = ""
+    first_time: int = 0
+    last_entity: str = ""
+    last_time: int = 0
+    leading: int = 0
+    trailing: int = 0
+    longest: int = 0
+    numbered: int = 0
+
+
+@dataclass(frozen=True)
+class FilePlace:
+    """A file's place in the total order.
+
+    first_index: of its first event, in that event's sequence. halo: rows before it, in other files, that
+    are read with it. beyond: events of its last sequence in later files. previous_time: of the last event
+    of its first entity in earlier files, microseconds. first_position: numbered events in earlier files.
+    """
+
+    first_index: int = 0
+    halo: int = 0
+    beyond: int = 0
+    previous_time: int | None = None
+    first_position: int = 0
+
+    @property
+    def begins_sequence(self) -> bool:
+        """Whether the halo's first row begins a sequence."""
+        return self.first_index == self.halo
+
+
+def summarize(
+    first_entity: str, last_entity: str, starts: BoolArray, times: Int64Array, numbered: int = 0
+) -> FileSummary:
+    """The summary of a file from its sequence starts (n,) and its events' times (n,).
+
+    >>> starts = np.array([True, False, False, True])
+    >>> summary = summarize("a", "b", starts, np.array([1, 2, 3, 2]))
+    >>> summary.leading, summary.trailing, summary.longest
+    (3, 1, 3)
+    """
+    if not len(starts):
+        return FileSummary(0)
+    lengths = np.diff(np.append(np.flatnonzero(starts), len(starts)))
+    return FileSummary(
+        rows=len(starts),
+        first_entity=first_entity,
+        first_time=int(times[0]),
+        last_entity=last_entity,
+        last_time=int(times[-1]),
+        leading=int(lengths[0]),
+        trailing=int(lengths[-1]),
+        longest=int(lengths.max()),
+        numbered=numbered,
+    )
+
+
+def place_files(
+    summaries: Sequence[FileSummary], max_gap: int | None, halo_before: Callable[[int], int]
+) -> list[FilePlace]:
+    """Each file's place, from the summaries of all in total order.
+
+    halo_before: how many earlier events of a sequence are read with the event of a given index in it.
+
+    >>> first = FileSummary(3, "a", 0, "a", 2, leading=3, trailing=3)
+    >>> second = FileSummary(2, "a", 3, "b", 0, leading=1, trailing=1)
+    >>> for place in place_files([first, second], None, lambda index: min(index, 2)):
+    ...     print(place.first_index, place.halo, place.beyond, place.previous_time)
+    0 0 1 None
+    3 2 0 2
+    """
+    beyond = _events_beyond(summaries, max_gap)
+    places: list[FilePlace] = []
+    sequence_length = first_position = 0
+    before: FileSummary | None = None  # the last file before that holds events
+    for number, summary in enumerate(summaries):
+        if not summary.rows:
+            places.append(FilePlace(first_position=first_position))
+            continue
+        first_index = sequence_length if _continues(before, summary, max_gap) else 0
+        same_entity = before is not None and before.last_entity == summary.first_entity
+        places.append(
+            FilePlace(
+                first_index,
+                halo_before(first_index),
+                beyond[number],
+                before.last_time if before is not None and same_entity else None,
+                first_position,
+            )
+        )
+        is_one_sequence = summary.leading == summary.rows
+        sequence_length = first_index + summary.rows if is_one_sequence else summary.trailing
+        first_position += summary.numbered
+        before = summary
+    return places
+
+
+def _continues(before: FileSummary | None, summary: FileSummary, max_gap: int | None) -> bool:
+    if before is None or before.last_entity != summary.first_entity:
+        return False
+    return max_gap is None or summary.first_time - before.last_time <= max_gap
+
+
+def _events_beyond(summaries: Sequence[FileSummary], max_gap: int | None) -> list[int]:
+    """Of each file, the events of its last sequence that later files hold."""
+    beyond = [0] * len(summaries)
+    after: FileSummary | None = None
+    leading = 0  # events of the first sequence of `after`, later files' included
+    for number in range(len(summaries) - 1, -1, -1):
+        summary = summaries[number]
+        if not summary.rows:
+            continue
+        if after is not None and _continues(summary, after, max_gap):
+            beyond[number] = leading
+        is_one_sequence = summary.leading == summary.rows
+        leading = summary.leading + (beyond[number] if is_one_sequence else 0)
+        after = summary
+    return beyond
+
+
+@dataclass(frozen=True)
+class SequenceRows:
+    """The rows of a file and its halo (n) by sequence (m of them).
+
+    begin: row at which each sequence begins here (m,). lengths: its rows here (m,). index: of each row in
+    its whole sequence (n,). whole: events of each row's sequence, in all files (n,).
+    """
+
+    begin: Int64Array
+    lengths: Int64Array
+    index: Int64Array
+    whole: Int64Array
+
+    @classmethod
+    def of(cls, starts: BoolArray, place: FilePlace) -> SequenceRows:
+        """The rows from where sequences start in them; the halo is of the file's first sequence.
+
+        >>> starts = np.array([False, False, True])
+        >>> rows = SequenceRows.of(starts, FilePlace(first_index=6, halo=1, beyond=4))
+        >>> rows.index.tolist(), rows.whole.tolist()
+        ([5, 6, 0], [7, 7, 5])
+        """
+        begin = np.flatnonzero(starts)
+        if len(starts) and (not len(begin) or begin[0] != 0):
+            begin = np.insert(begin, 0, 0)
+        lengths = np.diff(np.append(begin, len(starts)))
+        total, origin = lengths.copy(), begin.copy()
+        missing = place.first_index - place.halo  # events of the first sequence before the halo
+        origin[:1] -= missing
+        total[:1] += missing
+        total[-1:] += place.beyond
+        index = np.arange(len(starts)) - np.repeat(origin, lengths)
+        return cls(begin, lengths, index, np.repeat(total, lengths))
+
+    def per_row(self, values: AnyArray) -> AnyArray:
+        """Values of sequences (m,) as values of their rows (n,)."""
+        return np.repeat(values, self.lengths)
+
+
+def tail_rows(
+    starts: BoolArray, entity_starts: BoolArray, place: FilePlace, needed: int, stride: int = 1
+) -> BoolArray:
+    """Which rows of a file and its halo (n) a later run needs: the end of each entity's last sequence.
+
+    That is its last `needed` events, and up to stride − 1 before them, so that the tail begins where a
+    window does. A sequence that goes on in the next file is left to that file.
+
+    >>> starts = np.array([True, False, False, True, False])
+    >>> tail_rows(starts, starts, FilePlace(), needed=1).tolist()
+    [False, False, True, False, True]
+    """
+    rows = SequenceRows.of(starts, place)
+    last_row = rows.begin + rows.lengths - 1
+    is_last = np.append(entity_starts, True)[last_row + 1]
+    if place.beyond:
+        is_last[-1:] = False
+    end_index = rows.index[last_row] + 1
+    begin_index = np.maximum(0, end_index - needed) // stride * stride
+    return np.asarray(rows.per_row(is_last) & (rows.index >= rows.per_row(begin_index)))
