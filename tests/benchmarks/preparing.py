@@ -12,10 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from foreshock.scaling.robust import Scaler
 from foreshock.scaling.spark import fit_summary
+from foreshock.sequences.order import CARRIED, SHAPE
+from foreshock.sequences.sort_spark import place_sorted, sort_events
 from foreshock.sequences.split import BlockRole
-from foreshock.stages.prepare import read_scaler
-from foreshock.windows.cut import spark as windowing
-from foreshock.windows.cut.blocks import Cut
+from foreshock.stages.scaler_file import read_scaler
+from foreshock.windows.cut.cutting import Cutting
+from foreshock.windows.cut.grid import WindowGrid
+from foreshock.windows.cut.spark import Writing, count_blocks, write_pieces
 from foreshock.windows.dataset.manifest import read_manifest
 from foreshock.windows.dataset.schema import encode
 from foreshock.windows.models.moments_spark import window_moments
@@ -36,22 +39,18 @@ def _events(spark: Any, run_dir: Path) -> Any:
     frame = frame.withColumn("table", fn.lit(0).cast("tinyint")).withColumn(
         "split", fn.lit(1).cast("tinyint")
     )
-    return frame.select(
-        *dict.fromkeys(["event_id", *windowing.SHAPE, *windowing.CARRIED, *FEATURES])
-    )
+    return frame.select(*dict.fromkeys(["event_id", *SHAPE, *CARRIED, *FEATURES]))
 
 
 def _windowing(spark: Any, run_dir: Path, work: Path, scaler: Scaler, rows: int) -> float:
     """Events a second of sort, plan, count and writing blocks."""
-    cut = Cut(L, 1, 1024, None, False)
+    grid = WindowGrid(L, 1, 1024, None, False)
 
     def run() -> None:
-        files = windowing.sort_events(
-            _events(spark, run_dir), tuple(FEATURES), 0, PARTS, work / "sorted"
-        )
-        order = windowing.plan(spark, files, cut)
-        counts = windowing.count_blocks(spark, order, cut, 0)
-        windowing.write_pieces(spark, order, cut, 0, scaler, counts, 0, work)
+        paths = sort_events(_events(spark, run_dir), FEATURES, 0, PARTS, work / "sorted")
+        cutting = Cutting(place_sorted(spark, paths, None, grid.halo_before), grid, 0)
+        counts = count_blocks(spark, cutting)
+        write_pieces(spark, cutting, counts, Writing(scaler, 0, work))
 
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()

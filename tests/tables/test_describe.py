@@ -14,8 +14,8 @@ from aws_stack import tables as made
 from foreshock.errors import ServiceError
 from foreshock.settings.load import load_settings
 from foreshock.stages.context import Context
-from foreshock.stages.prepare import read_scaler
 from foreshock.stages.publish import sink_of
+from foreshock.stages.scaler_file import read_scaler
 from foreshock.tables.describe import described
 
 ROOT = Path(__file__).parents[2]

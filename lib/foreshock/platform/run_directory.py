@@ -36,6 +36,7 @@ OUTPUTS = (
     "rest",
     "tails",
     "sequences",
+    "sequences",
     "model",
     "checkpoints",
     "tensorboard",

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pyarrow as pa
-from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import StructType, _parse_datatype_string
 
@@ -180,12 +180,36 @@ def each_item(
     items: Sequence[Any],
     function: Callable[[Any], Iterator[pa.RecordBatch]],
     schema: str,
-) -> Iterator[Row]:
+    *,
+    here: bool = False,
+) -> Iterator[Any]:
     """The rows of `map_items`, in order, brought to the driver some dozen items at a time.
 
-    Unlike `toLocalIterator`, the items of a step are worked on in parallel.
+    Unlike `toLocalIterator`, the items of a step are worked on in parallel. here: see
+    `collect_items`.
     """
+    if here:
+        yield from (row for item in items for batch in function(item) for row in batch.to_pylist())
+        return
     work_items = list(items)
     step = min(max(4 * spark.sparkContext.defaultParallelism, 8), 64)
     for start in range(0, len(work_items), step):
         yield from map_items(spark, work_items[start : start + step], function, schema).collect()
+
+
+def collect_items(
+    spark: SparkSession,
+    items: Sequence[Any],
+    function: Callable[[Any], Iterator[pa.RecordBatch]],
+    schema: str,
+    *,
+    here: bool = False,
+) -> list[dict[str, Any]]:
+    """The rows of `map_items`, gathered. here: in this process, one item after the other.
+
+    A Spark job takes half a second before its first task does anything; a table of a few thousand
+    events takes less than that altogether.
+    """
+    if here:
+        return [row for item in items for batch in function(item) for row in batch.to_pylist()]
+    return [row.asDict() for row in map_items(spark, items, function, schema).collect()]

@@ -55,6 +55,7 @@ def _summaries(
     span: tuple[int, int],
     how: str,
     guide: Guide,
+    here: bool,
 ) -> Iterator[tuple[str, Summary]]:
     """The summary of each partition in turn, from its files of events."""
     items = [(p, f) for p, files in partitions.items() for f in files]
@@ -63,7 +64,7 @@ def _summaries(
         own = Summary.of(_training_values(item[1], features, span, how), guide)
         yield pa.RecordBatch.from_pylist([{"partition": item[0], "summary": own.to_bytes({})}])
 
-    rows = each_item(spark, items, one, "partition string, summary binary")
+    rows = each_item(spark, items, one, "partition string, summary binary", here=here)
     for partition, own in groupby(rows, key=lambda row: str(row["partition"])):
         parts = [Summary.from_bytes(bytes(row["summary"]))[0] for row in own]
         yield partition, Summary.total(parts) if len(parts) > 1 else parts[0]
@@ -79,6 +80,7 @@ def fit_summary(
     before: Path,
     after: Path,
     say: Callable[..., None] = lambda *_, **__: None,
+    here: bool = False,
 ) -> Summary:
     """The summary of all training values, whose quartiles are exact, from partition -> files of events.
 
@@ -96,7 +98,7 @@ def fit_summary(
 
     def read(wanted: dict[str, list[str]], total: Summary) -> Summary:
         waiting = [total]
-        for partition, own in _summaries(spark, wanted, features, span, how, guide):
+        for partition, own in _summaries(spark, wanted, features, span, how, guide, here):
             (after / _name(partition)).write_bytes(
                 own.to_bytes({"key": keys[partition], "guide": digest(guide)})
             )

@@ -82,4 +82,5 @@ def is_on_or_after(events: pa.Table, first_time: int) -> BoolArray:
     [False, True, True]
     """
     times, table = events[C.EVENT_TIME].to_numpy(), events[TABLE].to_numpy()
-    return np.asarray((times >= first_time) | (table == TEST_TABLE))
+    is_of_run: BoolArray = (times >= first_time) | (table == TEST_TABLE)
+    return is_of_run

@@ -12,7 +12,7 @@ from foreshock.scored import adjust_spark
 from foreshock.sequences.split import Split
 from foreshock.settings.root import ENSEMBLE
 from foreshock.stages.context import Context
-from foreshock.stages.prepare import other_run
+from foreshock.stages.donor import donor_run
 from foreshock.thresholds import spark as thresholds_spark
 from foreshock.thresholds.distribution import CHOSEN, Key, locate
 
@@ -68,11 +68,12 @@ def adjust(
 
 
 def _known(context: Context, partial: bool) -> dict[str, Any] | None:
-    other = other_run(context) or (context.run.path if partial else None)
+    donor = donor_run(context)
+    donor_path = donor.path if donor else (context.run.path if partial else None)
     s = context.settings
-    if other is None or (s.scoring.errors == "plain" and s.ensemble is None):
+    if donor_path is None or (s.scoring.errors == "plain" and s.ensemble is None):
         return None
-    path = other / ADJUST
+    path = donor_path / ADJUST
     found: dict[str, Any] = read_json(path) if path.exists() else {}
     wanted = {"standardised": ("scale",), "mahalanobis": ("mean", "precision")}.get(
         s.scoring.errors, ()

@@ -17,7 +17,7 @@ from foreshock.events.partitions import is_time
 from foreshock.platform.files import read_json, write_json
 from foreshock.sequences.split import BlockRole
 from foreshock.stages.context import Context
-from foreshock.stages.prepare import other_run
+from foreshock.stages.donor import donor_run
 from foreshock.tables import spark as tables
 from foreshock.thresholds.rules import SELF, Threshold
 from foreshock.windows.dataset.manifest import Manifest
@@ -45,9 +45,9 @@ def diagnose(
     ]
     first = next(iter(manifests.values()))
     found = shapes(context.spark, files, blocks, spans, first.features, first.length, first.stride)
-    other = other_run(context)
-    if other is not None and (other / SHAPES).exists():
-        borrowed = Shapes.from_rows(read_json(other / SHAPES)["parts"])
+    donor = donor_run(context)
+    if donor is not None and (donor / SHAPES).exists():
+        borrowed = Shapes.from_rows(read_json(donor / SHAPES)["parts"])
         own = {p: h for p, h in found.parts.items() if p.split not in (C.TRAIN, VALIDATION)}
         found = Shapes(borrowed.parts | own)
     compared = comparisons(found)

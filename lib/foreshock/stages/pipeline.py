@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from foreshock.stages.context import Context
+from foreshock.stages.donor import donor_run
 from foreshock.stages.extract import extract
-from foreshock.stages.prepare import other_run, prepare
+from foreshock.stages.prepare import prepare
 from foreshock.stages.publish import sink_of
 from foreshock.stages.report import check_gates, report, result_lines
 from foreshock.stages.score import score
@@ -13,7 +14,7 @@ from foreshock.stages.train import check_devices, train
 
 def pipeline(context: Context) -> str:
     """Run all stages; returns the result's lines, the report's path last. Raises GateError where a gate is not met."""
-    other_run(context)  # a wrong model.from ends the run before anything is written
+    donor_run(context)  # a wrong model.from ends the run before anything is written
     check_devices(context)
     if context.run.record("score") is None or context.force:
         sink_of(context).look()

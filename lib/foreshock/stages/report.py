@@ -27,8 +27,8 @@ from foreshock.settings.identity import as_mapping
 from foreshock.stages.context import Context
 from foreshock.stages.diagnose import VERDICT
 from foreshock.stages.extract import read_ledger, totals
-from foreshock.stages.prepare import read_scaler
 from foreshock.stages.publish import sink_of
+from foreshock.stages.scaler_file import read_scaler
 from foreshock.statistics.histogram import Histogram
 from foreshock.tables.spark import open_scores
 from foreshock.windows.dataset.manifest import read_manifest

@@ -23,9 +23,10 @@ from foreshock.stages.adjust import ADJUST, adjust
 from foreshock.stages.context import Context
 from foreshock.stages.details import details
 from foreshock.stages.diagnose import SHAPES, VERDICT, diagnose
+from foreshock.stages.donor import donor_run
 from foreshock.stages.extract import partition_counts, read_ledger
-from foreshock.stages.prepare import other_run, read_scaler
 from foreshock.stages.publish import sink_of
+from foreshock.stages.scaler_file import read_scaler
 from foreshock.stages.train_folds import fold_name
 from foreshock.tables import spark as tables
 from foreshock.tables.attribution import Units
@@ -388,14 +389,14 @@ def _borrowed(context: Context, partitions: list[str] | None) -> list[Threshold]
 
     A fixed threshold is the settings' own. Raises SettingsError where the rule that is to judge is not among them.
     """
-    other = other_run(context)
+    donor = donor_run(context)
     own = context.tables / C.THRESHOLDS
-    if other is None and (partitions is None or not own.exists()):
+    if donor is None and (partitions is None or not own.exists()):
         return None
     s = context.settings
     rows = [
         r
-        for r in read_thresholds(other / "tables" / C.THRESHOLDS if other else own)
+        for r in read_thresholds(donor / "tables" / C.THRESHOLDS if donor else own)
         if r.rule != "fixed"
     ]
     rows += [
@@ -404,7 +405,7 @@ def _borrowed(context: Context, partitions: list[str] | None) -> list[Threshold]
         if r.name == "fixed"
     ]
     if (
-        other is not None
+        donor is not None
         and s.thresholds.judging_rule.name == "conformal"
         and s.thresholds.judging_rule.control == "fdr"
     ):
@@ -416,7 +417,7 @@ def _borrowed(context: Context, partitions: list[str] | None) -> list[Threshold]
         rows,
         s.thresholds.judging_rule.name,
         s.thresholds.judging_rule.table_level,
-        str(other or context.run.path),
+        str(donor.path if donor else context.run.path),
     )
     return rows
 

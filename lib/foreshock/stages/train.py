@@ -11,7 +11,7 @@ from foreshock.platform.paths import stamps
 from foreshock.platform.transfers import copy, remove
 from foreshock.sequences.split import BlockRole
 from foreshock.stages.context import Context
-from foreshock.stages.prepare import other_run
+from foreshock.stages.donor import donor_run
 from foreshock.stages.train_folds import fit_files, train_folds
 from foreshock.stages.train_network import train_network
 from foreshock.tables.runs import versions
@@ -36,11 +36,11 @@ def train(context: Context) -> None:
             f"--run-dir {context.run.path}: nothing is prepared there. Run jobs/prepare.py first."
         )
     context.run.verify("prepare")
-    other = other_run(context)
+    donor = donor_run(context)
     sealed = (
         record["sealed"]
-        if other is None
-        else {"other": file_sha256(other / "model" / bundles.NAME)}
+        if donor is None
+        else {"other": file_sha256(donor / "model" / bundles.NAME)}
     )
     mine = {
         k: v for k, v in sealed.items() if not k.startswith(("dataset/calibration", "dataset/test"))
@@ -53,9 +53,9 @@ def train(context: Context) -> None:
     with context.attempt("train") as counts:
         work = context.run.staging("train")
         target = work / "model"
-        if other is not None:
-            copy(other / "model", target)
-            counts["from"] = str(other)
+        if donor is not None:
+            copy(donor / "model", target)
+            counts["from"] = str(donor.path)
         else:
             target.mkdir()
             if context.force:

@@ -140,11 +140,11 @@ def _ordinals(rows: SequenceRows, grid: WindowGrid) -> Int64Array:
 def _ends_window(rows: SequenceRows, grid: WindowGrid) -> BoolArray:
     """Whether a window ends at each row, of whatever split: a whole one, or a padded one."""
     window_start = rows.index - (grid.length - 1)
-    is_whole = (window_start >= 0) & (window_start % grid.stride == 0)
+    is_whole: BoolArray = (window_start >= 0) & (window_start % grid.stride == 0)
     if not grid.pad:
         return is_whole
-    is_padded = (rows.whole < grid.length) & (rows.index == rows.whole - 1)
-    return is_whole | is_padded
+    is_padded: BoolArray = (rows.whole < grid.length) & (rows.index == rows.whole - 1)
+    return np.logical_or(is_whole, is_padded)
 
 
 def _is_owned(rows: SequenceRows, place: FilePlace, grid: WindowGrid) -> BoolArray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,7 +26,7 @@ from foreshock.statistics.arrays import (
 from foreshock.windows.cut.blocks import WindowBlocks
 from foreshock.windows.cut.cutting import BlockCount
 from foreshock.windows.cut.grid import WindowGrid
-from foreshock.windows.dataset.schema import ARROW, encode, texts
+from foreshock.windows.dataset.schema import BLOCK_SCHEMA, encode, text_array
 from foreshock.windows.dataset.writer import CHUNK_EVENTS, write_file
 
 PIECES = "pieces"  # folder
@@ -64,6 +65,12 @@ class Piece:
     partitions: tuple[str, ...]
     block_windows: tuple[int, ...]
 
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Piece:
+        """The piece of a row of PIECE."""
+        lists = {name: tuple(row[name]) for name in ("partitions", "block_windows")}
+        return cls(**{**row, **lists, "role": BlockRole(row["role"])})
+
     @property
     def order(self) -> tuple[int, int, int]:
         """The key by which pieces follow each other."""
@@ -91,7 +98,8 @@ class CodedTexts:
 
     def rows(self, rows: slice) -> TextArray:
         """The texts of some rows."""
-        return self.words[self.codes[rows]]
+        texts_of_rows: TextArray = self.words[self.codes[rows]]
+        return texts_of_rows
 
 
 @dataclass(frozen=True)
@@ -160,7 +168,7 @@ class PieceWriter:
         numbered = zip(members.tolist(), block_ids.tolist(), strict=True)
         rows = [self._encoded(member, block_id, role) for member, block_id in numbered]
         path = self.folder / PIECES / f"{role:d}-{chunk:06d}-{self.file:06d}.parquet"
-        write_file(path, pa.Table.from_pylist(rows, schema=ARROW))
+        write_file(path, pa.Table.from_pylist(rows, schema=BLOCK_SCHEMA))
         ends = np.concatenate([self._window_ends(member) for member in members.tolist()])
         partitions = self.columns.partition.words[np.unique(self.columns.partition.codes[ends])]
         events = int(self.blocks.steps(self.grid)[members].sum())
@@ -194,7 +202,7 @@ class PieceWriter:
         arrays: dict[str, AnyArray] = {
             "x": columns.x[rows],
             "event_time": columns.time[rows],
-            "event_id": texts(columns.event_id.slice(start, length)),
+            "event_id": text_array(columns.event_id.slice(start, length)),
             "label": columns.label[rows],
             "split": columns.split[rows],
             "calibrate": columns.calibrate[rows],

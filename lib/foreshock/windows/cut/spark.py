@@ -108,7 +108,7 @@ def write_pieces(
         (writing.folder / name).mkdir(parents=True)
     numbers = range(len(cutting.files))
     rows = collect_items(spark, numbers, write_cut_file, PIECE_COLUMNS, here=here)
-    return sorted((_piece(row) for row in rows), key=lambda piece: piece.order)
+    return sorted(map(Piece.from_row, rows), key=lambda piece: piece.order)
 
 
 def _write_events(cutting: Cutting, writing: Writing, events: pa.Table, number: int) -> None:
@@ -124,10 +124,3 @@ def _write_events(cutting: Cutting, writing: Writing, events: pa.Table, number: 
 
 def _path(writing: Writing, folder: str, number: int) -> Path:
     return writing.folder / folder / f"part-{number:05d}.parquet"
-
-
-def _piece(row: dict[str, object]) -> Piece:
-    known = {**row, "role": BlockRole(row["role"])}
-    for name in ("partitions", "block_windows"):
-        known[name] = tuple(row[name])
-    return Piece(**known)

@@ -1,0 +1,124 @@
+"""Joins pieces into the chunk files of a Petastorm dataset per split, each with its manifest."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from foreshock import columns as C
+from foreshock.platform.files import file_sha256
+from foreshock.platform.session import collect_items
+from foreshock.platform.transfers import remove
+from foreshock.sequences.split import BlockRole
+from foreshock.stages.context import Context
+from foreshock.stages.scaler_file import SCALER
+from foreshock.windows.cut.pieces import PIECES, Piece
+from foreshock.windows.dataset.manifest import METADATA_NAME, Chunk, Manifest, run_lengths
+from foreshock.windows.dataset.metadata import write_metadata
+from foreshock.windows.dataset.writer import join_pieces
+
+FILE_NAMES = {BlockRole.FIT: "fit", BlockRole.VALIDATION: "validation"}
+TASKS = 256  # joining is mostly renaming: a task for each file would cost more than the work
+JOINED_HERE = 64
+JOINED = "target string, file string, bytes bigint, sha256 string"
+
+
+@dataclass(frozen=True)
+class ChunkPieces:
+    """The pieces of one chunk, in order, and the file that they are joined into."""
+
+    role: BlockRole
+    pieces: tuple[Piece, ...]
+    target: Path
+
+    @property
+    def paths(self) -> list[str]:
+        """The pieces' files."""
+        return [piece.path for piece in self.pieces]
+
+    def described(self, size: int, sha256: str) -> Chunk:
+        """The chunk in the manifest, from the bytes and sha256 of its file."""
+        return Chunk(
+            self.target.name,
+            self.role,
+            blocks=sum(piece.blocks for piece in self.pieces),
+            windows=sum(piece.windows for piece in self.pieces),
+            events=sum(piece.events for piece in self.pieces),
+            x_bytes=sum(piece.x_bytes for piece in self.pieces),
+            bytes=size,
+            sha256=sha256,
+            partitions=tuple(sorted({name for p in self.pieces for name in p.partitions})),
+            block_windows=run_lengths([n for piece in self.pieces for n in piece.block_windows]),
+        )
+
+
+def join_datasets(
+    context: Context, pieces: list[Piece], features: tuple[str, ...], work: Path
+) -> dict[str, Manifest]:
+    """Join pieces into `dataset/` below `work` and write what describes it; returns the manifests by split."""
+    chunks = _chunks(pieces, work)
+    for folder in {chunk.target.parent for chunk in chunks}:
+        folder.mkdir(parents=True)
+    described = _join(context, chunks)
+    windows = context.settings.windows
+    scaler_sha256 = file_sha256(work / SCALER)
+    manifests = {}
+    for split in C.SPLITS:
+        of_split = tuple(
+            chunk
+            for joined, chunk in zip(chunks, described, strict=True)
+            if joined.role.split.text == split
+        )
+        if not of_split:
+            continue
+        folder = work / "dataset" / split
+        write_metadata(folder, len(features), [chunk.file for chunk in of_split])
+        manifests[split] = Manifest(
+            split,
+            features,
+            windows.length,
+            windows.stride,
+            scaler_sha256,
+            file_sha256(folder / METADATA_NAME),
+            of_split,
+        )
+        manifests[split].write(folder)
+    remove(work / PIECES)
+    return manifests
+
+
+def _chunks(pieces: list[Piece], work: Path) -> list[ChunkPieces]:
+    members: dict[tuple[BlockRole, int], list[Piece]] = defaultdict(list)
+    for piece in sorted(pieces, key=lambda piece: piece.order):
+        members[piece.role, piece.chunk].append(piece)
+    chunks = []
+    for (role, number), of_chunk in members.items():
+        name = f"{FILE_NAMES.get(role, 'part')}-{number:06d}.parquet"
+        target = work / "dataset" / role.split.text / name
+        chunks.append(ChunkPieces(role, tuple(of_chunk), target))
+    return chunks
+
+
+def _join(context: Context, chunks: Sequence[ChunkPieces]) -> list[Chunk]:
+    """Join each chunk's pieces into its file."""
+    targets = [(chunk.paths, str(chunk.target)) for chunk in chunks]
+    size = max(1, math.ceil(len(targets) / TASKS))
+    batches = [targets[begin : begin + size] for begin in range(0, len(targets), size)]
+    # Where no file is made of several pieces, they are only renamed and hashed.
+    here = len(chunks) <= JOINED_HERE and all(len(chunk.pieces) == 1 for chunk in chunks)
+
+    def join_batch(batch: list[tuple[list[str], str]]) -> Iterator[pa.RecordBatch]:
+        for paths, target in batch:
+            yield from join_pieces(paths, target)
+
+    rows = collect_items(context.spark, batches, join_batch, JOINED, here=here)
+    joined = {row["target"]: row for row in rows}
+    return [
+        chunk.described(joined[str(chunk.target)]["bytes"], joined[str(chunk.target)]["sha256"])
+        for chunk in chunks
+    ]

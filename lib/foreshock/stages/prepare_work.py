@@ -1,0 +1,70 @@
+"""Prepare's work: scaler, windows and datasets, then published together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from foreshock.platform.transfers import remove
+from foreshock.scaling.robust import Scaler
+from foreshock.sequences.event_rows import SEQUENCES, TAILS
+from foreshock.stages.context import Context
+from foreshock.stages.donor import DonorRun
+from foreshock.stages.extract import Ledger
+from foreshock.stages.prepare_datasets import join_datasets
+from foreshock.stages.prepare_scaler import SUMMARIES, fit_scaler
+from foreshock.stages.prepare_windows import cut_windows
+from foreshock.stages.publish import sink_of
+from foreshock.stages.scaler_file import SCALER, write_scaler
+from foreshock.windows.cut.spark import REST
+from foreshock.windows.dataset.manifest import MANIFEST_NAME, METADATA_NAME, Manifest
+
+DATASET = "dataset"
+COUNTED = ("blocks", "windows", "events", "bytes")
+
+
+def prepare_run(
+    context: Context,
+    ledger: Ledger,
+    donor: DonorRun | None,
+    fingerprint: str,
+    *,
+    write_sequences: bool,
+) -> None:
+    """Do all of prepare and publish it. write_sequences: whether a detector needs `sequences/`."""
+    context.run.verify("extract")
+    sink_of(context).look()
+    with context.attempt("prepare") as counts:
+        work = context.run.staging("prepare")
+        if donor:
+            scaler = donor.scaler(context.settings.feature_names)
+        else:
+            scaler = fit_scaler(context, ledger, work)
+        write_scaler(scaler, work / SCALER)
+        pieces = cut_windows(context, ledger, donor, scaler, work, write_sequences=write_sequences)
+        manifests = join_datasets(context, pieces, scaler.kept, work)
+        folders = [SCALER, DATASET, REST, TAILS]
+        folders += [SEQUENCES] if write_sequences else []
+        folders += [] if donor else [SUMMARIES]
+        moves = {work / name: context.run / name for name in folders}
+        context.run.publish("prepare", fingerprint, moves, sealed=_sealed(context, manifests))
+        if not write_sequences:  # those of a run of other settings, which was forced anew
+            remove(context.run / SEQUENCES)
+        remove(work)
+        counts |= {
+            split: {name: manifest.total(name) for name in COUNTED}
+            for split, manifest in manifests.items()
+        }
+        counts["scaled"] = _policies(scaler)
+
+
+def _sealed(context: Context, manifests: dict[str, Manifest]) -> list[Path]:
+    """The small files whose hashes the stage's record holds."""
+    datasets = [context.run / DATASET / split for split in manifests]
+    return [
+        context.run / SCALER,
+        *(folder / name for folder in datasets for name in (MANIFEST_NAME, METADATA_NAME)),
+    ]
+
+
+def _policies(scaler: Scaler) -> dict[str, str]:
+    return {feature.name: feature.policy for feature in scaler.features}
