@@ -16,10 +16,10 @@ from foreshock.stages.prepare_windows import cut_windows
 from foreshock.stages.publish import sink_of
 from foreshock.stages.scaler_file import SCALER, write_scaler
 from foreshock.windows.cut.spark import REST
-from foreshock.windows.dataset.manifest import MANIFEST_NAME, METADATA_NAME, Manifest
+from foreshock.windows.dataset.manifest import MANIFEST_NAME, METADATA_NAME, Count, Manifest
 
 DATASET = "dataset"
-COUNTED = ("blocks", "windows", "events", "bytes")
+COUNTED: tuple[Count, ...] = ("blocks", "windows", "events", "bytes")
 
 
 def prepare_run(
