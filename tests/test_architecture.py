@@ -90,6 +90,9 @@ INNER_IMPORTS = {
     ("windows/dataset/reader.py", "foreshock.windows.dataset.petastorm_reader"): (
         "Petastorm need not be installed"
     ),
+    ("stages/report.py", "foreshock.stages.reporting"): (
+        "a report that is done needs neither Spark nor the page's libraries"
+    ),
     ("training/worker.py", "foreshock.errors"): "loaded with the next three",
     ("training/worker.py", "foreshock.platform.failures"): "loaded with the next two",
     ("training/worker.py", "foreshock.training.fit"): (

@@ -236,7 +236,10 @@ def _signal(facts: Facts) -> Cause | None:
 def _healthy(facts: Facts) -> str:
     n = sum(facts.shapes.of(s, None).n for s in (C.CALIBRATION, C.TEST))
     if not facts.shapes.of(C.TRAIN, None).n:
-        return f"Nothing suspicious was found in {n} judged events; there is no train split to compare with."
+        return (
+            "Nothing suspicious was found in the run; there is no train split to compare its "
+            f"{n} judged events with."
+        )
     apart = [
         f"by {c.trimmed:.2g} of their train spread in {c.to_split}"
         for c in facts.comparisons
@@ -252,7 +255,10 @@ def _healthy(facts: Facts) -> str:
             f"({' and '.join(apart)}) though no feature alone moved: true anomalies explain that, or a relation between features that "
             "changed."
         )
-    return f"Nothing suspicious was found: the {n} judged events are distributed like train, and the model explains them as well."
+    return (
+        f"The run is healthy: its {n} judged events are distributed like train, and the model "
+        "explains them as well."
+    )
 
 
 def _lost(facts: Facts) -> Iterator[str]:

@@ -1,0 +1,138 @@
+"""The scores of each split on one axis, with the threshold: where most lie, how the tail falls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib import ticker
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from foreshock.report.plots.axes import draw_threshold, set_scale
+from foreshock.report.plots.drawing import SPLIT_COLOURS, inline_svg
+from foreshock.report.records.rows import ThresholdRow
+from foreshock.statistics.arrays import Float64Array
+from foreshock.statistics.histogram import Histogram, key_values
+
+FULL_SIZE, SMALL_SIZE = (5.3, 3.4), (3.6, 2.5)
+GRID_POINTS, BAR_STEP = 281, 4
+TAIL_POINTS = 60  # the highest values, each of which is a point of the tail
+
+
+@dataclass(frozen=True)
+class CumulativeCurve:
+    """values ascending; shares: of events at or below each. Both are empty without events."""
+
+    values: Float64Array
+    shares: Float64Array
+
+    def share_below(self, scores: Float64Array, left: float | None = None) -> Float64Array:
+        """The share of events at or below each score; left: what it is below the first value."""
+        return np.asarray(np.interp(scores, self.values, self.shares, left=left), np.float64)
+
+    def quantile(self, level: float) -> float:
+        """The score below which a share of the events lies."""
+        return float(np.interp(level, self.shares, self.values))
+
+
+def cumulative_curve(histogram: Histogram) -> CumulativeCurve:
+    """The curve of a histogram: two points a bin, its ends.
+
+    >>> curve = cumulative_curve(Histogram.of([1.0, 1.0, 2.0, 4.0]))
+    >>> float(curve.values[0]), float(curve.values[-1]), float(curve.shares[-1])
+    (1.0, 4.0, 1.0)
+    """
+    bins = np.asarray(histogram.bins, np.int64) & 0xFFFF
+    order = np.argsort(bins)
+    first_keys, counts = bins[order] << 16, np.asarray(histogram.counts, np.float64)[order]
+    if not counts.sum():
+        return CumulativeCurve(np.zeros(0), np.zeros(0))
+    bin_ends = np.column_stack([key_values(first_keys), key_values(first_keys | 0xFFFF)])
+    low = -np.inf if histogram.minimum is None else histogram.minimum
+    high = np.inf if histogram.maximum is None else histogram.maximum
+    values = np.clip(bin_ends.astype(np.float64).ravel(), low, high)
+    upper = np.cumsum(counts)
+    shares = np.column_stack([upper - counts, upper]).ravel() / upper[-1]
+    return CumulativeCurve(values, shares)
+
+
+def score_curves(by_split: Mapping[str, Histogram]) -> dict[str, CumulativeCurve]:
+    """The curve of each split that has events, in the order of the splits."""
+    curves = {
+        split: cumulative_curve(by_split[split]) for split in SPLIT_COLOURS if split in by_split
+    }
+    return {split: curve for split, curve in curves.items() if len(curve.values)}
+
+
+def _score_grid(axes: Axes, curves: Mapping[str, CumulativeCurve]) -> Float64Array:
+    """Scale the horizontal axis; returns scores (281,) in equal steps on it."""
+    # The lowest thousandth is left out: a few events close to 0 would stretch a logarithmic axis.
+    low, middle = (
+        min(curve.quantile(level) for curve in curves.values()) for level in (0.001, 0.5)
+    )
+    high = max(float(curve.values[-1]) for curve in curves.values())
+    if low >= 0:
+        low = max(low, middle * 1e-5)
+    set_scale(axes, "x", [low, middle, high])
+    transform = axes.xaxis.get_transform()
+    bounds = [low, high] if high > low else [low - 0.5, low + 0.5]
+    first, last = transform.transform(np.array(bounds)).tolist()
+    steps = np.linspace(first, last, GRID_POINTS)
+    return np.asarray(transform.inverted().transform(steps), np.float64)
+
+
+def _label_shares(axes: Axes, label: str) -> None:
+    axes.set_ylabel(label)
+    axes.yaxis.set_minor_locator(ticker.NullLocator())
+    axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda share, _: f"{100 * share:g} %"))
+
+
+@inline_svg
+def score_bodies(
+    curves: Mapping[str, CumulativeCurve], limit: ThresholdRow | None, title: str
+) -> Figure | None:
+    """Where most scores lie: the share of each split's events in equal steps of the axis."""
+    if not curves:
+        return None
+    figure = Figure(figsize=FULL_SIZE)
+    axes = figure.add_subplot()
+    edges = _score_grid(axes, curves)[::BAR_STEP]
+    for split, curve in curves.items():
+        heights, colour = np.diff(curve.share_below(edges, left=0.0)), SPLIT_COLOURS[split]
+        axes.stairs(heights, edges, color=colour, label=split, linewidth=1.3)
+        axes.stairs(heights, edges, color=colour, fill=True, alpha=0.16, linewidth=0)
+    draw_threshold(axes, limit, is_upright=True)
+    axes.set(xlabel="score", title=title, yscale="linear")
+    _label_shares(axes, "events in each step")
+    axes.legend(loc="best")
+    return figure
+
+
+@inline_svg
+def score_tails(
+    curves: Mapping[str, CumulativeCurve],
+    limit: ThresholdRow | None,
+    title: str,
+    *,
+    is_small: bool = False,
+) -> Figure | None:
+    """How the tails fall: the share of each split's events above every score."""
+    if not curves:
+        return None
+    figure = Figure(figsize=SMALL_SIZE if is_small else FULL_SIZE)
+    axes = figure.add_subplot()
+    grid = _score_grid(axes, curves)
+    for split, curve in curves.items():
+        scores = np.unique(np.concatenate([grid, curve.values[-TAIL_POINTS:]]))
+        above = 1 - curve.share_below(scores)
+        is_drawn = above > 0
+        colour = SPLIT_COLOURS[split]
+        axes.plot(scores[is_drawn], above[is_drawn], color=colour, label=split, linewidth=1.5)
+    draw_threshold(axes, limit, is_upright=True)
+    axes.set(xlabel="score", title=title, yscale="log")
+    _label_shares(axes, "events above")
+    if not is_small:
+        axes.legend(loc="lower left")
+    return figure

@@ -1,0 +1,62 @@
+"""The most anomalous events of test, each with its window and what its score is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from foreshock.report.plots.window import event_window
+from foreshock.report.records.data import ReportData
+from foreshock.report.records.events import TopEvent
+from foreshock.statistics.arrays import Float64Array
+
+MOST_EVENTS, MOST_FEATURES, MOST_CARRIERS = 5, 5, 3
+
+
+@dataclass(frozen=True)
+class EventCard:
+    """An event. carriers: the features that carry its score, with their shares; none if the shares
+    are not known. figure: its window, the features with the largest error. n_features: all."""
+
+    event: TopEvent
+    carriers: list[tuple[str, float]]
+    figure: str
+    n_features: int
+
+
+@dataclass(frozen=True)
+class Events:
+    """cards: the highest events, highest first."""
+
+    cards: list[EventCard]
+    most_features: int = MOST_FEATURES
+
+
+def build_events(data: ReportData) -> Events:
+    """The most anomalous events."""
+    return Events([build_card(event) for event in data.top_events[:MOST_EVENTS]])
+
+
+def feature_weights(event: TopEvent) -> Float64Array:
+    """How much each feature is wrong, (F,): its share of the error, or if that is not known the
+    squared distance between its values and what was expected."""
+    if event.feature_errors:
+        shares = [event.feature_errors.get(name) or 0.0 for name in event.features]
+        return np.array(shares, np.float64)
+    values = np.array(event.x or [[]], np.float64)
+    expected = np.array(event.reconstruction, np.float64) if event.reconstruction else 0.0
+    return np.asarray(np.nansum((values - expected) ** 2, axis=0), np.float64)
+
+
+def build_card(event: TopEvent) -> EventCard:
+    """An event with its figure and the features that carry it."""
+    weights = feature_weights(event)
+    order: list[int] = np.argsort(-weights, kind="stable").tolist()
+    carriers = [
+        (event.features[position], float(weights[position]))
+        for position in order[:MOST_CARRIERS]
+        if event.feature_errors and weights[position] > 0
+    ]
+    figure = event_window(event, sorted(order[:MOST_FEATURES]))
+    return EventCard(event, carriers, figure, len(order))

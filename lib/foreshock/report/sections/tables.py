@@ -1,0 +1,21 @@
+"""How to read the tables oneself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from foreshock.report.records.data import ReportData
+
+RUN_TABLES = "tables"  # below the run directory, where the query is to be started
+
+
+@dataclass(frozen=True)
+class TablesSection:
+    """location: where the tables lie, as seen from the run directory."""
+
+    location: str
+
+
+def build_tables(data: ReportData) -> TablesSection:
+    """Where the tables lie."""
+    return TablesSection(data.settings.tables_location or RUN_TABLES)

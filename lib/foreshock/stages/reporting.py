@@ -1,0 +1,238 @@
+"""The work of the report: the records of a run's tables and files, made into summary and page."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from foreshock import columns as C
+from foreshock.platform.files import read_json, write_json, write_text
+from foreshock.platform.parquet import read_table
+from foreshock.platform.transfers import remove
+from foreshock.report.page import render_page
+from foreshock.report.records.data import ReportData, ReportedSettings
+from foreshock.report.records.events import TimelineEvent, TopEvent
+from foreshock.report.records.fit import (
+    DatasetSize,
+    ExplainedFacts,
+    FitFacts,
+    ScalerFacts,
+    TrainingCurve,
+)
+from foreshock.report.records.reading import read_record, read_records
+from foreshock.report.records.rows import (
+    DriftRow,
+    JudgingRule,
+    MetricRow,
+    PartitionRow,
+    ThresholdRow,
+)
+from foreshock.report.records.run import FlaggedCount, RunCounts, RunSummary, Verdict
+from foreshock.report.summary import (
+    count_by_reason,
+    missed_gates,
+    reconcile,
+    strongest_shifts,
+    with_flagged_events,
+)
+from foreshock.settings.identity import as_mapping
+from foreshock.stages.context import Context
+from foreshock.stages.diagnose import VERDICT
+from foreshock.stages.extract import read_ledger, totals
+from foreshock.stages.publish import sink_of
+from foreshock.stages.report import PAGE, SUMMARY
+from foreshock.stages.scaler_file import read_scaler
+from foreshock.statistics.histogram import Histogram
+from foreshock.tables.spark import open_scores
+from foreshock.windows.dataset.manifest import read_manifest
+from foreshock.windows.models import bundle as bundles
+
+TableRow = Mapping[str, Any]  # a row of a table as Arrow gives it: column to value
+
+
+def write_report(context: Context, fingerprint: str) -> None:
+    """Write the summary and the page, and publish the table of runs."""
+    with context.attempt("report") as attempt_counts:
+        work = context.run.staging("report")
+        summary = summarise(context)
+        write_json(work / SUMMARY, summary.to_mapping())
+        write_text(work / PAGE, render_page(gather(context, summary)))
+        moves = {work / name: context.run / name for name in (SUMMARY, PAGE)}
+        context.run.publish("report", fingerprint, moves)
+        remove(work)
+        if summary.counts is not None:
+            attempt_counts |= summary.counts.to_mapping()
+    sink_of(context).runs(read_scaler(context.run / "scaler.json"))
+
+
+def summarise(context: Context) -> RunSummary:
+    """The summary of a scored run. Raises ForeshockError if its counts do not add up."""
+    settings, run = context.settings, context.run
+    scored = count_scores(context.tables / C.SCORES)
+    counts = run_counts(context, scored)
+    score_record = run.record("score")
+    # Scores of some partitions only: the rows of others are not accounted for.
+    if score_record is not None and score_record["fingerprint"] != "partial":
+        reconcile(counts)
+    gates = missed_gates(settings.quality, counts, scored.flagged.total())
+    thresholds = read_records(ThresholdRow, _rows(context.tables / C.THRESHOLDS))
+    drift = read_records(DriftRow, _rows(context.tables / C.DRIFT))
+    verdict = None
+    if (run / VERDICT).exists():
+        found = Verdict.from_mapping(read_json(run / VERDICT))
+        verdict = with_flagged_events(found, scored.by_split)
+    rule = settings.thresholds.judging_rule
+    return RunSummary(
+        run_id=context.run_id,
+        model=settings.all_detectors[0],
+        detectors=tuple(settings.all_detectors),
+        counts=counts,
+        status="gate not met" if gates else "done",
+        verdict=verdict,
+        rule=JudgingRule(rule.name, rule.table_level),
+        thresholds=tuple(row for row in thresholds if row.partition is None),
+        metrics=read_records(MetricRow, _rows(context.tables / C.METRICS)),
+        flagged=scored.by_split,
+        gates=tuple(gates),
+        report=str(run / PAGE),
+        settings_sha256=context.sha256,
+        drift=tuple(strongest_shifts(drift)),
+        fit=FitFacts.from_bundle_info(_bundle_info(context)),
+    )
+
+
+def gather(context: Context, summary: RunSummary) -> ReportData:
+    """Everything that the page is made from."""
+    info = _bundle_info(context)
+    distributions = list(_rows(context.tables / C.ERROR_DISTRIBUTION))
+    details = read_json(context.run / "score_details.json")
+    explained = {
+        detector: None if facts is None else read_record(ExplainedFacts, facts)
+        for detector, facts in (info.get("explained") or {}).items()
+    }
+    return ReportData(
+        summary=summary,
+        settings=ReportedSettings.from_mapping(as_mapping(context.settings)),
+        scaler=ScalerFacts.from_mapping(read_json(context.run / "scaler.json")),
+        distributions={
+            detector: histograms
+            for detector in summary.detectors
+            if (histograms := _histograms(distributions, detector))
+        },
+        thresholds=read_records(ThresholdRow, _rows(context.tables / C.THRESHOLDS)),
+        partitions=read_records(PartitionRow, distributions),
+        metrics=summary.metrics,
+        top_events=tuple(TopEvent.from_mapping(event) for event in details["top_events"]),
+        timeline=tuple(TimelineEvent.from_mapping(event) for event in details["timeline"]),
+        training=TrainingCurve.from_mapping(info.get("training") or {}),
+        dataset=dict(_dataset_sizes(context.run / "dataset")),
+        drift=read_records(DriftRow, _rows(context.tables / C.DRIFT)),
+        explained=explained,
+    )
+
+
+@dataclass(frozen=True)
+class ScoreCounts:
+    """Events of the table `scores`: with a score and flagged by split, without one by reason."""
+
+    judged: Counter[str] = field(default_factory=Counter)
+    flagged: Counter[str] = field(default_factory=Counter)
+    unjudged: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def by_split(self) -> dict[str, FlaggedCount]:
+        """Each split that has judged events."""
+        return {
+            split: FlaggedCount(self.flagged[split], self.judged[split])
+            for split in (C.CALIBRATION, C.TEST)
+            if self.judged[split]
+        }
+
+
+def count_scores(scores: Path) -> ScoreCounts:
+    """The counts of a table `scores`, read in batches."""
+    counts = ScoreCounts()
+    columns = ["split", "score", "is_anomaly", "reason"]
+    for batch in open_scores(scores).to_batches(columns=columns):
+        groups = pa.table(batch).group_by(["split", "is_anomaly", "reason"])
+        for row in groups.aggregate([("score", "count"), ([], "count_all")]).to_pylist():
+            counts.judged[row["split"]] += row["score_count"]
+            if row["is_anomaly"]:
+                counts.flagged[row["split"]] += row["count_all"]
+            without_score = row["count_all"] - row["score_count"]
+            if without_score:
+                counts.unjudged[row["reason"]] += without_score
+    return counts
+
+
+def run_counts(context: Context, scored: ScoreCounts) -> RunCounts:
+    """What became of the rows read."""
+    extracted = totals(read_ledger(context))
+    return RunCounts(
+        rows_read=extracted["rows_read"],
+        filtered=extracted["filtered"],
+        quarantined=count_by_reason(extracted["quarantined"]),
+        outside_splits=extracted["kept"].get("outside", 0),
+        train=extracted["kept"].get(C.TRAIN, 0),
+        judged=scored.judged.total(),
+        unjudged=dict(sorted(scored.unjudged.items())),
+    )
+
+
+def _rows(table: Path) -> list[TableRow]:
+    if not table.exists():
+        return []
+    rows: list[TableRow] = read_table(table / "part-00000.parquet").to_pylist()
+    return rows
+
+
+def _bundle_info(context: Context) -> Mapping[str, Any]:
+    bundle: Mapping[str, Any] = read_json(context.run / "model" / bundles.NAME)
+    info: Mapping[str, Any] = bundle["info"]
+    return info
+
+
+def _histograms(rows: list[TableRow], detector: str) -> dict[str, Histogram]:
+    """A detector's scores of each split that has any."""
+    by_split: dict[str, Histogram] = {}
+    for split in C.SCORED:
+        parts = [row for row in rows if row["detector"] == detector and row["split"] == split]
+        merged = sum((_histogram(row) for row in parts if row["n"]), Histogram())
+        if merged.n:
+            by_split[split] = merged
+    return by_split
+
+
+def _histogram(row: TableRow) -> Histogram:
+    # The table does not hold the exact moments, which no figure of the page needs.
+    return Histogram.from_mapping(
+        {
+            "bins": row["histogram"]["bin"],
+            "counts": row["histogram"]["count"],
+            "n": row["n"],
+            "min": row["min"],
+            "max": row["max"],
+            "power1": 0,
+            "power2": 0,
+        }
+    )
+
+
+def _dataset_sizes(folder: Path) -> Iterator[tuple[str, DatasetSize]]:
+    for split in C.SPLITS:
+        if (folder / split).exists():
+            manifest = read_manifest(folder / split)
+            yield (
+                split,
+                DatasetSize(
+                    windows=manifest.total("windows"),
+                    blocks=manifest.total("blocks"),
+                    events=manifest.total("events"),
+                    bytes=manifest.total("bytes"),
+                ),
+            )
