@@ -387,29 +387,32 @@ def bundle(work: Path, spark: Any) -> dict[str, Any]:
     """Saved and reloaded equals in memory to 1e-6; scores do not depend on batch size."""
     from foreshock.windows.models import bundle as bundles
     from foreshock.windows.models import lstm_autoencoder as network
-    from foreshock.windows.models.registry import fit
+    from foreshock.windows.models.fitting import fit_sample
+    from support.small_detectors import NO_FACTS
 
-    spec = {
-        "length": 12,
-        "features": 3,
-        "units": [16, 8],
-        "dense": 8,
-        "activation": "tanh",
-        "output": "linear",
-        "dropout": 0.0,
-        "l1": 0.0,
-        "l2": 0.0,
-    }
+    spec = network.NetworkSpec.from_mapping(
+        {
+            "length": 12,
+            "features": 3,
+            "units": [16, 8],
+            "dense": 8,
+            "activation": "tanh",
+            "output": "linear",
+            "dropout": 0.0,
+            "l1": 0.0,
+            "l2": 0.0,
+        }
+    )
     x = np.random.default_rng(0).normal(size=(3000, 12, 3)).astype(np.float32)
     weight = np.ones((3000, 12), np.float32)
     models = {
         "lstm_autoencoder": network.LSTMAutoencoder(network.build(spec), spec),
-        "pca": fit("pca", x, weight, 1),
-        "isolation_forest": fit("isolation_forest", x, weight, 1),
+        "pca": fit_sample("pca", x, weight, 1),
+        "isolation_forest": fit_sample("isolation_forest", x, weight, 1),
     }
     folder = work / "bundle"
     folder.mkdir()
-    bundles.save(folder, bundles.Bundle(models, ("a", "b", "c"), 12, "s", {}))
+    bundles.save(folder, bundles.Bundle(models, ("a", "b", "c"), 12, "s", NO_FACTS))
     loaded = bundles.load(folder)
     figures = {}
     for name, model in models.items():

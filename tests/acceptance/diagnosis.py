@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 from foreshock.columns import CALIBRATION, TEST, TRAIN
+from foreshock.detectors import WindowDetector
 from foreshock.diagnosis import verdict as d
 from foreshock.diagnosis.drift import SLICES, VALIDATION, Part, Shapes, comparisons
 from foreshock.evaluation.bootstrap import Ranking, intervals
 from foreshock.statistics.histogram import Histogram
 from foreshock.windows.models.explained import explained
-from foreshock.windows.models.registry import Model, fit
+from foreshock.windows.models.fitting import fit_sample
 
 FEATURES = tuple(f"f{i}" for i in range(8))
 ENTITIES, LENGTH = 8, 10
@@ -126,10 +127,10 @@ def plant(causes: tuple[str, ...], seed: int, noise: Draw = normal, times: float
     return made
 
 
-def network(x: np.ndarray, seed: int, **more: Any) -> Model:
+def network(x: np.ndarray, seed: int, **more: Any) -> WindowDetector:
     """A small LSTM autoencoder, trained by Keras."""
     import keras
-    from foreshock.windows.models.lstm_autoencoder import LSTMAutoencoder, build
+    from foreshock.windows.models.lstm_autoencoder import LSTMAutoencoder, NetworkSpec, build
 
     keras.utils.set_random_seed(seed)
     spec = {
@@ -143,10 +144,11 @@ def network(x: np.ndarray, seed: int, **more: Any) -> Model:
         "l1": 0,
         "l2": 0,
     } | more
-    built = build(spec)
+    network_spec = NetworkSpec.from_mapping(spec)
+    built = build(network_spec)
     built.compile(keras.optimizers.Adam(0.005), "mse")
     built.fit(x, x, batch_size=128, epochs=3, verbose=0)
-    return LSTMAutoencoder(built, spec)
+    return LSTMAutoencoder(built, network_spec)
 
 
 def judge(made: Planted, *, deep: bool = False) -> dict[str, Any]:
@@ -162,7 +164,7 @@ def judge(made: Planted, *, deep: bool = False) -> dict[str, Any]:
             penalties = {"l1": 0.2, "l2": 0.2}
         model = network(train.x, made.seed, **more, **penalties)
     else:
-        model = fit("pca", train.x, weight, made.seed)
+        model = fit_sample("pca", train.x, weight, made.seed)
     scores = {s: model.errors(m.x).mean(axis=(1, 2)) for s, m in made.splits.items()}
     parts = {}
     for split, m in made.splits.items():
@@ -205,7 +207,7 @@ def judge(made: Planted, *, deep: bool = False) -> dict[str, Any]:
     )
 
 
-def profile(model: Model, x: np.ndarray) -> dict[str, float]:
+def profile(model: WindowDetector, x: np.ndarray) -> dict[str, float]:
     errors = model.errors(x).mean(axis=1)
     top = errors[np.argsort(-errors.sum(axis=1))[: max(10, len(errors) // 100)]]
     return dict(

@@ -15,25 +15,28 @@ from foreshock.training.steps import Stepper, wants_xla
 from foreshock.training.strategy import prepare_devices
 from foreshock.windows.dataset.manifest import read_manifest
 from foreshock.windows.models import bundle as bundles
-from foreshock.windows.models.lstm_autoencoder import LSTMAutoencoder, build
+from foreshock.windows.models.lstm_autoencoder import LSTMAutoencoder, NetworkSpec, build
 from foreshock.windows.scoring.scorer import Plan, Task, schema_of, score_chunk
 from foreshock.windows.scoring.spark import score_files
 from pyspark.sql.pandas.types import from_arrow_schema
+from support.small_detectors import NO_FACTS
 
 from benchmarks.loading import BATCH, FEATURES, F, L, prepared, window_data, window_rows
 from benchmarks.measure import Figure, alternate, timed
 
-SPEC = {
-    "length": L,
-    "features": F,
-    "units": [64, 32],
-    "dense": 16,
-    "activation": "tanh",
-    "output": "linear",
-    "dropout": 0.0,
-    "l1": 0.0,
-    "l2": 0.0,
-}
+SPEC = NetworkSpec.from_mapping(
+    {
+        "length": L,
+        "features": F,
+        "units": [64, 32],
+        "dense": 16,
+        "activation": "tanh",
+        "output": "linear",
+        "dropout": 0.0,
+        "l1": 0.0,
+        "l2": 0.0,
+    }
+)
 
 
 def _train(run_dir: Path) -> Any:
@@ -137,7 +140,11 @@ def figures(work: Path, spark: Any, names: set[str], *, quick: bool) -> Iterator
         bundles.save(
             folder,
             bundles.Bundle(
-                {"lstm_autoencoder": LSTMAutoencoder(build(SPEC), SPEC)}, tuple(FEATURES), L, "", {}
+                {"lstm_autoencoder": LSTMAutoencoder(build(SPEC), SPEC)},
+                tuple(FEATURES),
+                L,
+                "",
+                NO_FACTS,
             ),
         )
         yield alternate(

@@ -21,8 +21,8 @@ from foreshock.windows.cut.grid import WindowGrid
 from foreshock.windows.cut.spark import Writing, count_blocks, write_pieces
 from foreshock.windows.dataset.manifest import read_manifest
 from foreshock.windows.dataset.schema import encode
-from foreshock.windows.models.moments_spark import window_moments
-from foreshock.windows.models.registry import fit_moments
+from foreshock.windows.models.fitting import fit_moments
+from foreshock.windows.models.moments_spark import MomentJob, window_moments
 
 from benchmarks.loading import FEATURES, F, L, prepared
 from benchmarks.measure import Figure, alternate, cost, timed
@@ -216,7 +216,7 @@ def _pca(spark: Any, run_dir: Path) -> float:
     manifest = read_manifest(folder)
     files = [str(folder / c.file) for c in manifest.chunks if c.role == BlockRole.FIT]
     return manifest.total("windows", (BlockRole.FIT,)) / timed(
-        lambda: fit_moments("pca", window_moments(spark, files, L, 1, F))
+        lambda: fit_moments("pca", window_moments(spark, MomentJob(tuple(files), L, 1, F)))
     )
 
 

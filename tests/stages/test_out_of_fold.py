@@ -36,7 +36,7 @@ def test_each_fold_is_scored_by_models_that_saw_none_of_it(tmp_path: Path, run_j
     from foreshock.windows.models.bundle import load
     from foreshock.windows.models.pca import PCA
 
-    folds = load(tmp_path / "run" / "model").info["folds"]
+    folds = load(tmp_path / "run" / "model").folds
     assert len(folds) == 3
     x, first, last = [], [], []
     for block in checks.read_plain(tmp_path / "run" / "dataset" / "train"):
@@ -98,7 +98,7 @@ def test_the_network_of_a_fold_is_trained_without_it(
 
     whole = load(run / "model")
     networks: list[Any] = [whole.models["lstm_autoencoder"]]
-    for fold, span in enumerate(whole.info["folds"]):
+    for fold, span in enumerate(whole.folds):
         folder = tmp_path / f"without-{fold}"
         write_without(
             spark, run / "dataset" / "train", read_manifest(run / "dataset" / "train"), span, folder

@@ -80,7 +80,7 @@ def diagnose(
             rule.name,
             rule.table_level,
             row.fitted_on if row else "",
-            bundle.info.get("explained", {}).get(model),
+            bundle.explained_by(model),
             s.model.output if network else "linear",
             {"l1": s.model.l1, "l2": s.model.l2} if network else {},
             {

@@ -27,7 +27,6 @@ from foreshock.stages.donor import donor_run
 from foreshock.stages.extract import partition_counts, read_ledger
 from foreshock.stages.publish import sink_of
 from foreshock.stages.scaler_file import read_scaler
-from foreshock.stages.train_folds import fold_name
 from foreshock.tables import spark as tables
 from foreshock.tables.attribution import Units
 from foreshock.thresholds import spark as thresholds_spark
@@ -43,6 +42,7 @@ from foreshock.thresholds.rules import (
 )
 from foreshock.windows.dataset.manifest import Manifest, read_manifest
 from foreshock.windows.models import bundle as bundles
+from foreshock.windows.models.bundle import fold_name
 from foreshock.windows.scoring.aggregate import ENDING
 from foreshock.windows.scoring.scorer import Plan, Task
 from foreshock.windows.scoring.spark import event_spans, score_files
@@ -226,7 +226,7 @@ class _Scoring:
 
     def _held_out(self, task: Task) -> list[Task]:
         """The tasks that score a chunk of train by the models that did not see it."""
-        folds = self.bundle.info.get("folds")
+        folds = self.bundle.folds
         if (
             self.context.settings.fitted_split != C.OUT_OF_FOLD
             or self.partitions is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from foreshock import columns as C
+from foreshock.detectors import REGISTRY
 from foreshock.errors import SettingsError
 from foreshock.platform.files import digest, file_sha256
 from foreshock.platform.paths import stamps
@@ -20,10 +21,11 @@ from foreshock.training.strategy import check_replicas
 from foreshock.windows.dataset.manifest import read_manifest
 from foreshock.windows.dataset.reader import sample_windows
 from foreshock.windows.models import bundle as bundles
-from foreshock.windows.models import registry
+from foreshock.windows.models.bundle_facts import TrainingFacts
 from foreshock.windows.models.explained import explained
+from foreshock.windows.models.fitting import fit_moments, fit_sample
 from foreshock.windows.models.moments import WindowMoments, middle
-from foreshock.windows.models.moments_spark import MOST_VALUES, window_moments
+from foreshock.windows.models.moments_spark import MOST_VALUES, MomentJob, window_moments
 
 SAMPLE_WINDOWS = 50_000
 
@@ -96,16 +98,18 @@ def _train(context: Context, target: Any) -> dict[str, Any]:
     for name in s.fitted_detectors:
         if name == "lstm_autoencoder":
             models[name], info["training"] = train_network(context, manifest)
-        elif name in registry.LINEAR and manifest.length * len(manifest.features) <= MOST_VALUES:
+        elif REGISTRY[name].is_additive and manifest.length * len(manifest.features) <= MOST_VALUES:
             moments = moments or window_moments(
                 context.spark,
-                fit_files(context, manifest),
-                manifest.length,
-                manifest.stride,
-                len(manifest.features),
-                origin=middle(x),
+                MomentJob(
+                    tuple(fit_files(context, manifest)),
+                    manifest.length,
+                    manifest.stride,
+                    len(manifest.features),
+                    middle(x),
+                ),
             )
-            models[name] = registry.fit_moments(name, moments)
+            models[name] = fit_moments(name, moments)
             context.log.event(
                 "train",
                 f"detector {name} fitted exactly",
@@ -113,18 +117,18 @@ def _train(context: Context, target: Any) -> dict[str, Any]:
                 of=manifest.total("windows"),
             )
         else:
-            models[name] = registry.fit(name, x, weight, s.run.seed)
+            models[name] = fit_sample(name, x, weight, s.run.seed)
             context.log.event(
                 "train",
                 f"detector {name} fitted on a sample",
-                windows=registry.fitted_on(models[name]),
+                windows=models[name].fitted_on,
                 of=manifest.total("windows"),
             )
     if s.fitted_split == C.OUT_OF_FOLD:
         info["folds"] = train_folds(context, manifest, scaler_sha, models, moments, target)
     info["sample_windows"] = len(x)
     info["fitted_on"] = {
-        name: n for name, model in models.items() if (n := registry.fitted_on(model)) is not None
+        name: n for name, model in models.items() if (n := model.fitted_on) is not None
     }
     facts = {
         name: explained(
@@ -136,11 +140,15 @@ def _train(context: Context, target: Any) -> dict[str, Any]:
         )
         for name, model in models.items()
     }
-    info["explained"] = {
-        name: None if fact is None else fact.to_mapping() for name, fact in facts.items()
-    }
     bundles.save(
-        target, bundles.Bundle(models, manifest.features, manifest.length, scaler_sha, info)
+        target,
+        bundles.Bundle(
+            models,
+            manifest.features,
+            manifest.length,
+            scaler_sha,
+            TrainingFacts(**info, explained=facts),
+        ),
     )
     curve = info["training"]
     return {

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from foreshock.detectors import REGISTRY
 from foreshock.errors import DataError
 from foreshock.platform.parquet import parquet_file, read_table
 from foreshock.platform.session import each_item
@@ -22,18 +23,15 @@ from foreshock.windows.dataset.held_out_spark import write_without
 from foreshock.windows.dataset.manifest import Manifest
 from foreshock.windows.dataset.schema import decode
 from foreshock.windows.models import bundle as bundles
-from foreshock.windows.models import registry
+from foreshock.windows.models.bundle import fold_name
+from foreshock.windows.models.bundle_facts import FoldFacts
+from foreshock.windows.models.fitting import fit_moments, fit_sample
 from foreshock.windows.models.lstm_autoencoder import LSTMAutoencoder
 from foreshock.windows.models.moments import WindowMoments
-from foreshock.windows.models.moments_spark import window_moments
+from foreshock.windows.models.moments_spark import MomentJob, window_moments
 
 NETWORK = "lstm_autoencoder"
 SAMPLE_WINDOWS = 50_000
-
-
-def fold_name(fold: int) -> str:
-    """The folder of a fold's models within the bundle."""
-    return f"fold-{fold}"
 
 
 def fit_files(context: Context, manifest: Manifest) -> list[str]:
@@ -52,7 +50,7 @@ def train_folds(
     models: dict[str, Any],
     moments: WindowMoments | None,
     target: Path,
-) -> list[tuple[int, int]]:
+) -> tuple[tuple[int, int], ...]:
     """Write a bundle for each fold under `target`; returns the folds, [from, to) in microseconds.
 
     The linear models' moments are those of all windows but those that touch the fold; the others are fitted again on their sample, the
@@ -61,7 +59,9 @@ def train_folds(
     """
     s, files = context.settings, fit_files(context, manifest)
     found = spans(boundaries(*_events(context, files), s.calibration.folds))
-    sampled = [n for n in models if n != NETWORK and (n not in registry.LINEAR or moments is None)]
+    sampled = [
+        n for n in models if n != NETWORK and (not REGISTRY[n].is_additive or moments is None)
+    ]
     sample = _sample(files, manifest) if sampled else None
     for fold, span in enumerate(found):
         own: dict[str, Any] = {}
@@ -72,20 +72,20 @@ def train_folds(
             if name == NETWORK:
                 own[name] = _network(context, manifest, span, fold, target)
             elif name not in sampled and left is not None:
-                own[name] = registry.fit_moments(name, left)
+                own[name] = fit_moments(name, left)
             elif sample is not None:
                 keep = ~touching(sample[2], sample[3], span)
-                own[name] = registry.fit(name, sample[0][keep], sample[1][keep], s.run.seed)
+                own[name] = fit_sample(name, sample[0][keep], sample[1][keep], s.run.seed)
         folder = target / fold_name(fold)
         folder.mkdir()
         bundles.save(
             folder,
             bundles.Bundle(
-                own, manifest.features, manifest.length, scaler_sha, {"fold": fold, "span": span}
+                own, manifest.features, manifest.length, scaler_sha, FoldFacts(fold, span)
             ),
         )
         context.log.event("train", "fold fitted", fold=fold, of=len(found))
-    return found
+    return tuple(found)
 
 
 def _network(
@@ -119,7 +119,10 @@ def _left(
 ) -> WindowMoments:
     """The moments of the windows that do not touch a fold: summed, for taking away would cost digits where the fold holds huge values."""
     left = window_moments(
-        context.spark, files, manifest.length, manifest.stride, len(manifest.features), span, origin
+        context.spark,
+        MomentJob(
+            tuple(files), manifest.length, manifest.stride, len(manifest.features), origin, span
+        ),
     )
     if left.n < 2:
         raise _too_little(left.n, fold)

@@ -17,7 +17,7 @@ from foreshock.training.watch import Progress
 from foreshock.windows.dataset.manifest import Manifest, read_manifest
 from foreshock.windows.dataset.plan import dataset_identity, make_plan
 from foreshock.windows.dataset.window_data import WindowData
-from foreshock.windows.models.lstm_autoencoder import LSTMAutoencoder, build
+from foreshock.windows.models.lstm_autoencoder import LSTMAutoencoder, NetworkSpec, build
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def fit(
         say(f"precision {spec.precision}: this machine's devices compute in {precision}")
     try:
         with where.strategy.scope():
-            network = build(spec.network)
+            network = build(NetworkSpec.from_mapping(spec.network))
         return _fit(spec, network, where, say, beat)
     finally:
         keras.config.set_dtype_policy("float32")
@@ -145,6 +145,7 @@ def weights_sha256(weights: Arrays) -> str:
 
 def network_of(spec: Fit, weights: Arrays) -> LSTMAutoencoder:
     """The fitted network as a model of the registry, in float32."""
-    network = build(spec.network)
+    network_spec = NetworkSpec.from_mapping(spec.network)
+    network = build(network_spec)
     network.set_weights(weights)
-    return LSTMAutoencoder(network, spec.network)
+    return LSTMAutoencoder(network, network_spec)

@@ -7,7 +7,7 @@ from typing import Any
 
 from foreshock.platform.quiet import held_stderr
 from foreshock.training.strategy import Replication
-from foreshock.windows.models.lstm_autoencoder import loss
+from foreshock.windows.models.lstm_autoencoder import window_loss as loss
 
 with held_stderr():
     import keras

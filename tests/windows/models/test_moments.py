@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from foreshock.errors import DataError
-from foreshock.windows.models import moments as module
+from foreshock.windows.models import moment_sums as module
 from foreshock.windows.models.moments import WindowMoments, middle
 from foreshock.windows.models.pca import PCA
 from foreshock.windows.models.ridge_forecast import PENALTY, RidgeForecast, ridge_from_moments
@@ -122,12 +122,12 @@ def test_far_from_zero_about_the_middle() -> None:
         x[t] = 0.9 * x[t - 1] + rng.normal()
     far = (x + 5e6).astype(np.float32)  # whose steps are 0.5 there
     starts = np.arange(3980)
-    assert not RidgeForecast.of_moments(
+    assert not RidgeForecast.from_moments(
         WindowMoments.of(far, starts, 2)
     ).coefficients.any()  # about 0, nothing varies but rounding
     origin = middle(windows(far, starts[::40], 2))
     halves = [WindowMoments.of(far, part, 2, origin) for part in np.array_split(starts, 3)]
-    found = RidgeForecast.of_moments(halves[0] + halves[1] + halves[2])
+    found = RidgeForecast.from_moments(halves[0] + halves[1] + halves[2])
     last = windows(far, starts, 2)[..., 0].astype(np.float64) - 5e6
     wanted = linear_model.Ridge(alpha=PENALTY * 3980 * last[:, 0].var()).fit(
         last[:, :1], last[:, 1]
@@ -170,7 +170,7 @@ def test_pca_equals_scikit_learn(length: int) -> None:
     flat = whole.reshape(len(whole), -1).astype(np.float64)
     wanted = decomposition.PCA(n_components=0.9, svd_solver="full").fit(flat)
     moments = WindowMoments.of(x, starts, length)
-    for model in (PCA.of_moments(moments), PCA.fit(whole, np.ones(whole.shape[:2], np.float32))):
+    for model in (PCA.from_moments(moments), PCA.fit(whole, np.ones(whole.shape[:2], np.float32))):
         assert len(model.components) == wanted.n_components_
         assert np.allclose(model.mean, wanted.mean_, rtol=1e-10)
         explained = np.einsum(
@@ -190,7 +190,7 @@ def test_pca_equals_scikit_learn(length: int) -> None:
 
 def test_pca_of_too_few_windows_is_a_data_error() -> None:
     with pytest.raises(DataError, match="1 whole training windows"):
-        PCA.of_moments(WindowMoments.of(events(20, 2), np.array([0]), 5))
+        PCA.from_moments(WindowMoments.of(events(20, 2), np.array([0]), 5))
     with pytest.raises(DataError, match="0 whole training windows"):
         PCA.fit(np.ones((3, 4, 2), np.float32), np.zeros((3, 4), np.float32))
 
@@ -230,7 +230,7 @@ def test_the_forecast_is_a_ridge_on_inputs_of_unit_variance(length: int) -> None
     weight[780:, 0] = 0
     padded = np.concatenate([whole, np.full((10, length, 2), 9.0, np.float32)])
     for model in (
-        RidgeForecast.of_moments(WindowMoments.of(x, np.arange(780), length)),
+        RidgeForecast.from_moments(WindowMoments.of(x, np.arange(780), length)),
         RidgeForecast.fit(padded, weight),
     ):
         assert model.windows == 780
@@ -292,7 +292,7 @@ def test_bad_conditioning_gives_finite_forecasts(kind: str) -> None:
     for penalty in (0.0, 1e-9, 1.0):
         assert all(np.isfinite(part).all() for part in ridge_from_moments(found, 8, penalty))
     for model in (
-        RidgeForecast.of_moments(found),
+        RidgeForecast.from_moments(found),
         RidgeForecast.fit(whole, np.ones(whole.shape[:2], np.float32)),
     ):
         errors = model.errors(whole)
@@ -300,10 +300,10 @@ def test_bad_conditioning_gives_finite_forecasts(kind: str) -> None:
         assert errors[:, -1].mean(axis=0).max() <= 1.01  # 0 or 1: less, where all is forecast right
         assert np.isfinite(model.errors(whole + np.float32(1))).all()
     if kind in ("constant", "all constant", "zero"):
-        assert model.square[1] == 1
+        assert model.mean_square[1] == 1
         assert errors[..., 1].max() < 1e-9
         assert model.errors(whole + np.float32(2))[..., 1].min() > 0.5
-    assert np.isfinite(PCA.of_moments(found).errors(whole)).all()
+    assert np.isfinite(PCA.from_moments(found).errors(whole)).all()
 
 
 def test_copies_of_an_input_share_its_coefficient() -> None:
@@ -318,9 +318,9 @@ def test_copies_of_an_input_share_its_coefficient() -> None:
 def test_a_window_too_short_or_too_few_is_a_data_error() -> None:
     x = events(40, 2)
     with pytest.raises(DataError, match=r"window\.length of 2"):
-        RidgeForecast.of_moments(WindowMoments.of(x, np.arange(40), 1))
+        RidgeForecast.from_moments(WindowMoments.of(x, np.arange(40), 1))
     with pytest.raises(DataError, match="1 whole training windows"):
-        RidgeForecast.of_moments(WindowMoments.of(x, np.array([3]), 6))
+        RidgeForecast.from_moments(WindowMoments.of(x, np.array([3]), 6))
     with pytest.raises(DataError, match="0 whole training windows"):
         RidgeForecast.fit(np.ones((3, 4, 2), np.float32), np.zeros((3, 4), np.float32))
     with pytest.raises(DataError, match="6 rows before"):

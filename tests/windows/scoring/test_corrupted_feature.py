@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from foreshock.scored.adjust import Residuals, contributions, over_scale
-from foreshock.windows.models import registry
+from foreshock.windows.models.fitting import errors_and_expected, fit_sample
 from foreshock.windows.scoring.aggregate import Layout
 from foreshock.windows.scoring.attribution import Attribution, attribute
 
@@ -28,8 +28,8 @@ def explained(name: str, score: str, train: np.ndarray, x: np.ndarray) -> Attrib
             np.lib.stride_tricks.sliding_window_view(rows, L, axis=0).transpose(0, 2, 1)
         )
 
-    model = registry.fit(name, cut(train), np.ones((len(train) - L + 1, L), np.float32), 1)
-    found, expected = registry.errors_and_expected(model, cut(x))
+    model = fit_sample(name, cut(train), np.ones((len(train) - L + 1, L), np.float32), 1)
+    found, expected = errors_and_expected(model, cut(x))
     assert expected is not None
     return attribute(
         score,
@@ -37,7 +37,7 @@ def explained(name: str, score: str, train: np.ndarray, x: np.ndarray) -> Attrib
         cut(x),
         expected,
         Layout(len(x), np.arange(len(found)), L, 1, 0),
-        getattr(model, "blind", 0),
+        model.blind_events,
     )
 
 

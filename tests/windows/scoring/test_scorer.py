@@ -7,15 +7,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from foreshock.detectors import detector_names
 from foreshock.windows.dataset.schema import encode
-from foreshock.windows.models import registry
 from foreshock.windows.models.bundle import Bundle
+from foreshock.windows.models.fitting import fit_sample
 from foreshock.windows.scoring import scorer
 from foreshock.windows.scoring.aggregate import finite
 from foreshock.windows.scoring.scorer import Plan, Task, schema_of
+from support.small_detectors import NO_FACTS
 
 L, F, N = 5, 2, 400
-NAMES = tuple(registry.SIMPLE)
+NAMES = detector_names(lambda entry: entry.reads_windows and not entry.is_trainable)
 KINDS = ("window", "last", "cover", "mean", "median", "max", "min")
 
 
@@ -49,7 +51,7 @@ def windows(x: np.ndarray) -> np.ndarray:
 
 def scored(models: dict[str, Any], kind: str, x: np.ndarray) -> pa.Table:
     plan, task = Plan("", "", tuple(models), kind, L, 1), Task("file", "", 4, None)
-    bundle = Bundle(models, ("a", "b"), L, "", {})
+    bundle = Bundle(models, ("a", "b"), L, "", NO_FACTS)
     opened = [scorer._open(plan, task, block(x))]
     return pa.Table.from_batches(
         scorer._score(plan, task, bundle, opened), schema=schema_of(plan.detectors)
@@ -63,6 +65,8 @@ def ordinary() -> np.ndarray:
 
 class Overflows:
     """Expects infinity of the first feature, and no number where the window itself is past 1e19."""
+
+    blind_events = 0
 
     def reconstruct(self, x: np.ndarray) -> np.ndarray:
         return np.stack(
@@ -94,7 +98,7 @@ def test_a_row_scaled_to_1e20_is_judged_and_flagged(
     first: str, kind: str, ordinary: np.ndarray
 ) -> None:
     fitted = {
-        name: registry.fit(name, windows(ordinary), np.ones((N - L + 1, L), np.float32), 1)
+        name: fit_sample(name, windows(ordinary), np.ones((N - L + 1, L), np.float32), 1)
         for name in NAMES
     }
     models: dict[str, Any] = {
@@ -122,7 +126,7 @@ def test_a_row_scaled_to_1e20_is_judged_and_flagged(
 def test_its_top_feature_is_that_of_a_value_within_reach(
     name: str, kind: str, ordinary: np.ndarray
 ) -> None:
-    model = {name: registry.fit(name, windows(ordinary), np.ones((N - L + 1, L), np.float32), 1)}
+    model = {name: fit_sample(name, windows(ordinary), np.ones((N - L + 1, L), np.float32), 1)}
     x = ordinary[:60].copy()
     top = []
     for value in (-1e8, -1e20):

@@ -1,12 +1,14 @@
-"""How much of its training windows a model explains, and whether its output can reach them at all."""
+"""How much of its training windows a detector explains, and whether its output can reach them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
-import numpy.typing as npt
+
+from foreshock.statistics.arrays import BoolArray, Float32Array, Float64Array
 
 WINDOWS = 2000
 RANGES: dict[str, tuple[float | None, float | None]] = {
@@ -16,71 +18,107 @@ RANGES: dict[str, tuple[float | None, float | None]] = {
     "relu": (0.0, None),
     "softplus": (0.0, None),
 }
-MARGIN = 0.05  # of a value beyond the range that is still called reached
-Floats = npt.NDArray[np.float32]
+MARGIN = 0.05  # of a value beyond the range that still counts as reached
+PerFeature = Mapping[str, float | None]
 
 
-class Rebuilds(Protocol):
-    """A model that says what it expected."""
+class Reconstructing(Protocol):
+    """A detector that says what it expected."""
 
-    def reconstruct(self, x: Floats) -> Floats | None:
-        """What the model expected, (N, L, F), or None."""
+    def reconstruct(self, windows: Float32Array) -> Float32Array | None:
+        """The expected values (N, L, F), or None."""
 
 
 @dataclass(frozen=True)
 class Explained:
-    """Of a sample of training windows, per feature: `share`, 1 − squared error / squared distance from the median; `spread`, the standard
-    deviation of what the model expects, as a share of the data's; `outside`, the share of values that its output cannot reach;
-    `reachable`, the share that the best output within its range would explain. Null for a feature that does not vary."""
+    """What a detector makes of a sample of training windows, feature by feature.
+
+    A share is None for a feature that does not vary.
+
+    Attributes:
+        windows: the size of the sample.
+        share: 1 − squared error / squared distance from the median.
+        spread: the standard deviation of the expected values, over that of the data.
+        outside: the share of values that the detector's output cannot reach.
+        reachable: the share that the best output within its range would explain.
+    """
 
     windows: int
-    share: dict[str, float | None]
-    spread: dict[str, float | None]
-    outside: dict[str, float]
-    reachable: dict[str, float | None]
+    share: PerFeature
+    spread: PerFeature
+    outside: Mapping[str, float]
+    reachable: PerFeature
 
     def to_mapping(self) -> dict[str, Any]:
+        """Plain data for JSON."""
         return asdict(self)
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any]) -> Self:
+        """What `to_mapping` gave; bundles of older versions have no `reachable`."""
+        return cls(**{"reachable": {}, **mapping})
 
 
 def explained(
-    model: Rebuilds, x: Floats, weight: Floats, features: tuple[str, ...], output: str = "linear"
+    detector: Reconstructing,
+    windows: Float32Array,
+    weights: Float32Array,
+    features: tuple[str, ...],
+    output: str = "linear",
 ) -> Explained | None:
-    """The facts of a model on windows x (N, L, F), weight (N, L) 0 where padded, evenly thinned to WINDOWS; None where it rebuilds nothing.
+    """What a detector explains of windows (N, L, F), evenly thinned to 2,000.
 
-    output: the activation of the output (RANGES).
+    Weights (N, L) are 0 where a window is padded. `output` is the activation of the detector's
+    output (RANGES). None if there are no windows or the detector expects no values.
+
+    >>> class Half:
+    ...     def reconstruct(self, windows):
+    ...         return windows / 2
+    >>> windows = np.array([[[0.0], [2.0]], [[4.0], [-2.0]]], np.float32)  # the median is 1
+    >>> explained(Half(), windows, np.ones((2, 2), np.float32), ("a",)).share  # 1 − 6 / 20
+    {'a': 0.7}
     """
-    step = max(1, -(-len(x) // WINDOWS))
-    x, inside = x[::step], weight[::step] > 0
-    if not len(x) or (rebuilt := model.reconstruct(x)) is None:
+    thinning = max(1, -(-len(windows) // WINDOWS))
+    sample, inside = windows[::thinning], weights[::thinning] > 0
+    if not len(sample) or (expected_windows := detector.reconstruct(sample)) is None:
         return None
-    data, expected = x[inside].astype(np.float64), np.asarray(rebuilt, np.float64)[inside]  # (n, F)
+    data = sample[inside].astype(np.float64)  # (n, F)
+    expected = np.asarray(expected_windows, np.float64)[inside]
     low, high = RANGES.get(output, (None, None))
+    error = np.square(data - expected).sum(axis=0)
+    distance = np.square(data - np.median(data, axis=0)).sum(axis=0)
+    if low is None and high is None:
+        least_error = np.zeros(len(features))
+    else:
+        least_error = np.square(data - np.clip(data, low, high)).sum(axis=0)
+    deviation = data.std(axis=0)
+    outside = _beyond(data, low, high).mean(axis=0)
+    return Explained(
+        windows=len(sample),
+        share=_known(features, 1 - error / np.where(distance > 0, distance, 1), distance > 0),
+        spread=_known(
+            features, expected.std(axis=0) / np.where(deviation > 0, deviation, 1), deviation > 0
+        ),
+        outside=dict(zip(features, outside.tolist(), strict=True)),
+        reachable=_known(
+            features, 1 - least_error / np.where(distance > 0, distance, 1), distance > 0
+        ),
+    )
+
+
+def _beyond(data: Float64Array, low: float | None, high: float | None) -> BoolArray:
+    """Which values (n, F) lie beyond a range, by more than the margin."""
     beyond = np.zeros(data.shape, bool)
     if low is not None:
         beyond |= data < low - MARGIN
     if high is not None:
         beyond |= data > high + MARGIN
-    error = np.square(data - expected).sum(axis=0)
-    apart = np.square(data - np.median(data, axis=0)).sum(axis=0)
-    std, std_expected = data.std(axis=0), expected.std(axis=0)
-    least = (
-        np.square(data - np.clip(data, low, high)).sum(axis=0)
-        if (low, high) != (None, None)
-        else np.zeros(len(features))
-    )
-    share, spread, reachable = (
-        {f: float(v) if ok else None for f, v, ok in zip(features, values, varies, strict=True)}
-        for values, varies in (
-            (1 - error / np.where(apart > 0, apart, 1), apart > 0),
-            (std_expected / np.where(std > 0, std, 1), std > 0),
-            (1 - least / np.where(apart > 0, apart, 1), apart > 0),
-        )
-    )
-    return Explained(
-        len(x),
-        share,
-        spread,
-        dict(zip(features, beyond.mean(axis=0).tolist(), strict=True)),
-        reachable,
-    )
+    return beyond
+
+
+def _known(features: Iterable[str], values: Float64Array, varies: BoolArray) -> PerFeature:
+    """Values by feature, None for a feature that does not vary."""
+    return {
+        feature: float(value) if is_known else None
+        for feature, value, is_known in zip(features, values, varies, strict=True)
+    }

@@ -1,110 +1,148 @@
-"""Isolation forest on rows: fitted by scikit-learn, kept and scored as plain arrays so that no pickle is needed.
+"""Isolation forest on single events: how few random cuts set an event apart from train's.
 
-Liu, Ting & Zhou, "Isolation Forest", ICDM 2008: the score is 2^(−E[path length] / c(sample size)).
+The score of an event is 2^(−E[h] / c(n)): E[h] is its mean path length over the trees, c(n) that of
+an unsuccessful search in a binary tree of n points, with n the sample of a tree.
+Source: Liu, Ting & Zhou, "Isolation Forest", ICDM 2008. scikit-learn fits the trees; they are kept
+and scored as plain arrays, so that no pickle is needed.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.ensemble import IsolationForest as Forest
 
+from foreshock.detectors import Spec
 from foreshock.errors import DataError
+from foreshock.statistics.arrays import AnyArray, Float32Array, Float64Array
 
-Floats = npt.NDArray[np.float32]
 TREES = 100
-SAMPLE = 256
-MOST_ROWS = 200_000
+SAMPLE = 256  # events that a tree is grown on
+MOST_ROWS = 200_000  # training events
+MEMBERS = ("feature", "threshold", "left", "right", "path")
 
 
-def average_path(n: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """c(n): the mean path length of an unsuccessful search in a binary tree of n points (the paper's equation 1)."""
-    n = np.asarray(n, np.float64)
-    harmonic = np.log(np.maximum(n - 1, 1)) + np.euler_gamma
-    return np.where(
-        n > 2, 2 * harmonic - 2 * (n - 1) / np.maximum(n, 1), np.where(n == 2, 1.0, 0.0)
-    )
+def average_path(points: npt.ArrayLike) -> Float64Array:
+    """c(n): the mean path length of an unsuccessful search in a binary tree (equation 1).
+
+    >>> average_path([1, 2, 256]).round(3).tolist()
+    [0.0, 1.0, 10.245]
+    """
+    points = np.asarray(points, np.float64)
+    harmonic = np.log(np.maximum(points - 1, 1)) + np.euler_gamma
+    many = 2 * harmonic - 2 * (points - 1) / np.maximum(points, 1)
+    few = np.where(points == 2, 1.0, 0.0)
+    return np.where(points > 2, many, few)
 
 
 class IsolationForest:
-    """Trees as arrays (T, nodes): feature (−1 at a leaf), threshold, left, right, and the path length that a leaf stands for."""
+    """Trees as arrays (T, nodes).
 
-    def __init__(self, arrays: dict[str, npt.NDArray[Any]], sample: int, rows: int) -> None:
-        self._arrays, self.sample, self.rows = arrays, sample, rows
+    `feature` is −1 at a leaf; `threshold`, `left` and `right` are those of an inner node; `path` is
+    the path length that a leaf stands for.
+
+    >>> events = np.linspace(0, 1, 300, dtype=np.float32).reshape(300, 1, 1)
+    >>> detector = IsolationForest.fit(events, np.ones((300, 1), np.float32), seed=1)
+    >>> middle, far = detector.score_rows(np.array([[0.5], [9.0]], np.float32))
+    >>> bool(middle < 0.5 < far)
+    True
+    """
+
+    blind_events = 0
+
+    def __init__(self, trees: Mapping[str, AnyArray], sample: int, rows: int) -> None:
+        """Take the trees' arrays, the sample of a tree and the number of training events."""
+        self._trees = trees
+        self.sample = sample
+        self.rows = rows
+
+    @property
+    def fitted_on(self) -> int:
+        """How many training events it was fitted on: the last one of each window."""
+        return self.rows
 
     @classmethod
-    def fit(cls, x: Floats, weight: Floats, seed: int) -> IsolationForest:
-        """Fit on the last event of each window (N, L, F). Raises DataError for fewer than two rows."""
-        rows = x[:, -1][:MOST_ROWS]
+    def fit(cls, windows: Float32Array, weights: Float32Array, seed: int = 0) -> IsolationForest:
+        """Fit on the last event of each window (N, L, F). Raises DataError for fewer than two."""
+        rows = windows[:, -1][:MOST_ROWS]
         if len(rows) < 2:
             raise DataError(
                 f"detector isolation_forest: {len(rows)} training rows; at least 2 are wanted."
             )
-        forest = Forest(
-            n_estimators=TREES, max_samples=min(SAMPLE, len(rows)), random_state=seed
-        ).fit(rows)
-        nodes = max(e.tree_.node_count for e in forest.estimators_)
-        out: dict[str, npt.NDArray[Any]] = {
-            "feature": np.full((TREES, nodes), -1, np.int32),
-            "threshold": np.zeros((TREES, nodes)),
-            "left": np.zeros((TREES, nodes), np.int32),
-            "right": np.zeros((TREES, nodes), np.int32),
-            "path": np.zeros((TREES, nodes)),
-        }
-        for t, (estimator, columns) in enumerate(
-            zip(forest.estimators_, forest.estimators_features_, strict=True)
-        ):
-            tree, n = estimator.tree_, estimator.tree_.node_count
-            leaf = tree.children_left < 0
-            out["feature"][t, :n] = np.where(leaf, -1, columns[np.maximum(tree.feature, 0)])
-            out["threshold"][t, :n] = tree.threshold
-            out["left"][t, :n], out["right"][t, :n] = (
-                np.maximum(tree.children_left, 0),
-                np.maximum(tree.children_right, 0),
-            )
-            depth = np.zeros(n)
-            for node in np.flatnonzero(~leaf):
-                depth[tree.children_left[node]] = depth[tree.children_right[node]] = depth[node] + 1
-            out["path"][t, :n] = np.where(leaf, depth + average_path(tree.n_node_samples), 0)
-        return cls(out, int(forest.max_samples_), len(rows))
+        sample = min(SAMPLE, len(rows))
+        forest = Forest(n_estimators=TREES, max_samples=sample, random_state=seed).fit(rows)
+        return cls(_tree_arrays(forest), int(forest.max_samples_), len(rows))
 
-    def score_rows(self, rows: Floats) -> npt.NDArray[np.float64]:
-        """The anomaly score of rows (N, F), in (0, 1]; equals minus scikit-learn's `score_samples`."""
-        a = self._arrays
-        total = np.zeros(len(rows))
-        every = np.arange(len(rows))
-        for t in range(len(a["feature"])):
-            node = np.zeros(len(rows), np.int32)
-            active = every
+    def score_rows(self, rows: Float32Array) -> Float64Array:
+        """The anomaly score of events (N, F), in (0, 1]; minus scikit-learn's `score_samples`."""
+        trees = self._trees
+        n_trees = len(trees["feature"])
+        total_path = np.zeros(len(rows))
+        all_rows = np.arange(len(rows))
+        for tree in range(n_trees):
+            node_of_row = np.zeros(len(rows), np.int32)
+            active = all_rows
             while len(active):
-                feature = a["feature"][t, node[active]]
-                active, feature = active[feature >= 0], feature[feature >= 0]
-                at = node[active]
-                below = rows[active, feature] <= a["threshold"][t, at]
-                node[active] = np.where(below, a["left"][t, at], a["right"][t, at])
-            total += a["path"][t, node]
-        return 2.0 ** (-total / (len(a["feature"]) * average_path(self.sample)))
+                feature = trees["feature"][tree, node_of_row[active]]
+                inner = feature >= 0
+                active, feature = active[inner], feature[inner]
+                nodes = node_of_row[active]
+                goes_left = rows[active, feature] <= trees["threshold"][tree, nodes]
+                node_of_row[active] = np.where(
+                    goes_left, trees["left"][tree, nodes], trees["right"][tree, nodes]
+                )
+            total_path += trees["path"][tree, node_of_row]
+        scores: Float64Array = 2.0 ** (-total_path / (n_trees * average_path(self.sample)))
+        return scores
 
-    def errors(self, x: Floats) -> Floats:
-        return (
-            self.score_rows(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:2], 1).astype(np.float32)
-        )
+    def errors(self, windows: Float32Array) -> Float32Array:
+        """The scores (N, L, 1) of the events of windows (N, L, F)."""
+        scores = self.score_rows(windows.reshape(-1, windows.shape[-1]))
+        return scores.reshape(*windows.shape[:2], 1).astype(np.float32)
 
-    def reconstruct(self, x: Floats) -> None:
-        return None
+    def errors_of(self, windows: Float32Array, expected: Float32Array) -> Float32Array:
+        """The scores; nothing is expected."""
+        return self.errors(windows)
 
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        return self._arrays
+    def reconstruct(self, windows: Float32Array) -> None:
+        """None: it expects no values."""
 
-    def spec(self) -> dict[str, Any]:
+    def arrays(self) -> Mapping[str, AnyArray]:
+        """The trees."""
+        return self._trees
+
+    def spec(self) -> Spec:
+        """The sample of a tree and the number of training events."""
         return {"sample": self.sample, "rows": self.rows}
 
     @classmethod
-    def load(cls, spec: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> IsolationForest:
-        return cls(
-            {k: arrays[k] for k in ("feature", "threshold", "left", "right", "path")},
-            spec["sample"],
-            spec["rows"],
-        )
+    def load(cls, spec: Spec, arrays: Mapping[str, AnyArray]) -> IsolationForest:
+        """The detector of `spec()` and `arrays()`."""
+        trees = {member: arrays[member] for member in MEMBERS}
+        return cls(trees, spec["sample"], spec["rows"])
+
+
+def _tree_arrays(forest: Forest) -> dict[str, AnyArray]:
+    """The trees of scikit-learn's forest, padded to the largest."""
+    most_nodes = max(estimator.tree_.node_count for estimator in forest.estimators_)
+    shape = (TREES, most_nodes)
+    feature = np.full(shape, -1, np.int32)
+    left, right = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
+    threshold, path = np.zeros(shape), np.zeros(shape)
+    fitted = zip(forest.estimators_, forest.estimators_features_, strict=True)
+    for number, (estimator, columns) in enumerate(fitted):
+        tree = estimator.tree_
+        here = (number, slice(tree.node_count))
+        is_leaf = tree.children_left < 0
+        feature[here] = np.where(is_leaf, -1, columns[np.maximum(tree.feature, 0)])
+        threshold[here] = tree.threshold
+        left[here] = np.maximum(tree.children_left, 0)
+        right[here] = np.maximum(tree.children_right, 0)
+        depth = np.zeros(tree.node_count)
+        for node in np.flatnonzero(~is_leaf):
+            children = [tree.children_left[node], tree.children_right[node]]
+            depth[children] = depth[node] + 1
+        path[here] = np.where(is_leaf, depth + average_path(tree.n_node_samples), 0)
+    return {"feature": feature, "threshold": threshold, "left": left, "right": right, "path": path}

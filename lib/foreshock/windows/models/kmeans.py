@@ -1,72 +1,107 @@
-"""The distance of a window to the nearest of k typical windows."""
+"""k-means: a window is expected to be the nearest of k typical windows.
+
+A window is flattened to L·F values; the centroids are those of Lloyd's algorithm, started by
+k-means++ (Arthur & Vassilvitskii, "k-means++: The Advantages of Careful Seeding", SODA 2007).
+The error is the squared difference from the nearest centroid, value by value.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.cluster import KMeans as Lloyd
 from threadpoolctl import threadpool_limits
 
+from foreshock.detectors import Spec
 from foreshock.errors import DataError
+from foreshock.statistics.arrays import AnyArray, Float32Array, Float64Array, Int64Array
+from foreshock.windows.models.squares import squared_errors
 
-Floats = npt.NDArray[np.float32]
-MOST, LEAST_MEMBERS = 32, 20
-SAMPLE = 20_000
-ROWS = 4096
+MOST_CENTROIDS = 32
+LEAST_MEMBERS = 20  # windows for each centroid, on average
+SAMPLE = 20_000  # windows that the centroids are fitted on
+MOST_ITERATIONS = 50
+CHUNK = 4096  # windows compared with all centroids at once
 
 
 class KMeans:
-    """Centroids (k, L·F) of windows flattened, by Lloyd's algorithm; at most 32, each for at least 20 windows on average."""
+    """At most 32 centroids (k, L·F), each for at least 20 training windows on average.
 
-    def __init__(self, centroids: npt.NDArray[np.float64], length: int, windows: int) -> None:
-        self.centroids, self.length, self.windows = centroids, length, windows
+    >>> flat_windows = np.repeat([0.0, 8.0], 40).astype(np.float32)[:, None, None]  # (80, 1, 1)
+    >>> detector = KMeans.fit(flat_windows, np.ones((80, 1), np.float32), seed=1)
+    >>> detector.errors(np.array([[[9.0]]], np.float32)).tolist()
+    [[[1.0]]]
+    """
+
+    blind_events = 0
+
+    def __init__(self, centroids: Float64Array, length: int, windows: int) -> None:
+        """Take the centroids (k, L·F), the window length L and the number of training windows."""
+        self.centroids = centroids
+        self.length = length
+        self.windows = windows
+
+    @property
+    def fitted_on(self) -> int:
+        """How many training windows it was fitted on, after thinning."""
+        return self.windows
 
     @classmethod
-    def fit(cls, x: Floats, weight: Floats, seed: int) -> KMeans:
-        """Fit on windows (N, L, F) without padding, evenly thinned to 20,000. Raises DataError for none."""
-        whole = x[weight.min(axis=1) > 0]
+    def fit(cls, windows: Float32Array, weights: Float32Array, seed: int = 0) -> KMeans:
+        """Fit on windows (N, L, F) without padding, evenly thinned to 20,000.
+
+        Weights (N, L) are 0 where a window is padded. Raises DataError if every window is.
+        """
+        whole = windows[weights.min(axis=1) > 0]
         if not len(whole):
             raise DataError(
                 "detector kmeans: there is no whole training window. Leave kmeans out of detectors."
             )
-        flat = (
-            whole[:: -(-len(whole) // SAMPLE)]
-            .reshape(-1, x.shape[1] * x.shape[2])
-            .astype(np.float64)
-        )
-        k = max(1, min(MOST, len(flat) // LEAST_MEMBERS, len(np.unique(flat, axis=0))))
+        thinned = whole[:: -(-len(whole) // SAMPLE)]
+        size = windows.shape[1] * windows.shape[2]
+        flat = thinned.reshape(-1, size).astype(np.float64)
+        distinct = len(np.unique(flat, axis=0))
+        n_centroids = max(1, min(MOST_CENTROIDS, len(flat) // LEAST_MEMBERS, distinct))
         with threadpool_limits(1):  # sums in one order, so that a seed gives the same centroids
-            found = Lloyd(k, n_init=1, max_iter=50, random_state=seed).fit(flat)
-        return cls(found.cluster_centers_, x.shape[1], len(flat))
+            lloyd = Lloyd(n_centroids, n_init=1, max_iter=MOST_ITERATIONS, random_state=seed)
+            centroids = lloyd.fit(flat).cluster_centers_
+        return cls(centroids, windows.shape[1], len(flat))
 
-    def reconstruct(self, x: Floats) -> Floats:
-        """The nearest centroid of each window."""
-        flat = x.reshape(len(x), -1).astype(np.float64)
-        own = np.square(self.centroids).sum(axis=1)
-        nearest = np.concatenate(
-            [
-                np.argmin(own - 2 * (flat[a : a + ROWS] @ self.centroids.T), axis=1)
-                for a in range(0, len(flat), ROWS)
-            ]
-            or [np.zeros(0, np.int64)]
+    def reconstruct(self, windows: Float32Array) -> Float32Array:
+        """The nearest centroid of each window (N, L, F)."""
+        nearest = self._nearest(
+            windows.reshape(len(windows), windows.shape[1] * windows.shape[2]).astype(np.float64)
         )
-        return self.centroids[nearest].reshape(x.shape).astype(np.float32)
+        return self.centroids[nearest].reshape(windows.shape).astype(np.float32)
 
-    def errors_of(self, x: Floats, expected: Floats) -> Floats:
-        """The errors, given what `reconstruct` gave."""
-        return np.square(x - expected)
+    def _nearest(self, flat: Float64Array) -> Int64Array:
+        """The place of the nearest centroid of each flat window (N, L·F), by |c|² − 2 c·w."""
+        squared_norms = np.square(self.centroids).sum(axis=1)
+        nearest = np.zeros(len(flat), np.int64)
+        for begin in range(0, len(flat), CHUNK):
+            chunk = slice(begin, begin + CHUNK)
+            products = flat[chunk] @ self.centroids.T
+            nearest[chunk] = np.argmin(squared_norms - 2 * products, axis=1)
+        return nearest
 
-    def errors(self, x: Floats) -> Floats:
-        return self.errors_of(x, self.reconstruct(x))
+    def errors_of(self, windows: Float32Array, expected: Float32Array) -> Float32Array:
+        """Squared errors (N, L, F), given what `reconstruct` gave."""
+        return squared_errors(windows, expected)
 
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+    def errors(self, windows: Float32Array) -> Float32Array:
+        """Squared errors (N, L, F) of windows (N, L, F)."""
+        return self.errors_of(windows, self.reconstruct(windows))
+
+    def arrays(self) -> Mapping[str, AnyArray]:
+        """The centroids."""
         return {"centroids": self.centroids}
 
-    def spec(self) -> dict[str, Any]:
+    def spec(self) -> Spec:
+        """The window length and the number of training windows."""
         return {"length": self.length, "windows": self.windows}
 
     @classmethod
-    def load(cls, spec: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> KMeans:
+    def load(cls, spec: Spec, arrays: Mapping[str, AnyArray]) -> KMeans:
+        """The detector of `spec()` and `arrays()`."""
         return cls(arrays["centroids"], spec["length"], spec["windows"])

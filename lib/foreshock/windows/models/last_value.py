@@ -1,53 +1,78 @@
-"""Expects every event to be like the one before: the forecast that any other forecast has to beat."""
+"""Persistence: every event is expected to be like the one before it. Other forecasts have to beat it.
+
+The error of a value is (x[t] − x[t−1])² / m, with m the mean square of train's steps: 1 is an
+ordinary step. A window's first event has no predecessor, so its error is 0.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
-import numpy.typing as npt
 
+from foreshock.detectors import Spec
 from foreshock.errors import DataError
-
-Floats = npt.NDArray[np.float32]
+from foreshock.statistics.arrays import AnyArray, Float32Array, Float64Array
 
 
 class LastValue:
-    """The mean square (F,) of a training step, by which errors are divided: 1 is an ordinary step; 1 too where there is no step."""
+    """The mean square of train's steps, a feature each; 1 for a feature that never steps.
 
-    blind = 1
+    >>> windows = np.array([[[0.0], [2.0], [2.0]]], np.float32)
+    >>> detector = LastValue.fit(windows, np.ones((1, 3), np.float32))
+    >>> detector.errors(windows).ravel().tolist()  # steps of 2 and 0 have mean square 2
+    [0.0, 2.0, 0.0]
+    """
 
-    def __init__(self, step: npt.NDArray[np.float64], windows: int) -> None:
-        self.step, self.windows = step, windows
+    blind_events = 1
+
+    def __init__(self, mean_square: Float64Array, windows: int) -> None:
+        """Take the mean squares (F,) of train's steps and the number of training windows."""
+        self.mean_square = mean_square
+        self.windows = windows
+
+    @property
+    def fitted_on(self) -> int:
+        """How many training windows it was fitted on."""
+        return self.windows
 
     @classmethod
-    def fit(cls, x: Floats, weight: Floats) -> LastValue:
-        """Fit on steps between events of windows (N, L, F), both of weight (N, L) 1. Raises DataError for none."""
-        steps = np.diff(x.astype(np.float64), axis=1)[weight[:, :-1] > 0]  # (n, F)
+    def fit(cls, windows: Float32Array, weights: Float32Array, seed: int = 0) -> LastValue:
+        """Fit on steps between events of windows (N, L, F), both of weight (N, L) 1.
+
+        Raises DataError if there is none.
+        """
+        steps = np.diff(windows.astype(np.float64), axis=1)[weights[:, :-1] > 0]  # (n, F)
         if not len(steps):
             raise DataError(
-                "detector last_value: no training window holds two events. Leave last_value out of detectors."
+                "detector last_value: no training window holds two events. "
+                "Leave last_value out of detectors."
             )
-        square = np.square(steps).mean(axis=0)
-        return cls(np.where(square > 0, square, 1.0), len(x))
+        mean_square = np.square(steps).mean(axis=0)
+        return cls(np.where(mean_square > 0, mean_square, 1.0), len(windows))
 
-    def reconstruct(self, x: Floats) -> Floats:
-        """Each event's predecessor; a window's first event is its own."""
-        return np.concatenate([x[:, :1], x[:, :-1]], axis=1)
+    def reconstruct(self, windows: Float32Array) -> Float32Array:
+        """Each event's predecessor, of windows (N, L, F). The first event stands for its own."""
+        return np.concatenate([windows[:, :1], windows[:, :-1]], axis=1)
 
-    def errors_of(self, x: Floats, expected: Floats) -> Floats:
-        """Squared steps over the ordinary one, given what `reconstruct` gave."""
-        return (np.square(x - expected) / self.step).astype(np.float32)
+    def errors_of(self, windows: Float32Array, expected: Float32Array) -> Float32Array:
+        """Squared steps (N, L, F) over the ordinary one, given what `reconstruct` gave."""
+        relative: Float64Array = np.square(windows - expected) / self.mean_square
+        return relative.astype(np.float32)
 
-    def errors(self, x: Floats) -> Floats:
-        return self.errors_of(x, self.reconstruct(x))
+    def errors(self, windows: Float32Array) -> Float32Array:
+        """Squared steps (N, L, F) over the ordinary one, of windows (N, L, F)."""
+        return self.errors_of(windows, self.reconstruct(windows))
 
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        return {"step": self.step}
+    def arrays(self) -> Mapping[str, AnyArray]:
+        """The mean squares of steps."""
+        return {"step": self.mean_square}
 
-    def spec(self) -> dict[str, Any]:
+    def spec(self) -> Spec:
+        """The number of training windows."""
         return {"windows": self.windows}
 
     @classmethod
-    def load(cls, spec: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> LastValue:
+    def load(cls, spec: Spec, arrays: Mapping[str, AnyArray]) -> LastValue:
+        """The detector of `spec()` and `arrays()`."""
         return cls(arrays["step"], spec["windows"])

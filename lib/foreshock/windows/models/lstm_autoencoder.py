@@ -1,109 +1,172 @@
-"""The LSTM autoencoder: a window is encoded to one vector and rebuilt from it."""
+"""The LSTM autoencoder: a window is encoded to one vector and rebuilt from it.
+
+The error is the squared difference between a window and what is rebuilt, value by value. Source:
+Malhotra et al., "LSTM-based Encoder-Decoder for Multi-sensor Anomaly Detection", 2016; here the
+decoder sees the code at every step and not its former output.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 
+from foreshock.detectors import Spec
 from foreshock.platform.quiet import held_stderr
-from foreshock.windows.models.lstm_scan import scan
+from foreshock.statistics.arrays import AnyArray, Float32Array
+from foreshock.windows.models.lstm_scan import compile_scan
+from foreshock.windows.models.squares import squared_errors
 
 with held_stderr():
     import keras
     import tensorflow as tf
 
-Floats = npt.NDArray[np.float32]
-BATCH = 512
+BATCH = 512  # windows in a forward pass; one shape, so that it is compiled once
 
 
-def build(spec: dict[str, Any]) -> keras.Model:
-    """The network of a spec: length, features, units, dense, activation, output, dropout, l1, l2.
+@dataclass(frozen=True)
+class NetworkSpec:
+    """The network's shape, as the bundle and the checkpoints hold it.
 
-    LSTM layers of `units`, the last one giving a vector; Dense(`dense`) unless 0; repeated L times; LSTM layers of `units`
-    in reverse; a Dense output of F values a step with activation `output`. Input and output: (B, L, F).
+    Attributes:
+        length, features: L and F of a window.
+        units: widths of the encoder's LSTM layers; the decoder has them in reverse.
+        dense: the width of a dense layer in the middle; 0 for none.
+        activation: of LSTM and dense layers.
+        output: the activation of the output.
+        dropout: the share of values left out after each LSTM layer in training.
+        l1, l2: penalties on kernels.
     """
 
-    def penalty() -> Any:
-        return keras.regularizers.L1L2(spec["l1"], spec["l2"]) if spec["l1"] or spec["l2"] else None
+    length: int
+    features: int
+    units: tuple[int, ...]
+    dense: int
+    activation: str
+    output: str
+    dropout: float
+    l1: float
+    l2: float
 
-    def lstm(width: int, sequences: bool) -> Any:
-        return keras.layers.LSTM(
-            width,
-            activation=spec["activation"],
-            return_sequences=sequences,
-            kernel_regularizer=penalty(),
+    def to_mapping(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return asdict(self) | {"units": list(self.units)}
+
+    @classmethod
+    def from_mapping(cls, mapping: Spec) -> Self:
+        """What `to_mapping` gave. Raises KeyError if something is missing."""
+        members = {name: mapping[name] for name in cls.__dataclass_fields__}
+        return cls(**members | {"units": tuple(mapping["units"])})
+
+
+def build(spec: NetworkSpec) -> keras.Model:
+    """The network, from windows (B, L, F) to what is rebuilt of them (B, L, F).
+
+    LSTM layers of `units`, of which the last gives a vector; Dense(`dense`) unless 0; the vector
+    repeated L times; LSTM layers of `units` in reverse; a Dense output of F values a step.
+    """
+    inputs = keras.Input((spec.length, spec.features))
+    layer_output = inputs
+    for number, width in enumerate(spec.units):
+        is_last = number == len(spec.units) - 1
+        layer_output = _lstm(spec, width, sequences=not is_last)(layer_output)
+        layer_output = _dropped(spec, layer_output)
+    if spec.dense:
+        middle = keras.layers.Dense(
+            spec.dense, activation=spec.activation, kernel_regularizer=_penalty(spec)
         )
+        layer_output = middle(layer_output)  # (B, dense)
+    layer_output = keras.layers.RepeatVector(spec.length)(layer_output)  # (B, L, dense)
+    for width in reversed(spec.units):
+        layer_output = _lstm(spec, width, sequences=True)(layer_output)  # (B, L, width)
+        layer_output = _dropped(spec, layer_output)
+    # float32 whatever the layers compute in: the loss needs its digits.
+    output_layer = keras.layers.Dense(spec.features, activation=spec.output, dtype="float32")
+    return keras.Model(inputs, output_layer(layer_output))
 
-    inputs = keras.Input((spec["length"], spec["features"]))
-    x = inputs
-    for i, width in enumerate(spec["units"]):
-        x = lstm(width, i < len(spec["units"]) - 1)(x)  # (B, L, width), at last (B, width)
-        if spec["dropout"]:
-            x = keras.layers.Dropout(spec["dropout"])(x)
-    if spec["dense"]:
-        x = keras.layers.Dense(
-            spec["dense"], activation=spec["activation"], kernel_regularizer=penalty()
-        )(x)  # (B, dense)
-    x = keras.layers.RepeatVector(spec["length"])(x)  # (B, L, dense)
-    for width in reversed(spec["units"]):
-        x = lstm(width, True)(x)  # (B, L, width)
-        if spec["dropout"]:
-            x = keras.layers.Dropout(spec["dropout"])(x)
-    return keras.Model(
-        inputs, keras.layers.Dense(spec["features"], activation=spec["output"], dtype="float32")(x)
+
+def _lstm(spec: NetworkSpec, width: int, *, sequences: bool) -> keras.layers.LSTM:
+    return keras.layers.LSTM(
+        width,
+        activation=spec.activation,
+        return_sequences=sequences,
+        kernel_regularizer=_penalty(spec),
     )
 
 
-def loss(network: keras.Model, x: Any, weight: Any, *, training: bool) -> tuple[Any, Any]:
-    """(sum over windows of the mean squared error of a window's weighted steps, windows) of x (B, L, F), weight (B, L).
+def _penalty(spec: NetworkSpec) -> keras.regularizers.Regularizer | None:
+    return keras.regularizers.L1L2(spec.l1, spec.l2) if spec.l1 or spec.l2 else None
 
-    A window whose weights are all 0 is none: it fills a batch up.
+
+def _dropped(spec: NetworkSpec, values: Any) -> Any:
+    return keras.layers.Dropout(spec.dropout)(values) if spec.dropout else values
+
+
+def window_loss(
+    network: keras.Model, windows: tf.Tensor, weights: tf.Tensor, *, training: bool
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The sum over windows (B, L, F) of the mean squared error of their weighted steps; the count.
+
+    Weights (B, L) are 0 where a window is padded. A window whose weights are all 0 fills a batch
+    up: it adds to neither sum nor count.
     """
-    error = tf.reduce_mean(tf.square(network(x, training=training) - x), axis=-1)  # (B, L)
-    steps = tf.reduce_sum(weight, axis=-1)  # (B,)
-    per_window = tf.reduce_sum(error * weight, axis=-1) / tf.maximum(steps, 1.0)  # (B,)
+    rebuilt = network(windows, training=training)
+    error = tf.reduce_mean(tf.square(rebuilt - windows), axis=-1)  # (B, L)
+    steps = tf.reduce_sum(weights, axis=-1)  # (B,)
+    per_window = tf.reduce_sum(error * weights, axis=-1) / tf.maximum(steps, 1.0)  # (B,)
     return tf.reduce_sum(per_window), tf.reduce_sum(tf.cast(steps > 0.0, tf.float32))
 
 
 class LSTMAutoencoder:
-    """A trained network behind the registry's protocol. The forward pass is compiled by XLA for one batch shape."""
+    """A trained network as a detector. The forward pass is compiled by XLA for one batch shape."""
 
-    def __init__(self, network: keras.Model, spec: dict[str, Any]) -> None:
-        self.network, self._spec = network, spec
-        self._forward: Callable[[Any], Any] | None = None
+    blind_events = 0
+    fitted_on = None  # it learns from all training windows
 
-    def reconstruct(self, x: Floats) -> Floats:
-        if self._forward is None:
-            self._forward = scan(self.network, self._spec)
-        out = np.empty_like(x)
-        for at in range(0, len(x), BATCH):
-            part = x[at : at + BATCH]
-            whole = (
-                part
-                if len(part) == BATCH
-                else np.concatenate([part, np.zeros((BATCH - len(part), *x.shape[1:]), x.dtype)])
-            )
-            out[at : at + len(part)] = self._forward(tf.constant(whole)).numpy()[: len(part)]
-        return out
+    def __init__(self, network: keras.Model, spec: NetworkSpec) -> None:
+        """Take a network that `build(spec)` made, with its weights."""
+        self.network = network
+        self.network_spec = spec
+        self._forward: Callable[[tf.Tensor], tf.Tensor] | None = None
 
-    def errors_of(self, x: Floats, expected: Floats) -> Floats:
-        """The errors, given what `reconstruct` gave."""
-        return np.square(x - expected)
+    def reconstruct(self, windows: Float32Array) -> Float32Array:
+        """What the network rebuilds of windows (N, L, F)."""
+        if self._forward is None:  # compiled for the first windows: many processes never score
+            self._forward = compile_scan(self.network, self.network_spec)
+        rebuilt = np.empty_like(windows)
+        for begin in range(0, len(windows), BATCH):
+            batch = windows[begin : begin + BATCH]
+            n_windows = len(batch)
+            if n_windows < BATCH:
+                filling = np.zeros((BATCH - n_windows, *windows.shape[1:]), windows.dtype)
+                batch = np.concatenate([batch, filling])
+            output = self._forward(tf.constant(batch)).numpy()
+            rebuilt[begin : begin + n_windows] = output[:n_windows]
+        return rebuilt
 
-    def errors(self, x: Floats) -> Floats:
-        return self.errors_of(x, self.reconstruct(x))
+    def errors_of(self, windows: Float32Array, expected: Float32Array) -> Float32Array:
+        """Squared errors (N, L, F), given what `reconstruct` gave."""
+        return squared_errors(windows, expected)
 
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        return {f"w{i:03d}": v for i, v in enumerate(self.network.get_weights())}
+    def errors(self, windows: Float32Array) -> Float32Array:
+        """Squared errors (N, L, F) of windows (N, L, F)."""
+        return self.errors_of(windows, self.reconstruct(windows))
 
-    def spec(self) -> dict[str, Any]:
-        return self._spec
+    def arrays(self) -> Mapping[str, AnyArray]:
+        """The network's weights, in Keras's order."""
+        weights = self.network.get_weights()
+        return {f"w{number:03d}": weight for number, weight in enumerate(weights)}
+
+    def spec(self) -> Spec:
+        """The network's shape."""
+        return self.network_spec.to_mapping()
 
     @classmethod
-    def load(cls, spec: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> LSTMAutoencoder:
-        network = build(spec)
-        network.set_weights([arrays[k] for k in sorted(arrays)])
-        return cls(network, spec)
+    def load(cls, spec: Spec, arrays: Mapping[str, AnyArray]) -> LSTMAutoencoder:
+        """The detector of `spec()` and `arrays()`."""
+        network_spec = NetworkSpec.from_mapping(spec)
+        network = build(network_spec)
+        network.set_weights([arrays[name] for name in sorted(arrays)])
+        return cls(network, network_spec)

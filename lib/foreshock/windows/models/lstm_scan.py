@@ -1,118 +1,187 @@
-"""The LSTM autoencoder's forward pass as two loops over time, for XLA: all layers step together, no layer's sequence is kept.
+"""The LSTM autoencoder's forward pass as two loops over time, compiled by XLA.
 
-The same function as `lstm_autoencoder.build` makes, with dropout off. The LSTM cell is Keras' (gates in the order input, forget,
-candidate, output; sigmoid gates), after Hochreiter & Schmidhuber 1997 with the forget gate of Gers et al. 2000.
+All layers step together, so no layer's sequence is kept. It computes what the network of
+`lstm_autoencoder.build` does, with dropout off. The LSTM cell is Keras's (gates in the order input,
+forget, candidate, output; sigmoid gates), after Hochreiter & Schmidhuber, "Long Short-Term Memory",
+1997, with the forget gate of Gers et al., 2000.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from foreshock.platform.quiet import held_stderr
+from foreshock.statistics.arrays import Float32Array
 
 with held_stderr():
     import keras
     import tensorflow as tf
 
-Floats = npt.NDArray[np.float32]
+Activation = Callable[[tf.Tensor], tf.Tensor]
+State = tuple[tf.Tensor, tf.Tensor]  # output h and memory c of a cell, each (B, H)
 
 
-class _Cell(NamedTuple):
-    """An LSTM layer's weights, W (D + H, 4 H) and bias (4 H,), its width H, and its activation.
+class Shape(Protocol):
+    """What the scan needs of `lstm_autoencoder.NetworkSpec`."""
+
+    @property
+    def length(self) -> int:
+        """L of a window."""
+
+    @property
+    def features(self) -> int:
+        """F of a window."""
+
+    @property
+    def units(self) -> tuple[int, ...]:
+        """Widths of the encoder's layers."""
+
+    @property
+    def dense(self) -> int:
+        """The width of the layer in the middle; 0 for none."""
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """An LSTM layer: weights of its input (D, 4 H) and its state (H, 4 H), bias (4 H,), width H.
 
     Sigmoid gates are scaled by a half: sigmoid(z) = (1 + tanh(z / 2)) / 2, and XLA has a fast tanh.
     """
 
-    own: Floats
-    recurrent: Floats
-    bias: Floats
+    input_kernel: Float32Array
+    state_kernel: Float32Array
+    bias: Float32Array
     width: int
-    activation: Callable[[Any], Any]
+    activation: Activation
 
     @classmethod
     def of(cls, layer: keras.layers.LSTM) -> _Cell:
-        own, recurrent, bias = layer.get_weights()
+        """The cell of a Keras layer."""
+        input_kernel, state_kernel, bias = layer.get_weights()
         scale = np.repeat(np.array([0.5, 0.5, 1.0, 0.5], np.float32), layer.units)
-        return cls(own * scale, recurrent * scale, bias * scale, layer.units, layer.activation)
+        return cls(
+            input_kernel * scale, state_kernel * scale, bias * scale, layer.units, layer.activation
+        )
 
-    def step(self, gates: Any, cell: Any) -> tuple[Any, Any]:
-        """The next (h, c), each (B, H), of gates (B, 4 H) before their activation."""
-        i, f, candidate, o = tf.split(gates, 4, axis=1)
-        cell = _sigmoid(f) * cell + _sigmoid(i) * self.activation(candidate)
-        return _sigmoid(o) * self.activation(cell), cell
+    @property
+    def joined_kernel(self) -> Float32Array:
+        """The weights of input and state together, (D + H, 4 H)."""
+        return np.concatenate([self.input_kernel, self.state_kernel])
 
-    def blank(self, batch: int) -> tuple[Any, Any]:
+    def step(self, gates: tf.Tensor, memory: tf.Tensor) -> State:
+        """The next state, of gates (B, 4 H) before their activation and the memory (B, H)."""
+        input_gate, forget_gate, candidate, output_gate = tf.split(gates, 4, axis=1)
+        kept = _sigmoid(forget_gate) * memory
+        memory = kept + _sigmoid(input_gate) * self.activation(candidate)
+        return _sigmoid(output_gate) * self.activation(memory), memory
+
+    def blank(self, batch: int) -> State:
+        """The state before the first step."""
         return tf.zeros((batch, self.width)), tf.zeros((batch, self.width))
 
 
-def _sigmoid(half: Any) -> Any:
+class _Dense(NamedTuple):
+    """A dense layer."""
+
+    kernel: Float32Array
+    bias: Float32Array
+    activation: Activation
+
+    @classmethod
+    def of(cls, layer: keras.layers.Dense) -> _Dense:
+        """The layer, with its weights of now."""
+        kernel, bias = layer.get_weights()
+        return cls(kernel, bias, layer.activation)
+
+    def __call__(self, values: tf.Tensor) -> tf.Tensor:
+        return self.activation(values @ self.kernel + self.bias)
+
+
+def _sigmoid(half: tf.Tensor) -> tf.Tensor:
     return tf.tanh(half) * 0.5 + 0.5
 
 
-def _stack(
-    cells: list[_Cell], first: Callable[[Any], Any], state: list[tuple[Any, Any]]
-) -> list[tuple[Any, Any]]:
-    """One step of all layers: `first` gives the lowest one's gates of its h, the others see the h (B, H) of the layer below."""
-    found: list[tuple[Any, Any]] = []
-    for i, (cell, (h, c)) in enumerate(zip(cells, state, strict=True)):
-        if i == 0:
-            gates = first(h)
+def _step_layers(cells: list[_Cell], lowest_gates: Activation, states: list[State]) -> list[State]:
+    """One step of all layers.
+
+    `lowest_gates` gives the lowest layer's gates of its output; a layer above sees the output
+    (B, H) of the layer below it.
+    """
+    next_states: list[State] = []
+    for number, (cell, (output, memory)) in enumerate(zip(cells, states, strict=True)):
+        if number == 0:
+            gates = lowest_gates(output)
         else:
-            gates = (
-                tf.concat([found[-1][0], h], axis=1) @ np.concatenate([cell.own, cell.recurrent])
-                + cell.bias
-            )
-        found.append(cell.step(gates, c))
-    return found
+            below = next_states[-1][0]
+            gates = tf.concat([below, output], axis=1) @ cell.joined_kernel + cell.bias
+        next_states.append(cell.step(gates, memory))
+    return next_states
 
 
-def scan(network: keras.Model, spec: dict[str, Any]) -> Callable[[Any], Any]:
-    """A compiled function from windows x (B, L, F), B known, to what `network` of `spec` rebuilds, with its weights of now."""
-    length = spec["length"]
-    lstms = [_Cell.of(layer) for layer in network.layers if isinstance(layer, keras.layers.LSTM)]
-    encoder, decoder = lstms[: len(spec["units"])], lstms[len(spec["units"]) :]
-    dense = [
-        (*layer.get_weights(), layer.activation)
-        for layer in network.layers
-        if isinstance(layer, keras.layers.Dense)
+def compile_scan(network: keras.Model, spec: Shape) -> Activation:
+    """A compiled function from windows (B, L, F), B known, to what the network rebuilds of them.
+
+    It has the weights that the network has now.
+    """
+    cells = [_Cell.of(layer) for layer in network.layers if isinstance(layer, keras.layers.LSTM)]
+    dense_layers = [
+        _Dense.of(layer) for layer in network.layers if isinstance(layer, keras.layers.Dense)
     ]
-    output_kernel, output_bias, output = dense[-1]
+    encoder, decoder = cells[: len(spec.units)], cells[len(spec.units) :]
+    output_layer = dense_layers[-1]
 
-    def forward(x: Any) -> Any:
-        batch = x.shape[0]
-        steps = tf.transpose(x, (1, 0, 2))  # (L, B, F)
-        low, high = encoder[0], decoder[0]
-        joined = np.concatenate([low.own, low.recurrent])
+    def forward(windows: tf.Tensor) -> tf.Tensor:
+        code = _encoded(encoder, windows, spec.length)
+        if spec.dense:
+            code = dense_layers[0](code)  # (B, dense)
+        return _decoded(decoder, output_layer, code, (windows.shape[0], spec.length, spec.features))
 
-        def encode(t: Any, state: Any) -> Any:
-            return t + 1, _stack(
-                encoder, lambda h: tf.concat([steps[t], h], axis=1) @ joined + low.bias, state
-            )
+    return tf.function(forward, jit_compile=True)  # type: ignore[no-any-return]
 
-        start = [cell.blank(batch) for cell in encoder]
-        code = tf.while_loop(
-            lambda t, _: t < length, encode, (0, start), maximum_iterations=length
-        )[1][-1][0]  # (B, H)
-        if spec["dense"]:
-            kernel, bias, activation = dense[0]
-            code = activation(code @ kernel + bias)  # (B, dense)
-        constant = (
-            code @ high.own + high.bias
-        )  # (B, 4 H): the decoder's input is the same at every step
 
-        def decode(t: Any, state: Any, out: Any) -> Any:
-            state = _stack(decoder, lambda h: constant + h @ high.recurrent, state)
-            return t + 1, state, out.write(t, output(state[-1][0] @ output_kernel + output_bias))
+def _encoded(cells: list[_Cell], windows: tf.Tensor, length: int) -> tf.Tensor:
+    """The last output (B, H) of the encoder's last layer."""
+    batch = windows.shape[0]
+    steps = tf.transpose(windows, (1, 0, 2))  # (L, B, F)
+    lowest = cells[0]
+    joined_kernel = lowest.joined_kernel
 
-        rebuilt = tf.TensorArray(tf.float32, length, element_shape=(batch, spec["features"]))
-        begin = (0, [cell.blank(batch) for cell in decoder], rebuilt)
-        rebuilt = tf.while_loop(lambda t, *_: t < length, decode, begin, maximum_iterations=length)[
-            2
-        ]
-        return tf.transpose(rebuilt.stack(), (1, 0, 2))  # (B, L, F)
+    def encode(step: tf.Tensor, states: list[State]) -> tuple[tf.Tensor, list[State]]:
+        def gates(output: tf.Tensor) -> tf.Tensor:
+            return tf.concat([steps[step], output], axis=1) @ joined_kernel + lowest.bias
 
-    return tf.function(forward, jit_compile=True)
+        return step + 1, _step_layers(cells, gates, states)
+
+    begin = (0, [cell.blank(batch) for cell in cells])
+    _, states = tf.while_loop(
+        lambda step, _: step < length, encode, begin, maximum_iterations=length
+    )
+    return states[-1][0]
+
+
+def _decoded(
+    cells: list[_Cell], output_layer: _Dense, code: tf.Tensor, shape: tuple[int, int, int]
+) -> tf.Tensor:
+    """What the decoder makes (B, L, F) of the code (B, D), which it sees at every step."""
+    batch, length, features = shape
+    lowest = cells[0]
+    code_gates = code @ lowest.input_kernel + lowest.bias  # (B, 4 H), the same at every step
+
+    def decode(
+        step: tf.Tensor, states: list[State], rebuilt: tf.TensorArray
+    ) -> tuple[tf.Tensor, list[State], tf.TensorArray]:
+        states = _step_layers(
+            cells, lambda output: code_gates + output @ lowest.state_kernel, states
+        )
+        return step + 1, states, rebuilt.write(step, output_layer(states[-1][0]))
+
+    blank = tf.TensorArray(tf.float32, length, element_shape=(batch, features))
+    begin = (0, [cell.blank(batch) for cell in cells], blank)
+    _, _, rebuilt = tf.while_loop(
+        lambda step, *_: step < length, decode, begin, maximum_iterations=length
+    )
+    return tf.transpose(rebuilt.stack(), (1, 0, 2))

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 from pyspark.sql import SparkSession
 
 from foreshock.platform.parquet import parquet_file
 from foreshock.platform.session import each_item
 from foreshock.sequences.folds import touching
+from foreshock.statistics.arrays import Float32Array, Float64Array, Int64Array
 from foreshock.windows.dataset.schema import decode
 from foreshock.windows.models.moments import WindowMoments
 
@@ -20,46 +21,55 @@ AT_ONCE = 256_000_000  # bytes of matrices that come to the driver together
 COLUMNS = ["x", "event_time", "n_windows", "first_padding"]
 
 
-def window_moments(
-    spark: SparkSession,
-    files: list[str],
-    length: int,
-    stride: int,
-    features: int,
-    without: tuple[int, int] | None = None,
-    origin: npt.NDArray[np.float64] | None = None,
-) -> WindowMoments:
-    """Of every whole window in chunk files of blocks; padded windows are left out, and those that touch a span of time (`folds`).
+@dataclass(frozen=True)
+class MomentJob:
+    """What the moments are taken of.
 
-    origin (F,): near the middle of the data (`moments.middle`), for every task the same; zero where not given.
+    Attributes:
+        files: chunk files of blocks.
+        length, stride, features: of their windows.
+        without: leave out windows that touch this span of time, [from, to) in microseconds.
+        origin: (F,), near the middle of the data (`moments.middle`), the same for every task.
     """
 
-    def blocks(file: str) -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]]:
+    files: tuple[str, ...]
+    length: int
+    stride: int
+    features: int
+    origin: Float64Array | None = None
+    without: tuple[int, int] | None = None
+
+    def blocks_of(self, file: str) -> Iterator[tuple[Float32Array, Int64Array]]:
+        """The events (n, F) of a file's blocks with the starts of their whole windows."""
         for batch in parquet_file(file).iter_batches(batch_size=64, columns=COLUMNS):
             for row in batch.to_pylist():
-                starts = np.arange(row["n_windows"]) * stride
-                if without is not None:
+                starts = np.arange(row["n_windows"]) * self.stride
+                if self.without is not None:
                     times = decode(row["event_time"])
-                    starts = starts[~touching(times[starts], times[starts + length - 1], without)]
+                    ends = times[starts + self.length - 1]
+                    starts = starts[~touching(times[starts], ends, self.without)]
                 if not row["first_padding"] and len(starts):
                     yield decode(row["x"]), starts
 
-    def one(some: list[str]) -> Iterator[pa.RecordBatch]:
-        found = WindowMoments.of_blocks(
-            (block for file in some for block in blocks(file)), length, features, origin
-        )
-        yield pa.RecordBatch.from_pydict({"moments": pa.array([found.to_bytes()], pa.binary())})
+    def moments_of(self, files: list[str]) -> WindowMoments:
+        """The moments of all whole windows of some files."""
+        blocks = (block for file in files for block in self.blocks_of(file))
+        return WindowMoments.of_blocks(blocks, self.length, self.features, self.origin)
 
-    tasks = min(
-        4 * spark.sparkContext.defaultParallelism, max(2, AT_ONCE // (8 * (length * features) ** 2))
-    )
-    each = -(-len(files) // tasks)
-    total = WindowMoments.empty(length, features, origin)
-    for row in each_item(
-        spark,
-        [files[at : at + each] for at in range(0, len(files), max(each, 1))],
-        one,
-        "moments binary",
-    ):
+
+def window_moments(spark: SparkSession, job: MomentJob) -> WindowMoments:
+    """The moments of every whole window of the job's files. Padded windows are left out."""
+
+    def encoded_moments(files: list[str]) -> Iterator[pa.RecordBatch]:
+        encoded = job.moments_of(files).to_bytes()
+        yield pa.RecordBatch.from_pydict({"moments": pa.array([encoded], pa.binary())})
+
+    matrix_bytes = 8 * (job.length * job.features) ** 2
+    tasks = min(4 * spark.sparkContext.defaultParallelism, max(2, AT_ONCE // matrix_bytes))
+    files_a_task = max(1, -(-len(job.files) // tasks))
+    begins = range(0, len(job.files), files_a_task)
+    shares = [list(job.files[begin : begin + files_a_task]) for begin in begins]
+    total = WindowMoments.empty(job.length, job.features, job.origin)
+    for row in each_item(spark, shares, encoded_moments, "moments binary"):
         total = total + WindowMoments.from_bytes(bytes(row["moments"]))
     return total

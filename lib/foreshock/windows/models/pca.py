@@ -1,67 +1,101 @@
-"""Reconstruction of whole windows from their principal components."""
+"""Principal components: a window is expected to lie in the few directions that train's windows vary in.
+
+A window is flattened to a vector w of L·F values. With the mean m and the components V (k, L·F) of the
+training windows, the expected window is m + Vᵀ V (w − m). The error is squared, value by value.
+Source: Shyu et al., "A Novel Anomaly Detection Scheme Based on Principal Component Classifier", 2003;
+the error is that of the subspace that the components leave out.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
-import numpy.typing as npt
 
+from foreshock.detectors import Spec
 from foreshock.errors import DataError
+from foreshock.statistics.arrays import AnyArray, Float32Array, Float64Array
 from foreshock.windows.models.moments import WindowMoments
+from foreshock.windows.models.squares import squared_errors
 
-Floats = npt.NDArray[np.float32]
-EXPLAINED = 0.9
-MOST = 64
+EXPLAINED_VARIANCE = 0.9
+MOST_COMPONENTS = 64
+LEAST_VARIANCE = 1e-300  # a divisor for windows that do not vary
 
 
 class PCA:
-    """Principal components of windows flattened to L·F values; as many as explain 90 % of the variance, at most 64."""
+    """As many principal components as explain 90 % of the variance of train's windows, at most 64.
 
-    def __init__(
-        self, mean: npt.NDArray[np.float64], components: npt.NDArray[np.float64], windows: int
-    ) -> None:
-        self.mean, self.components, self.windows = mean, components, windows  # (L·F,), (k, L·F)
+    >>> line = np.arange(12, dtype=np.float32).reshape(4, 3, 1)  # windows (4, 3, 1) that only shift
+    >>> detector = PCA.fit(line, np.ones((4, 3), np.float32))
+    >>> len(detector.components), bool(detector.errors(line + 100).max() < 1e-6)
+    (1, True)
+    """
+
+    blind_events = 0
+
+    def __init__(self, mean: Float64Array, components: Float64Array, windows: int) -> None:
+        """Take the mean window (L·F,), the components (k, L·F) and the number of training windows."""
+        self.mean = mean
+        self.components = components
+        self.windows = windows
+
+    @property
+    def fitted_on(self) -> int:
+        """How many training windows it was fitted on."""
+        return self.windows
 
     @classmethod
-    def fit(cls, x: Floats, weight: Floats) -> PCA:
-        """Fit on windows (N, L, F) without padding. Raises DataError for fewer than two."""
-        return cls.of_moments(WindowMoments.of_whole(x, weight))
+    def fit(cls, windows: Float32Array, weights: Float32Array, seed: int = 0) -> PCA:
+        """Fit on the windows (N, L, F) without padding, where weights (N, L) are nowhere 0.
+
+        Raises DataError for fewer than two.
+        """
+        return cls.from_moments(WindowMoments.of_whole(windows, weights))
 
     @classmethod
-    def of_moments(cls, moments: WindowMoments) -> PCA:
+    def from_moments(cls, moments: WindowMoments) -> PCA:
         """Fit on the moments of whole windows. Raises DataError for fewer than two."""
         if moments.n < 2:
             raise DataError(
-                f"detector pca: {moments.n} whole training windows; at least 2 are wanted. Leave pca out of detectors."
+                f"detector pca: {moments.n} whole training windows; at least 2 are wanted. "
+                "Leave pca out of detectors."
             )
-        values, vectors = np.linalg.eigh(moments.covariance)
-        values, vectors = np.maximum(values[::-1], 0), vectors[:, ::-1]
-        share = np.cumsum(values) / max(values.sum(), 1e-300)
-        k = min(int(np.searchsorted(share, EXPLAINED)) + 1, MOST, len(values))
-        return cls(moments.mean, np.ascontiguousarray(vectors[:, :k].T), moments.n)
+        ascending_values, ascending_vectors = np.linalg.eigh(moments.covariance)
+        variances = np.maximum(ascending_values[::-1], 0)
+        directions = ascending_vectors[:, ::-1]
+        explained_share = np.cumsum(variances) / max(variances.sum(), LEAST_VARIANCE)
+        enough = int(np.searchsorted(explained_share, EXPLAINED_VARIANCE)) + 1
+        n_components = min(enough, MOST_COMPONENTS, len(variances))
+        components = np.ascontiguousarray(directions[:, :n_components].T)
+        return cls(moments.mean, components, moments.n)
 
-    def reconstruct(self, x: Floats) -> Floats:
-        flat = x.reshape(len(x), -1).astype(np.float64) - self.mean
-        return (
-            (flat @ self.components.T @ self.components + self.mean)
-            .reshape(x.shape)
-            .astype(np.float32)
+    def reconstruct(self, windows: Float32Array) -> Float32Array:
+        """The windows (N, L, F), projected on the components."""
+        centred = (
+            windows.reshape(len(windows), windows.shape[1] * windows.shape[2]).astype(np.float64)
+            - self.mean
         )
+        projected = centred @ self.components.T @ self.components + self.mean
+        return projected.reshape(windows.shape).astype(np.float32)
 
-    def errors_of(self, x: Floats, expected: Floats) -> Floats:
-        """The errors, given what `reconstruct` gave."""
-        return np.square(x - expected)
+    def errors_of(self, windows: Float32Array, expected: Float32Array) -> Float32Array:
+        """Squared errors (N, L, F), given what `reconstruct` gave."""
+        return squared_errors(windows, expected)
 
-    def errors(self, x: Floats) -> Floats:
-        return self.errors_of(x, self.reconstruct(x))
+    def errors(self, windows: Float32Array) -> Float32Array:
+        """Squared errors (N, L, F) of windows (N, L, F)."""
+        return self.errors_of(windows, self.reconstruct(windows))
 
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+    def arrays(self) -> Mapping[str, AnyArray]:
+        """Mean window and components."""
         return {"mean": self.mean, "components": self.components}
 
-    def spec(self) -> dict[str, Any]:
+    def spec(self) -> Spec:
+        """The number of training windows and of components."""
         return {"windows": self.windows, "components": len(self.components)}
 
     @classmethod
-    def load(cls, spec: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> PCA:
+    def load(cls, spec: Spec, arrays: Mapping[str, AnyArray]) -> PCA:
+        """The detector of `spec()` and `arrays()`."""
         return cls(arrays["mean"], arrays["components"], spec["windows"])

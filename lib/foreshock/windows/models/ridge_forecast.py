@@ -1,55 +1,70 @@
-"""Expects every event to follow linearly from those just before it: ridge regression of a row on the rows ahead of it."""
+"""Ridge regression: every event is expected to follow linearly from the few just before it.
+
+An event is forecast from the `order` = min(L − 1, 8) events before it in its window. The
+coefficients minimise squared residuals + penalty · squared coefficients (Hoerl & Kennard, "Ridge
+Regression: Biased Estimation for Nonorthogonal Problems", Technometrics 1970). They are fitted on
+the last rows of all training windows at once, from their moments.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
 
+from foreshock.detectors import Spec
 from foreshock.errors import DataError
+from foreshock.statistics.arrays import AnyArray, Float32Array, Float64Array
 from foreshock.windows.models.moments import WindowMoments
 
-Floats = npt.NDArray[np.float32]
-Doubles = npt.NDArray[np.float64]
-ORDER = 8  # rows that a forecast sees at most
+ORDER = 8  # events that a forecast sees at most
 PENALTY = 1e-3  # of each input's own scatter, so that a feature's unit does not matter
 TINY = 1e-12  # of the mean square: less scatter than this is rounding
-CHUNK = 2**12  # rows forecast at once: they stay in the cache
+CHUNK = 2**12  # events forecast at once: they stay in the cache
 
 
 def ridge_from_moments(
     moments: WindowMoments, order: int, penalty: npt.ArrayLike
-) -> tuple[Doubles, Doubles]:
-    """Coefficients (order·F, F), oldest row first, and intercept (F,) of a window's last row on the `order` rows before it.
+) -> tuple[Float64Array, Float64Array]:
+    """Coefficients (order·F, F), oldest event first, and intercept (F,) of a window's last event.
 
-    They minimise squared residuals + penalty · squared coefficients, as sklearn.linear_model.Ridge(alpha=penalty) does; the penalty
-    is one number or one per input. The normal equations, scaled to correlations, are solved by their eigenvectors; those of values
-    under 1e-12 of the greatest are left out, so that copies of an input share its coefficient. A constant input gets 0.
-    Raises DataError where a window holds no more than `order` events or there are fewer than two windows.
+    They are those of sklearn.linear_model.Ridge(alpha=penalty); the penalty is one number or one
+    per input. The normal equations, scaled to correlations, are solved by their eigenvectors. Those
+    of values under 1e-12 of the greatest are left out, so that copies of an input share its
+    coefficient. A constant input gets 0.
+    Raises DataError if a window holds no more than `order` events, or for fewer than two windows.
+
+    >>> halving = np.array([[[8.0], [4.0]], [[2.0], [1.0]], [[6.0], [3.0]]], np.float32)
+    >>> coefficients, intercept = ridge_from_moments(WindowMoments.of_windows(halving), 1, 0.0)
+    >>> coefficients.round(6).tolist(), abs(intercept).round(6).tolist()
+    ([[0.5]], [0.0])
     """
     scatter, mean = _last_rows(moments, order)
-    inputs = order * moments.features
-    system = scatter[:inputs, :inputs] + np.diag(
-        np.broadcast_to(np.asarray(penalty, np.float64), (inputs,))
-    )
-    diagonal = np.diag(scatter)[:inputs]
-    scale = np.where(diagonal > 0, 1 / np.sqrt(np.where(diagonal > 0, np.diag(system), 1.0)), 0.0)
+    n_inputs = order * moments.features
+    penalties = np.broadcast_to(np.asarray(penalty, np.float64), (n_inputs,))
+    system = scatter[:n_inputs, :n_inputs] + np.diag(penalties)
+    varies = np.diag(scatter)[:n_inputs] > 0
+    scale = np.where(varies, 1 / np.sqrt(np.where(varies, np.diag(system), 1.0)), 0.0)
     values, vectors = np.linalg.eigh(system * np.outer(scale, scale))
-    inverse = np.where(
-        values > TINY * max(values[-1], 0.0), 1 / np.where(values > 0, values, 1.0), 0.0
-    )
-    right = scale[:, None] * scatter[:inputs, inputs:]
-    coefficients = scale[:, None] * (vectors @ (inverse[:, None] * (vectors.T @ right)))
-    return coefficients, mean[inputs:] - mean[:inputs] @ coefficients
+    is_kept = values > TINY * max(values[-1], 0.0)
+    inverse = np.where(is_kept, 1 / np.where(values > 0, values, 1.0), 0.0)
+    right_side = scale[:, None] * scatter[:n_inputs, n_inputs:]
+    solution = vectors @ (inverse[:, None] * (vectors.T @ right_side))
+    coefficients = scale[:, None] * solution
+    return coefficients, mean[n_inputs:] - mean[:n_inputs] @ coefficients
 
 
-def _last_rows(moments: WindowMoments, order: int) -> tuple[Doubles, Doubles]:
-    """Scatter and mean of a window's last order + 1 rows; values that vary by rounding alone have scatter 0."""
+def _last_rows(moments: WindowMoments, order: int) -> tuple[Float64Array, Float64Array]:
+    """Scatter and mean of a window's last order + 1 events, flattened.
+
+    Values that vary by rounding alone have scatter 0.
+    """
     if not 1 <= order < moments.length:
         raise DataError(
-            f"detector ridge_forecast: {order} rows before the last in windows of {moments.length}; "
-            "window.length of 2 or more is wanted. Leave ridge_forecast out of detectors."
+            f"detector ridge_forecast: {order} rows before the last in windows of "
+            f"{moments.length}; window.length of 2 or more is wanted. "
+            "Leave ridge_forecast out of detectors."
         )
     if moments.n < 2:
         raise DataError(
@@ -64,94 +79,125 @@ def _last_rows(moments: WindowMoments, order: int) -> tuple[Doubles, Doubles]:
 
 
 class RidgeForecast:
-    """Forecasts of a row from the `order` = min(L - 1, 8) before it.
+    """Forecasts of an event from the `order` before it.
 
-    Coefficients (order·F, F), intercept (F,) and the training residuals' mean square (F,), by which errors are divided: 1 is an
-    ordinary forecast; it is 1 too where every training forecast was right.
+    Errors are divided by the training residuals' mean square, a feature each: 1 is an ordinary
+    forecast. It is 1 too for a feature of which every training forecast was right.
+
+    >>> rng = np.random.default_rng(0)
+    >>> windows = rng.normal(size=(500, 3, 1)).astype(np.float32)
+    >>> detector = RidgeForecast.fit(windows, np.ones((500, 3), np.float32))
+    >>> detector.blind_events, float(detector.errors(windows).mean().round(1))
+    (2, 1.0)
     """
 
     def __init__(
         self,
-        coefficients: Doubles,
-        intercept: Doubles,
-        square: Doubles,
-        mean: Doubles,
+        coefficients: Float64Array,
+        intercept: Float64Array,
+        mean_square: Float64Array,
+        mean: Float64Array,
         windows: int,
     ) -> None:
-        self.coefficients, self.intercept, self.square, self.mean, self.windows = (
-            coefficients,
-            intercept,
-            square,
-            mean,
-            windows,
-        )
-        self.order = self.blind = len(coefficients) // len(intercept)
+        """Take coefficients (order·F, F), intercept, residuals' mean square and mean, all (F,)."""
+        self.coefficients = coefficients
+        self.intercept = intercept
+        self.mean_square = mean_square
+        self.mean = mean
+        self.windows = windows
+        self.order = len(coefficients) // len(intercept)
+
+    @property
+    def blind_events(self) -> int:
+        """How many first events of a window it makes no forecast for: `order`."""
+        return self.order
+
+    @property
+    def fitted_on(self) -> int:
+        """How many training windows it was fitted on."""
+        return self.windows
 
     @classmethod
-    def fit(cls, x: Floats, weight: Floats) -> RidgeForecast:
-        """Fit on windows (N, L, F) without padding. Raises DataError for fewer than two, or L below 2."""
-        return cls.of_moments(WindowMoments.of_whole(x[:, -ORDER - 1 :], weight))
+    def fit(cls, windows: Float32Array, weights: Float32Array, seed: int = 0) -> RidgeForecast:
+        """Fit on the windows (N, L, F) without padding, where weights (N, L) are nowhere 0.
+
+        Raises DataError for fewer than two, or L below 2.
+        """
+        return cls.from_moments(WindowMoments.of_whole(windows[:, -ORDER - 1 :], weights))
 
     @classmethod
-    def of_moments(cls, moments: WindowMoments) -> RidgeForecast:
+    def from_moments(cls, moments: WindowMoments) -> RidgeForecast:
         """Fit on the moments of whole windows. Raises DataError for fewer than two, or L below 2."""
+        n_features = moments.features
         order = min(moments.length - 1, ORDER)
         scatter, _ = _last_rows(moments, order)
-        inputs = order * moments.features
-        coefficients, intercept = ridge_from_moments(
-            moments, order, PENALTY * np.diag(scatter)[:inputs]
-        )
-        residual = np.concatenate([-coefficients, np.eye(moments.features)])
-        square = np.einsum("if,ij,jf->f", residual, scatter, residual, optimize=True) / moments.n
-        right = square > TINY * np.diag(moments.products)[-moments.features :] / moments.n
+        penalty = PENALTY * np.diag(scatter)[: order * n_features]
+        coefficients, intercept = ridge_from_moments(moments, order, penalty)
+        residual = np.concatenate([-coefficients, np.eye(n_features)])
+        summed = np.einsum("if,ij,jf->f", residual, scatter, residual, optimize=True)
+        mean_square = summed / moments.n
+        is_inexact = mean_square > TINY * np.diag(moments.products)[-n_features:] / moments.n
         return cls(
             coefficients,
             intercept,
-            np.where(right, square, 1.0),
-            moments.mean[-moments.features :],
+            np.where(is_inexact, mean_square, 1.0),
+            moments.mean[-n_features:],
             moments.n,
         )
 
-    def _forecasts(self, x: Floats) -> Doubles:
-        """Forecasts (N, L - order, F) of the steps from `order` on."""
-        features, steps = x.shape[2], x.shape[1] - self.order
-        out = np.tile(self.intercept, (len(x), steps, 1))
-        rows = x.reshape(-1, features).astype(np.float64)
-        for lag, part in enumerate(self.coefficients.reshape(self.order, features, features)):
-            out += (rows @ part).reshape(x.shape)[:, lag : lag + steps]
-        return out
+    def _forecasts(self, windows: Float32Array) -> Float64Array:
+        """Forecasts (N, L − order, F) of the events from `order` on."""
+        n_windows, length, n_features = windows.shape
+        n_forecasts = length - self.order
+        forecasts = np.tile(self.intercept, (n_windows, n_forecasts, 1))
+        rows = windows.reshape(-1, n_features).astype(np.float64)
+        by_lag = self.coefficients.reshape(self.order, n_features, n_features)
+        for lag, lag_coefficients in enumerate(by_lag):
+            products = (rows @ lag_coefficients).reshape(windows.shape)
+            forecasts += products[:, lag : lag + n_forecasts]
+        return forecasts
 
-    def reconstruct(self, x: Floats) -> Floats:
-        """The forecasts; for the first `order` events of a window, for which it has none, the training mean."""
-        out = np.empty(x.shape, np.float32)
-        out[:, : self.order] = self.mean
-        step = max(1, CHUNK // x.shape[1])
-        for at in range(0, len(x), step):
-            out[at : at + step, self.order :] = self._forecasts(x[at : at + step])
-        return out
+    def reconstruct(self, windows: Float32Array) -> Float32Array:
+        """The forecasts (N, L, F); train's mean for the first `order` events of a window."""
+        expected = np.empty(windows.shape, np.float32)
+        expected[:, : self.order] = self.mean
+        chunk_windows = max(1, CHUNK // windows.shape[1])
+        for begin in range(0, len(windows), chunk_windows):
+            chunk = slice(begin, begin + chunk_windows)
+            expected[chunk, self.order :] = self._forecasts(windows[chunk])
+        return expected
 
-    def errors_of(self, x: Floats, expected: Floats) -> Floats:
-        """Squared errors over `square`; the first `order` events take their feature's mean over the others, the window's mean."""
-        out = (np.square(x.astype(np.float64) - expected) / self.square).astype(np.float32)
-        out[:, : self.order] = out[:, self.order :].mean(axis=1, keepdims=True)
-        return out
+    def errors_of(self, windows: Float32Array, expected: Float32Array) -> Float32Array:
+        """Squared errors (N, L, F) over the ordinary one, given what `reconstruct` gave.
 
-    def errors(self, x: Floats) -> Floats:
-        return self.errors_of(x, self.reconstruct(x))
+        The first `order` events take the mean of their window's other errors, a feature each, so
+        that they do not move the mean error of the window.
+        """
+        squares = np.square(windows.astype(np.float64) - expected)
+        relative: Float32Array = (squares / self.mean_square).astype(np.float32)
+        relative[:, : self.order] = relative[:, self.order :].mean(axis=1, keepdims=True)
+        return relative
 
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+    def errors(self, windows: Float32Array) -> Float32Array:
+        """Squared errors (N, L, F) over the ordinary one, of windows (N, L, F)."""
+        return self.errors_of(windows, self.reconstruct(windows))
+
+    def arrays(self) -> Mapping[str, AnyArray]:
+        """Coefficients, intercept, the residuals' mean square and the mean event."""
         return {
             "coefficients": self.coefficients,
             "intercept": self.intercept,
-            "square": self.square,
+            "square": self.mean_square,
             "mean": self.mean,
         }
 
-    def spec(self) -> dict[str, Any]:
+    def spec(self) -> Spec:
+        """The number of training windows."""
         return {"windows": self.windows}
 
     @classmethod
-    def load(cls, spec: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> RidgeForecast:
+    def load(cls, spec: Spec, arrays: Mapping[str, AnyArray]) -> RidgeForecast:
+        """The detector of `spec()` and `arrays()`."""
         return cls(
             arrays["coefficients"],
             arrays["intercept"],

@@ -1,52 +1,79 @@
-"""How far each value lies from the training mean, in training standard deviations: the detector that sees no time at all."""
+"""The z-score: how far each value lies from train's mean, in train's standard deviations.
+
+The error of a value x of a feature is ((x − mean) / deviation)². It sees no time at all.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
-import numpy.typing as npt
 
+from foreshock.detectors import Spec
 from foreshock.errors import DataError
-
-Floats = npt.NDArray[np.float32]
+from foreshock.statistics.arrays import AnyArray, Float32Array, Float64Array
 
 
 class ZScore:
-    """The mean and standard deviation (F,) of the training windows' events; a feature that does not vary has deviation 1."""
+    """The mean and standard deviation of train's events, a feature each.
 
-    def __init__(
-        self, mean: npt.NDArray[np.float64], std: npt.NDArray[np.float64], windows: int
-    ) -> None:
-        self.mean, self.std, self.windows = mean, std, windows
+    A feature that does not vary has deviation 1.
+
+    >>> one_feature = np.array([[[1.0], [3.0]]], np.float32)  # a window of two events
+    >>> detector = ZScore.fit(one_feature, np.ones((1, 2), np.float32))
+    >>> detector.errors(np.array([[[5.0], [2.0]]], np.float32)).tolist()
+    [[[9.0], [0.0]]]
+    """
+
+    blind_events = 0
+
+    def __init__(self, mean: Float64Array, deviation: Float64Array, windows: int) -> None:
+        """Take means (F,), standard deviations (F,) and the number of training windows."""
+        self.mean = mean
+        self.deviation = deviation
+        self.windows = windows
+
+    @property
+    def fitted_on(self) -> int:
+        """How many training windows it was fitted on."""
+        return self.windows
 
     @classmethod
-    def fit(cls, x: Floats, weight: Floats) -> ZScore:
-        """Fit on the events of windows (N, L, F) whose weight (N, L) is not 0. Raises DataError for none."""
-        rows = x[weight > 0].astype(np.float64)  # (n, F)
-        if not len(rows):
+    def fit(cls, windows: Float32Array, weights: Float32Array, seed: int = 0) -> ZScore:
+        """Fit on the events of windows (N, L, F) whose weight (N, L) is not 0.
+
+        Raises DataError if there is none.
+        """
+        events = windows[weights > 0].astype(np.float64)  # (n, F)
+        if not len(events):
             raise DataError(
                 "detector zscore: there is no training event. Leave zscore out of detectors."
             )
-        std = rows.std(axis=0)
-        return cls(rows.mean(axis=0), np.where(std > 0, std, 1.0), len(x))
+        deviation = events.std(axis=0)
+        return cls(events.mean(axis=0), np.where(deviation > 0, deviation, 1.0), len(windows))
 
-    def reconstruct(self, x: Floats) -> Floats:
-        return np.broadcast_to(self.mean.astype(np.float32), x.shape)
+    def reconstruct(self, windows: Float32Array) -> Float32Array:
+        """The mean event, for every event of windows (N, L, F)."""
+        return np.broadcast_to(self.mean.astype(np.float32), windows.shape)
 
-    def errors_of(self, x: Floats, expected: Floats) -> Floats:
-        """The squared z-scores, given what `reconstruct` gave."""
-        return np.square((x - expected) / self.std).astype(np.float32)
+    def errors_of(self, windows: Float32Array, expected: Float32Array) -> Float32Array:
+        """Squared z-scores (N, L, F), given what `reconstruct` gave."""
+        squares: Float32Array = np.square((windows - expected) / self.deviation).astype(np.float32)
+        return squares
 
-    def errors(self, x: Floats) -> Floats:
-        return self.errors_of(x, self.reconstruct(x))
+    def errors(self, windows: Float32Array) -> Float32Array:
+        """Squared z-scores (N, L, F) of windows (N, L, F)."""
+        return self.errors_of(windows, self.reconstruct(windows))
 
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        return {"mean": self.mean, "std": self.std}
+    def arrays(self) -> Mapping[str, AnyArray]:
+        """Mean and standard deviation."""
+        return {"mean": self.mean, "std": self.deviation}
 
-    def spec(self) -> dict[str, Any]:
+    def spec(self) -> Spec:
+        """The number of training windows."""
         return {"windows": self.windows}
 
     @classmethod
-    def load(cls, spec: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> ZScore:
+    def load(cls, spec: Spec, arrays: Mapping[str, AnyArray]) -> ZScore:
+        """The detector of `spec()` and `arrays()`."""
         return cls(arrays["mean"], arrays["std"], spec["windows"])

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from foreshock.detectors import WindowDetector
 from foreshock.errors import DataError
 from foreshock.platform.files import file_sha256
 from foreshock.platform.parquet import parquet_file, read_table
@@ -20,8 +21,8 @@ from foreshock.sequences.split import BlockRole, Split
 from foreshock.training.strategy import one_thread
 from foreshock.windows.dataset.schema import decode
 from foreshock.windows.models import bundle as bundles
+from foreshock.windows.models.fitting import errors_and_expected
 from foreshock.windows.models.isolation_forest import IsolationForest
-from foreshock.windows.models.registry import Model, errors_and_expected
 from foreshock.windows.scoring.aggregate import ENDING, LARGEST, Layout, aggregate, final, finite
 from foreshock.windows.scoring.attribution import Attribution, attribute
 
@@ -136,7 +137,7 @@ def _score(
     bounds = np.cumsum([len(v) for v in views])[:-1]
     errors: dict[str, list[npt.NDArray[Any]] | None] = {}
     apart: list[tuple[Floats, Floats, Floats]] | None = None
-    blind = getattr(bundle.models[plan.detectors[0]], "blind", 0)
+    blind = bundle.models[plan.detectors[0]].blind_events
     for name in plan.detectors:
         model = bundle.models[name]
         if isinstance(model, IsolationForest):
@@ -161,7 +162,7 @@ def _score(
 
 
 def _finite_errors(
-    model: Model, x: Floats, *, explain: bool = False
+    model: WindowDetector, x: Floats, *, explain: bool = False
 ) -> tuple[Floats, Floats | None]:
     """Errors of windows and, to explain them, what the model expected; both `finite`."""
     with np.errstate(over="ignore", invalid="ignore"):

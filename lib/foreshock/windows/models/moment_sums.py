@@ -1,0 +1,153 @@
+"""Sums behind `WindowMoments` as they grow, from blocks of events whose windows overlap.
+
+Overlapping windows share their rows, so a run of windows one event apart costs a product per lag,
+not one per pair of steps. Only sums of like parts are formed, never differences, so a large value
+at a run's edge leaves no rounding error behind.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from foreshock.statistics.arrays import Float32Array, Float64Array, Int64Array
+
+GROUP = 16  # rows per group in a run's product: wide enough for BLAS, narrow enough to waste little
+RUN = 4096  # windows in one piece of a run: its rows stay in the cache
+CHUNK = 2**20  # values of flattened windows held at once
+EDGES = 512  # runs whose edge rows are held at once
+
+
+class MomentSums:
+    """Sums of windows and of their outer products, each value less its feature's origin (F,).
+
+    A run of w windows one event apart has w + L − 1 rows. Its sum for steps a and a + d of a window
+    is made of three parts that all its windows share: the *core*, pairs whose earlier row is among
+    the first w and whose later row is not among the first L − 1; the *head*, pairs within the first
+    L − 1 rows; the *tail*, pairs within the last L − 1 rows.
+    """
+
+    def __init__(self, length: int, origin: Float64Array) -> None:
+        """Begin with no windows of `length` events."""
+        self.length, self.origin, self.features = length, origin, len(origin)
+        self.n = 0
+        size, edge = length * self.features, (length - 1) * self.features
+        self._total, self._products = np.zeros(size), np.zeros((size, size))
+        self._group = min(GROUP, length)
+        core_shape = (self._group * self.features, (self._group + length - 1) * self.features)
+        self._core, self._core_total = np.zeros(core_shape), np.zeros(self.features)
+        self._head, self._tail = np.zeros((edge, edge)), np.zeros((edge, edge))
+        self._head_total, self._tail_total = np.zeros(edge), np.zeros(edge)
+        self._waiting_heads: list[Float64Array] = []  # a run's first L − 1 rows, flattened
+        self._waiting_tails: list[Float64Array] = []  # and its last
+
+    def add_block(self, rows: Float32Array, starts: Int64Array) -> None:
+        """Add the windows at `starts` (ascending) of a block of events (n, F).
+
+        Raises ValueError if a window leaves the block.
+        """
+        length = self.length
+        if not len(starts):
+            return
+        steps = np.diff(starts)
+        leaves_block = starts[0] < 0 or starts[-1] + length > len(rows)
+        if rows.shape[1] != self.features or leaves_block or (steps < 1).any():
+            raise ValueError(
+                f"windows of {length} at {starts[0]} to {starts[-1]} are not ascending or leave a "
+                f"block of shape {rows.shape}"
+            )
+        bounds = np.concatenate([[0], np.flatnonzero(steps > 1) + 1, [len(starts)]])
+        run_sizes = np.diff(bounds)
+        for number in np.flatnonzero(run_sizes >= length):
+            run = starts[bounds[number] : bounds[number + 1]]
+            for piece in np.array_split(run, max(1, len(run) // max(RUN, length))):
+                piece_rows = rows[piece[0] : piece[-1] + length]
+                self._add_run(piece_rows.astype(np.float64) - self.origin)
+        loose = starts[np.repeat(run_sizes < length, run_sizes)]  # runs too short to gain
+        for begin in range(0, len(loose), self._chunk_windows):
+            positions = loose[begin : begin + self._chunk_windows, None] + np.arange(length)
+            self._add_flat(rows[positions].astype(np.float64) - self.origin)
+
+    def add_windows(self, windows: Float32Array) -> None:
+        """Add windows (N, L, F) as they are."""
+        for begin in range(0, len(windows), self._chunk_windows):
+            chunk = windows[begin : begin + self._chunk_windows]
+            self._add_flat(chunk.astype(np.float64) - self.origin)
+
+    @property
+    def _chunk_windows(self) -> int:
+        return max(1, CHUNK // (self.length * self.features))
+
+    def _add_flat(self, windows: Float64Array) -> None:
+        """Windows (N, L, F), less the origin."""
+        flat = windows.reshape(len(windows), -1)
+        self.n += len(flat)
+        self._total += flat.sum(axis=0)
+        self._products += flat.T @ flat
+
+    def _add_run(self, rows: Float64Array) -> None:
+        """All windows of rows (w + L − 1, F), w at least L, less the origin."""
+        length, features, group = self.length, self.features, self._group
+        n_windows = len(rows) - length + 1
+        n_groups = -(-n_windows // group)
+        earlier = np.zeros((n_groups * group, features))
+        earlier[:n_windows] = rows[:n_windows]
+        later = np.zeros((n_groups * group + length - 1, features))
+        # Pairs whose later row is among the first L − 1 are the head's.
+        later[length - 1 : len(rows)] = rows[length - 1 :]
+        width = (group + length - 1) * features
+        views = np.lib.stride_tricks.sliding_window_view(later.ravel(), width)
+        strips = np.ascontiguousarray(views[:: group * features])
+        self._core += earlier.reshape(n_groups, -1).T @ strips
+        self._core_total += rows[length - 1 : n_windows].sum(axis=0)
+        self._waiting_heads.append(rows[: length - 1].ravel())
+        self._waiting_tails.append(rows[n_windows:].ravel())
+        self.n += n_windows
+        if len(self._waiting_heads) >= EDGES:
+            self._add_edges()
+
+    def _add_edges(self) -> None:
+        """Take the waiting edge rows into the sums of heads and tails."""
+        if self._waiting_heads:
+            heads, tails = np.stack(self._waiting_heads), np.stack(self._waiting_tails)
+            self._head += heads.T @ heads
+            self._tail += tails.T @ tails
+            self._head_total += heads.sum(axis=0)
+            self._tail_total += tails.sum(axis=0)
+            self._waiting_heads.clear()
+            self._waiting_tails.clear()
+
+    def result(self) -> tuple[Float64Array, Float64Array]:
+        """The sum of windows (L·F,) and of their products (L·F, L·F). Call it once, at the end.
+
+        For steps a and a + d of a run's windows: the core's lag d, the head's pairs from (a, a + d)
+        on and the tail's before it.
+        """
+        self._add_edges()
+        length, features, edge = self.length, self.features, self.length - 1
+        products = self._products.reshape(length, features, length, features)
+        by_lag = self._core_by_lag()
+        for step in range(length):
+            products[step] += by_lag[:, edge - step : edge - step + length]
+        edge_shape = (edge, features, edge, features)
+        head, tail = self._head.reshape(edge_shape), self._tail.reshape(edge_shape)
+        for step in range(1, edge):
+            head[edge - 1 - step, :, :-1] += head[edge - step, :, 1:]
+            tail[step, :, 1:] += tail[step - 1, :, :-1]
+        products[:-1, :, :-1] += head
+        products[1:, :, 1:] += tail
+        total = self._total.reshape(length, features)
+        total += self._core_total
+        head_rows = self._head_total.reshape(edge, features)
+        total[:-1] += np.cumsum(head_rows[::-1], axis=0)[::-1]
+        total[1:] += np.cumsum(self._tail_total.reshape(edge, features), axis=0)
+        return self._total, self._products
+
+    def _core_by_lag(self) -> Float64Array:
+        """The core's products (F, 2L − 1, F), by lag from 1 − L to L − 1."""
+        length, group = self.length, self._group
+        core = self._core.reshape(group, self.features, group + length - 1, self.features)
+        ahead = core[0, :, :length]
+        for row in range(1, group):
+            ahead = ahead + core[row, :, row : row + length]
+        behind = ahead[:, :0:-1].transpose(2, 1, 0)
+        return np.concatenate([behind, ahead], axis=1)
