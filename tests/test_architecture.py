@@ -73,9 +73,6 @@ ALLOWED = {
 
 # Imports inside functions: (file, module) -> why it is not at the top.
 INNER_IMPORTS = {
-    ("windows/models/registry.py", "foreshock.windows.models.lstm_autoencoder"): (
-        "TensorFlow is loaded only where a network is used"
-    ),
     ("platform/paths.py", "foreshock.platform.s3_path"): (
         "universal_pathlib and s3fs are loaded only where a path lies on S3"
     ),
