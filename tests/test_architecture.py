@@ -73,6 +73,14 @@ ALLOWED = {
 
 # Imports inside functions: (file, module) -> why it is not at the top.
 INNER_IMPORTS = {
+    ("stages/command.py", "foreshock.settings.load"): "--help needs neither pydantic nor YAML",
+    ("stages/command.py", "foreshock.stages.context"): "loaded when the settings are right",
+    ("stages/command.py", "foreshock.stages.jobs"): "loaded when the settings are right",
+    ("stages/command.py", "foreshock.platform.failures"): "loaded when something failed",
+    ("stages/context.py", "foreshock.platform"): "boto3 is loaded only for a run on AWS",
+    ("stages/context.py", "foreshock.platform.session"): "a finished run needs no Spark",
+    ("stages/context.py", "foreshock.tables.sinks.iceberg"): "a finished run needs no Spark",
+    ("stages/context.py", "foreshock.tables.runs"): "a finished run needs no PyArrow",
     ("platform/paths.py", "foreshock.platform.s3_path"): (
         "universal_pathlib and s3fs are loaded only where a path lies on S3"
     ),

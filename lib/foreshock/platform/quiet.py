@@ -1,4 +1,4 @@
-"""Standard error held while a library loads that prints no matter how it is asked: TensorFlow's banners are no message of ours."""
+"""Standard error silenced while a library loads that prints however it is asked not to."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def held_stderr() -> Iterator[None]:
-    """File descriptor 2 goes nowhere meanwhile; exceptions pass."""
-    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+def silenced_stderr() -> Iterator[None]:
+    """What is written to file descriptor 2 in the block is lost. Exceptions pass.
+
+    TensorFlow's banners come from C++, so that replacing `sys.stderr` does not stop them.
+    """
+    saved_descriptor, null_descriptor = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(nowhere, 2)
+        os.dup2(null_descriptor, 2)
         yield
     finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(nowhere)
+        os.dup2(saved_descriptor, 2)
+        os.close(saved_descriptor)
+        os.close(null_descriptor)

@@ -1,21 +1,67 @@
-"""The command line that all jobs share: arguments, exit codes, one paragraph an error."""
+"""The command line: `foreshock run`, `foreshock extract` … and the jobs in jobs/.
+
+Both take the same flags and give the same exit codes. Nothing but argparse is loaded until the
+arguments are right, and no more than pydantic and YAML until the settings are.
+"""
 
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
-from typing import Any, NoReturn
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from foreshock import __version__
 from foreshock.errors import ForeshockError
-from foreshock.platform import failures
-from foreshock.settings.load import load_settings
-from foreshock.stages.context import Context
 
-Job = Callable[[Context, argparse.Namespace], str]
+if TYPE_CHECKING:
+    from foreshock.stages.context import Context
+
+STOPPED = "stopped; the same command finishes the run."
+LONGEST_DEFECT = 500  # characters of an unexpected error that are shown
+
+
+@dataclass(frozen=True)
+class Command:
+    """A job as the command line offers it: `foreshock <name>` or jobs/<job>.py."""
+
+    name: str
+    description: str
+    takes_partitions: bool = False
+    is_whole_run: bool = False
+
+    @property
+    def job(self) -> str:
+        """The name of the job's file."""
+        return "pipeline" if self.is_whole_run else self.name
+
+
+COMMANDS = (
+    Command(
+        "run",
+        "The whole journey of a conf file: extract, prepare, train, score, report.",
+        is_whole_run=True,
+    ),
+    Command(
+        "extract",
+        "Extract: events in the contract, quarantine and ledger from the source of a conf file.",
+        takes_partitions=True,
+    ),
+    Command(
+        "prepare",
+        "Prepare: the scaler and a Petastorm dataset per split from the extracted events.",
+    ),
+    Command("train", "Train: the model bundle from the training dataset."),
+    Command(
+        "score",
+        "Score: scores, error distributions, thresholds and metrics from the dataset and the "
+        "bundle.",
+        takes_partitions=True,
+    ),
+    Command("report", "Report: summary.json and the page from a run's tables."),
+)
 
 
 class _Stopped(KeyboardInterrupt):
@@ -28,16 +74,37 @@ class _Parser(argparse.ArgumentParser):
         raise SystemExit(2)
 
 
-def run_job(
-    description: str,
-    job: Job,
-    argv: list[str] | None = None,
-    *,
-    partitions: bool = False,
-    replace_all: bool = False,
-) -> int:
-    """Parse the flags, open the run directory, run the job, print what it returns. Returns the exit code."""
-    parser = _Parser(description=description)
+def main(argv: list[str] | None = None) -> int:
+    """The command `foreshock`. Returns the exit code."""
+    parser = _Parser(
+        prog="foreshock",
+        description="Finds anomalous sequences in event tables too large for one machine.",
+    )
+    _add_version(parser)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        subparser = commands.add_parser(
+            command.name, help=command.description, description=command.description
+        )
+        _add_flags(subparser, command)
+    return _parse_and_run(parser, argv)
+
+
+def run_job(job: str, argv: list[str] | None = None) -> int:
+    """The command line of jobs/<job>.py. Returns the exit code."""
+    command = next(command for command in COMMANDS if command.job == job)
+    parser = _Parser(description=command.description)
+    _add_flags(parser, command)
+    _add_version(parser)
+    return _parse_and_run(parser, argv)
+
+
+def _add_version(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--version", action="version", version=f"foreshock {__version__}")
+
+
+def _add_flags(parser: argparse.ArgumentParser, command: Command) -> None:
+    parser.set_defaults(command=command, program=parser.prog)
     parser.add_argument("--conf", required=True, help="the conf file (YAML)")
     parser.add_argument("--run-dir", required=True, help="where everything is written")
     parser.add_argument(
@@ -45,67 +112,96 @@ def run_job(
     )
     parser.add_argument("--force", action="store_true", help="replace what is there")
     parser.add_argument("--debug", action="store_true", help="show tracebacks and Spark's own log")
-    if partitions:
+    if command.takes_partitions:
         parser.add_argument(
-            "--partitions", type=_names, default=None, metavar="A,B", help="only these partitions"
+            "--partitions",
+            type=_partition_names,
+            default=None,
+            metavar="A,B",
+            help="only these partitions",
         )
-    try:
-        arguments = parser.parse_args(argv)
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    context: Any = None
-    stopped = _end_on_sigterm()
-    try:
-        context = Context(
-            load_settings(arguments.conf, arguments.set),
-            arguments.run_dir,
-            force=arguments.force,
-            debug=arguments.debug,
-        )
-        with context.open(replace_all=replace_all):
-            print(job(context, arguments))
-        return 0
-    except KeyboardInterrupt as stop:
-        print("stopped; the same command finishes the run.", file=sys.stderr)
-        return 128 + (signal.SIGTERM if isinstance(stop, _Stopped) else signal.SIGINT)
-    except Exception as error:
-        if stopped:  # by a signal that reached the JVM too
-            print("stopped; the same command finishes the run.", file=sys.stderr)
-            return 128 + signal.SIGTERM
-        if arguments.debug:
-            raise
-        known = failures.explain(error, f"--run-dir {arguments.run_dir}")
-        if known is None:
-            text = " ".join(str(error).split())[:500]
-            known = ForeshockError(
-                f"a defect of ours: {type(error).__name__}: {text}. Run with --debug and tell us."
-            )
-        print(f"{parser.prog}: " + " ".join(str(known).split()), file=sys.stderr)
-        return known.exit_code
-    finally:
-        if context is not None:
-            context.close()
 
 
-def _end_on_sigterm() -> list[int]:
-    """Have SIGTERM end the job as Ctrl-C does, so that queries are stopped and nothing unfinished stays; gathers what came."""
-    came: list[int] = []
-
-    def stop(number: int, _: Any) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # cleaning up is not broken off
-        came.append(number)
-        raise _Stopped
-
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, stop)
-    return came
-
-
-def _names(text: str) -> list[str]:
-    names = [n.strip() for n in text.split(",") if n.strip()]
+def _partition_names(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
         raise argparse.ArgumentTypeError(
             "names of partitions are wanted, such as 2019-12-30,2019-12-31"
         )
     return names
+
+
+def _parse_and_run(parser: argparse.ArgumentParser, argv: list[str] | None) -> int:
+    try:
+        arguments = parser.parse_args(argv)
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    termination_signals = _stop_on_sigterm()
+    try:
+        _run(arguments)
+        return 0
+    except KeyboardInterrupt as stop:
+        print(STOPPED, file=sys.stderr)
+        return 128 + (signal.SIGTERM if isinstance(stop, _Stopped) else signal.SIGINT)
+    except Exception as error:
+        if termination_signals:  # the signal reached the JVM too, and what it broke off is no fault
+            print(STOPPED, file=sys.stderr)
+            return 128 + signal.SIGTERM
+        if arguments.debug:
+            raise
+        known_error = _as_known_error(error, arguments.run_dir)
+        message = " ".join(str(known_error).split())
+        print(f"{arguments.program}: {message}", file=sys.stderr)
+        return known_error.exit_code
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    """Check the settings, open the run directory, run the job and print what it returns."""
+    from foreshock.settings.load import load_settings
+
+    settings = load_settings(arguments.conf, arguments.set)
+
+    from foreshock.stages.context import Context
+    from foreshock.stages.jobs import JOBS
+
+    command: Command = arguments.command
+    context: Context | None = None
+    try:
+        context = Context(settings, arguments.run_dir, force=arguments.force, debug=arguments.debug)
+        with context.open(replace_all=command.is_whole_run):
+            print(JOBS[command.job](context, getattr(arguments, "partitions", None)))
+    finally:
+        if context is not None:
+            context.close()
+
+
+def _as_known_error(error: Exception, run_dir: str) -> ForeshockError:
+    """The error that the user sees, with its exit code."""
+    if isinstance(error, ForeshockError):
+        return error
+    from foreshock.platform.failures import explain
+
+    known_error = explain(error, f"--run-dir {run_dir}")
+    if known_error is not None:
+        return known_error
+    text = " ".join(str(error).split())[:LONGEST_DEFECT]
+    return ForeshockError(
+        f"a defect of ours: {type(error).__name__}: {text}. Run with --debug and tell us."
+    )
+
+
+def _stop_on_sigterm() -> list[int]:
+    """Have SIGTERM end the job as Ctrl-C does, so that queries are stopped and nothing stays half.
+
+    Returns the list that received signals are added to.
+    """
+    received_signals: list[int] = []
+
+    def stop(number: int, _: Any) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # cleaning up is not broken off
+        received_signals.append(number)
+        raise _Stopped
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, stop)
+    return received_signals

@@ -13,13 +13,17 @@ from foreshock.stages.train import check_devices, train
 
 
 def pipeline(context: Context) -> str:
-    """Run all stages; returns the result's lines, the report's path last. Raises GateError where a gate is not met."""
-    donor_run(context)  # a wrong model.from ends the run before anything is written
+    """Run all stages; returns the result's lines, the report's path last.
+
+    Raises GateError, with all results written, if a gate of `quality` is not met.
+    """
+    # A wrong model.from, too few devices and a sink that refuses end the run before it begins.
+    donor_run(context)
     check_devices(context)
     if context.run.record("score") is None or context.force:
         sink_of(context).look()
     extract(context, whole_run=True)
-    context.force = False
+    context.force = False  # what extract replaced makes the stages after it stale by itself
     prepare(context)
     train(context)
     score(context)

@@ -14,12 +14,12 @@ import numpy.typing as npt
 
 from foreshock.errors import DataError, ServiceError
 from foreshock.platform.files import write_bytes
-from foreshock.platform.quiet import held_stderr
+from foreshock.platform.quiet import silenced_stderr
 from foreshock.training.checkpoint import Arrays, Checkpoint, Position, Store
 from foreshock.training.steps import Stepper, learning_rate, wants_xla
 from foreshock.training.strategy import Replication
 
-with held_stderr():
+with silenced_stderr():
     import keras
     import tensorflow as tf
 

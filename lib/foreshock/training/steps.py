@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from foreshock.platform.quiet import held_stderr
+from foreshock.platform.quiet import silenced_stderr
 from foreshock.training.strategy import Replication
 from foreshock.windows.models.lstm_autoencoder import window_loss as loss
 
-with held_stderr():
+with silenced_stderr():
     import keras
     import tensorflow as tf
 

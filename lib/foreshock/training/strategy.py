@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from foreshock.errors import SettingsError
-from foreshock.platform.quiet import held_stderr
+from foreshock.platform.quiet import silenced_stderr
 
-with held_stderr():
+with silenced_stderr():
     import keras
     import tensorflow as tf
 

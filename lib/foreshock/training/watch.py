@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from foreshock.platform.paths import is_remote
-from foreshock.platform.quiet import held_stderr
+from foreshock.platform.quiet import silenced_stderr
 from foreshock.platform.transfers import copy
 from foreshock.training.checkpoint import Position
 from foreshock.training.loop import Epoch
 
-with held_stderr():
+with silenced_stderr():
     import tensorflow as tf
 
 EVERY_SECONDS = 10.0

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from foreshock.errors import DataError
 from foreshock.platform.paths import filesystem
-from foreshock.platform.quiet import held_stderr
+from foreshock.platform.quiet import silenced_stderr
 from foreshock.windows.dataset.manifest import METADATA_NAME, REMEDY, BlockShape
 from foreshock.windows.dataset.schema import BlockRow, check_columns, check_row
 
@@ -25,7 +25,7 @@ from foreshock.windows.dataset.schema import BlockRow, check_columns, check_row
 warnings.filterwarnings("ignore", category=FutureWarning, module=r"petastorm\..*")
 warnings.filterwarnings("ignore", category=FutureWarning, message=r"(?s).*pyarrow\.filesystem")
 
-with held_stderr():
+with silenced_stderr():
     from petastorm.py_dict_reader_worker import PyDictReaderWorker
     from petastorm.reader import Reader
     from petastorm.workers_pool.dummy_pool import DummyPool

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from foreshock.platform.quiet import held_stderr
+from foreshock.platform.quiet import silenced_stderr
 from foreshock.sequences.split import BlockRole
 from foreshock.statistics.arrays import Float32Array
 from foreshock.windows.dataset.block_table import BlockTable
@@ -15,7 +15,7 @@ from foreshock.windows.dataset.manifest import Manifest
 from foreshock.windows.dataset.plan import EpochPlan, WorkerShare
 from foreshock.windows.dataset.reader import BlockReader, block_reader, read_blocks, sample_windows
 
-with held_stderr():
+with silenced_stderr():
     import tensorflow as tf
 
 # So many values of batches are gathered at once: a step costs less where many share it.

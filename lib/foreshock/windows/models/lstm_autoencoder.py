@@ -14,12 +14,12 @@ from typing import Any, Self
 import numpy as np
 
 from foreshock.detectors import Spec
-from foreshock.platform.quiet import held_stderr
+from foreshock.platform.quiet import silenced_stderr
 from foreshock.statistics.arrays import AnyArray, Float32Array
 from foreshock.windows.models.lstm_scan import compile_scan
 from foreshock.windows.models.squares import squared_errors
 
-with held_stderr():
+with silenced_stderr():
     import keras
     import tensorflow as tf
 

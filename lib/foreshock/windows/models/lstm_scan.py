@@ -14,10 +14,10 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from foreshock.platform.quiet import held_stderr
+from foreshock.platform.quiet import silenced_stderr
 from foreshock.statistics.arrays import Float32Array
 
-with held_stderr():
+with silenced_stderr():
     import keras
     import tensorflow as tf
 
