@@ -1,9 +1,10 @@
-"""The confidence interval of a quantile of scores that depend on each other: block bootstrap by entity.
+"""The confidence interval of a quantile of scores that depend on each other: a block bootstrap.
 
-Künsch, "The Jackknife and the Bootstrap for General Stationary Observations", Ann. Statist. 17 (1989): whole blocks are drawn
-with replacement. Here blocks do not overlap and never cross a sequence; each holds at least a window. Few blocks reach the
-tail, so the percentiles are expanded by Student's t with as many degrees of freedom: Hesterberg, "What Teachers Should Know
-About the Bootstrap", Am. Stat. 69 (2015), section 5.3.
+Whole blocks are drawn with replacement: Künsch, "The Jackknife and the Bootstrap for General
+Stationary Observations", Ann. Statist. 17 (1989). Here blocks do not overlap and never cross a
+sequence, and each holds at least a window. Few blocks reach the tail, so the percentiles are expanded
+by Student's t with as many degrees of freedom: Hesterberg, "What Teachers Should Know About the
+Bootstrap", Am. Stat. 69 (2015), section 5.3.
 """
 
 from __future__ import annotations
@@ -12,61 +13,78 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from foreshock.statistics.arrays import Float64Array, Int64Array
+
 REPLICATES = 400
 LEAST_BLOCKS = 10
 COVERAGE = 0.95
-Ints = npt.NDArray[np.int64]
-BLOCK_SHIFT = 20  # a unit's id is its dataset block's id shifted by this, plus its place within
+# An event run's id is its dataset block's id shifted by this, plus its place within the block.
+BLOCK_SHIFT = 20
 
 
-def bootstrap_blocks(units: Ints) -> Ints:
-    """For each unit (sorted ids; a unit is a window's length of events) the bootstrap block it belongs to.
+def bootstrap_blocks(event_runs: Int64Array) -> Int64Array:
+    """The bootstrap block of each event run; ids are sorted, (U,) -> (U,).
 
-    Blocks join g consecutive units of the same dataset block, g = the cube root of the number of units.
+    A block joins g consecutive runs of the same dataset block; g is the cube root of U.
+
+    >>> bootstrap_blocks(np.array([0, 1, 2, 3, 1 << 20, (1 << 20) + 1, 2 << 20, 3 << 20]))
+    array([0, 0, 1, 1, 2, 2, 3, 4])
     """
-    if not len(units):
+    if not len(event_runs):
         return np.zeros(0, np.int64)
-    g = max(1, round(len(units) ** (1 / 3)))
-    home, place = units >> BLOCK_SHIFT, units & ((1 << BLOCK_SHIFT) - 1)
-    key = np.stack([home, place // g])
+    runs_together = max(1, round(len(event_runs) ** (1 / 3)))
+    dataset_block = event_runs >> BLOCK_SHIFT
+    place = event_runs & ((1 << BLOCK_SHIFT) - 1)
+    key = np.stack([dataset_block, place // runs_together])
     return np.concatenate([[0], np.cumsum((np.diff(key) != 0).any(axis=0))])
 
 
 def quantile_interval(
-    units: npt.ArrayLike,
-    sizes: npt.ArrayLike,
+    event_runs: npt.ArrayLike,
+    run_sizes: npt.ArrayLike,
     tail: npt.ArrayLike,
-    tail_units: npt.ArrayLike,
+    tail_runs: npt.ArrayLike,
     level: float,
     seed: int,
 ) -> tuple[float | None, float | None]:
     """The 95 % interval of the quantile at `level`; (None, None) with fewer than 10 blocks.
 
-    units: (U,) sorted ids; sizes: (U,) events in each; tail: the values from some value on upwards, all of them; tail_units: the
-    id of the unit that each lies in. Replicates whose quantile lies below the tail count as its lowest value.
+    event_runs: (U,) sorted ids; run_sizes: (U,) events in each; tail: every value from some value
+    on; tail_runs: the event run of each of those. A replicate whose quantile lies below the tail
+    counts as the tail's lowest value.
     """
-    units, sizes = np.asarray(units, np.int64), np.asarray(sizes, np.int64)
-    block = bootstrap_blocks(units)
-    count = int(block[-1]) + 1 if len(block) else 0
-    if count < LEAST_BLOCKS or not len(np.asarray(tail)):
+    run_ids, event_counts = np.asarray(event_runs, np.int64), np.asarray(run_sizes, np.int64)
+    tail_values = np.asarray(tail, np.float64)
+    block = bootstrap_blocks(run_ids)
+    block_count = int(block[-1]) + 1 if len(block) else 0
+    if block_count < LEAST_BLOCKS or not len(tail_values):
         return None, None
-    size = np.bincount(block, weights=sizes, minlength=count)
-    order = np.argsort(-np.asarray(tail, np.float64), kind="stable")
-    values = np.asarray(tail, np.float64)[order]
-    home = block[np.searchsorted(units, np.asarray(tail_units, np.int64)[order])]
-    rng = np.random.default_rng([seed, count, len(values)])
-    found = np.empty(REPLICATES)
-    for r in range(REPLICATES):
-        draws = np.bincount(rng.integers(0, count, count), minlength=count)
-        exceeding = np.cumsum(draws[home])
-        allowed = np.floor((1 - level) * float(draws @ size) + 1e-9)
-        found[r] = values[
-            min(int(np.searchsorted(exceeding, allowed, side="right")), len(values) - 1)
-        ]
-    above = int((1 - level) * float(size.sum()))
-    reaching = max(3, len(np.unique(home[: above + 1])))
-    tail_area = stats.norm.cdf(
-        stats.t.ppf((1 - COVERAGE) / 2, reaching - 1) * np.sqrt(reaching / (reaching - 1))
-    )
-    low, high = np.quantile(found, [tail_area, 1 - tail_area])
+    block_sizes = np.bincount(block, weights=event_counts, minlength=block_count)
+    descending = np.argsort(-tail_values, kind="stable")
+    values = tail_values[descending]
+    run_of_value = np.asarray(tail_runs, np.int64)[descending]
+    home = block[np.searchsorted(run_ids, run_of_value)]
+    quantiles = _replicates(values, home, block_sizes, level, seed)
+    events_above = int((1 - level) * float(block_sizes.sum()))
+    reaching = max(3, len(np.unique(home[: events_above + 1])))
+    student = stats.t.ppf((1 - COVERAGE) / 2, reaching - 1)
+    tail_area = stats.norm.cdf(student * np.sqrt(reaching / (reaching - 1)))
+    low, high = np.quantile(quantiles, [tail_area, 1 - tail_area])
     return float(low), float(high)
+
+
+def _replicates(
+    values: Float64Array, home: Int64Array, block_sizes: Float64Array, level: float, seed: int
+) -> Float64Array:
+    """The quantile of each bootstrap replicate; values: descending; home: the block of each."""
+    block_count = len(block_sizes)
+    generator = np.random.default_rng([seed, block_count, len(values)])
+    quantiles = np.empty(REPLICATES)
+    for replicate in range(REPLICATES):
+        drawn_blocks = generator.integers(0, block_count, block_count)
+        draws = np.bincount(drawn_blocks, minlength=block_count)
+        exceeding = np.cumsum(draws[home])
+        allowed = np.floor((1 - level) * float(draws @ block_sizes) + 1e-9)
+        rank = int(np.searchsorted(exceeding, allowed, side="right"))
+        quantiles[replicate] = values[min(rank, len(values) - 1)]
+    return quantiles
