@@ -1,6 +1,8 @@
-"""Intervals of metrics by block bootstrap: whole blocks of time are drawn with replacement, for events near each other are alike.
+"""Intervals of metrics by block bootstrap: whole blocks of time are drawn with replacement.
 
-Künsch, "The Jackknife and the Bootstrap for General Stationary Observations", Ann. Statist. 17 (1989), with blocks that do not overlap.
+Events near each other are alike, so single events must not be drawn. Künsch, "The Jackknife and the
+Bootstrap for General Stationary Observations", Ann. Statist. 17 (1989), with blocks that do not
+overlap.
 """
 
 from __future__ import annotations
@@ -10,88 +12,111 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from foreshock.statistics.arrays import Float64Array, Int64Array
+
 REPLICATES = 200
-LEAST_BLOCKS, WANTED_BLOCKS = 10, 20
-DAY = 86_400_000_000
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
+LEAST_BLOCKS, USUAL_BLOCKS = 10, 20
+DAY = 86_400_000_000  # microseconds
 Interval = tuple[float | None, float | None]
 
 
 def block_length(low: int, high: int) -> int:
-    """Microseconds of a block of time: a day where there are at least 20, else a twentieth of [low, high]."""
-    return (
-        DAY if high - low >= WANTED_BLOCKS * DAY else max(1, -(-(high - low + 1) // WANTED_BLOCKS))
-    )
+    """Microseconds of a block of time, for a split that reaches from low to high.
+
+    A block is a day if there are at least 20 days, else a twentieth of [low, high].
+
+    >>> block_length(0, 30 * DAY) == DAY, block_length(0, 1999)
+    (True, 100)
+    """
+    if high - low >= USUAL_BLOCKS * DAY:
+        return DAY
+    return max(1, -(-(high - low + 1) // USUAL_BLOCKS))
 
 
-def time_blocks(times: npt.ArrayLike, low: int, high: int) -> Ints:
-    """The block (n,) of each time (n,), microseconds, of a split that reaches from low to high; days are those of UTC."""
-    t, length = np.asarray(times, np.int64), block_length(low, high)
-    return t // DAY if length == DAY else (t - low) // length
+def time_blocks(times: npt.ArrayLike, low: int, high: int) -> Int64Array:
+    """The block (n,) of each time (n,), in microseconds, of a split that reaches from low to high.
+
+    Days are those of UTC.
+    """
+    microseconds, length = np.asarray(times, np.int64), block_length(low, high)
+    if length == DAY:
+        return microseconds // DAY
+    return (microseconds - low) // length
 
 
 def intervals(
-    evaluate: Callable[[Floats], dict[str, float | None]],
+    evaluate: Callable[[Float64Array], dict[str, float | None]],
     blocks: npt.ArrayLike,
     seed: int,
     replicates: int = REPLICATES,
 ) -> dict[str, Interval]:
-    """The 95 % percentile interval of each metric; `evaluate` takes the weight (n,) of each row, its block's draws.
+    """The 95 % percentile interval of each metric.
 
-    (null, null) with fewer than 10 blocks, or where a metric is null in more than half of the replicates.
+    evaluate: metrics by name, from the weight (n,) of each row, which is how often its block was
+    drawn. blocks: (n,). An interval is (null, null) with fewer than 10 blocks, or if the metric is
+    null in more than half of the replicates.
     """
-    ids, place = np.unique(np.asarray(blocks), return_inverse=True)
-    if len(ids) < LEAST_BLOCKS:
+    block_ids, place = np.unique(np.asarray(blocks), return_inverse=True)
+    block_count = len(block_ids)
+    if block_count < LEAST_BLOCKS:
         return {name: (None, None) for name in evaluate(np.ones(len(place)))}
-    rng = np.random.default_rng([seed, len(ids)])
-    found: dict[str, list[float]] = {}
+    generator = np.random.default_rng([seed, block_count])
+    values_by_name: dict[str, list[float]] = {}
     for _ in range(replicates):
-        draws = np.bincount(rng.integers(0, len(ids), len(ids)), minlength=len(ids)).astype(
-            np.float64
-        )
+        drawn_blocks = generator.integers(0, block_count, block_count)
+        draws = np.bincount(drawn_blocks, minlength=block_count).astype(np.float64)
         for name, value in evaluate(draws[place]).items():
-            found.setdefault(name, []).extend([] if value is None else [value])
-    made: dict[str, Interval] = {}
-    for name, values in found.items():
-        low, high = (
-            np.quantile(values, [0.025, 0.975]) if 2 * len(values) > replicates else (None, None)
-        )
-        made[name] = (None, None) if low is None or high is None else (float(low), float(high))
-    return made
+            values_by_name.setdefault(name, []).extend([] if value is None else [value])
+    return {
+        name: _percentile_interval(values, replicates) for name, values in values_by_name.items()
+    }
+
+
+def _percentile_interval(values: list[float], replicates: int) -> Interval:
+    if 2 * len(values) <= replicates:
+        return None, None
+    low, high = np.quantile(values, [0.025, 0.975])
+    return float(low), float(high)
 
 
 class Ranking:
-    """ROC AUC and average precision of scores (n,) with labels (n,), sorted once, for many weights (n,)."""
+    """ROC AUC and average precision of scores (n,) with labels (n,), sorted once, for many weights.
+
+    >>> ranking = Ranking([0.1, 0.4, 0.8], [0, 1, 1])
+    >>> ranking.roc_auc([1, 1, 1]), ranking.pr_auc([1, 0, 1])
+    (1.0, 1.0)
+    """
 
     def __init__(self, score: npt.ArrayLike, label: npt.ArrayLike) -> None:
-        s = np.asarray(score, np.float64)
-        self._order = np.argsort(-s, kind="stable")
+        scores = np.asarray(score, np.float64)
+        self._order = np.argsort(-scores, kind="stable")
         self._label = np.asarray(label, np.float64)[self._order]
-        ordered = s[self._order]
-        self._last = (
-            np.append(np.flatnonzero(np.diff(ordered)), len(s) - 1)
-            if len(s)
-            else np.zeros(0, np.int64)
-        )  # of each value
+        descending = scores[self._order]
+        # Where each distinct score ends: equal scores are one step of the curves.
+        self._last = np.zeros(0, np.int64)
+        if len(scores):
+            self._last = np.append(np.flatnonzero(np.diff(descending)), len(scores) - 1)
 
-    def _counts(self, weight: npt.ArrayLike) -> tuple[Floats, Floats]:
-        w = np.asarray(weight, np.float64)[self._order]
-        return np.cumsum(w * self._label)[self._last], np.cumsum(w * (1 - self._label))[self._last]
+    def _counts(self, weight: npt.ArrayLike) -> tuple[Float64Array, Float64Array]:
+        weights = np.asarray(weight, np.float64)[self._order]
+        true_positives = np.cumsum(weights * self._label)[self._last]
+        false_positives = np.cumsum(weights * (1 - self._label))[self._last]
+        return true_positives, false_positives
 
     def roc_auc(self, weight: npt.ArrayLike) -> float | None:
-        """Ties count half; null where one class has no weight."""
-        tp, fp = self._counts(weight)
-        if not len(tp) or tp[-1] <= 0 or fp[-1] <= 0:
+        """The ROC AUC under weights (n,); ties count half. Null if one class has no weight."""
+        true, false = self._counts(weight)
+        if not len(true) or true[-1] <= 0 or false[-1] <= 0:
             return None
-        before = np.concatenate([[0.0], tp[:-1]])
-        return float((np.diff(fp, prepend=0.0) * (tp + before) / 2).sum() / (tp[-1] * fp[-1]))
+        before = np.concatenate([[0.0], true[:-1]])
+        area = (np.diff(false, prepend=0.0) * (true + before) / 2).sum()
+        return float(area / (true[-1] * false[-1]))
 
     def pr_auc(self, weight: npt.ArrayLike) -> float | None:
-        """Average precision; null where one class has no weight."""
-        tp, fp = self._counts(weight)
-        if not len(tp) or tp[-1] <= 0 or fp[-1] <= 0:
+        """The average precision under weights (n,). Null if one class has no weight."""
+        true, false = self._counts(weight)
+        if not len(true) or true[-1] <= 0 or false[-1] <= 0:
             return None
-        named = tp + fp
-        precision = np.divide(tp, named, out=np.zeros_like(tp), where=named > 0)
-        return float((np.diff(tp, prepend=0.0) * precision).sum() / tp[-1])
+        flagged = true + false
+        precision = np.divide(true, flagged, out=np.zeros_like(true), where=flagged > 0)
+        return float((np.diff(true, prepend=0.0) * precision).sum() / true[-1])

@@ -1,4 +1,7 @@
-"""Metrics against labels, of scores as (value, count) pairs so that equal scores need no copy. Undefined is null, never 0."""
+"""Metrics against labels, of scores as (value, count) pairs so that equal scores need no copy.
+
+Whatever is undefined is null, never 0.
+"""
 
 from __future__ import annotations
 
@@ -6,58 +9,51 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from foreshock.evaluation.bootstrap import Ranking, intervals
+from foreshock.statistics.arrays import BoolArray, Float64Array, Int64Array
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
+CELLS = ("tn", "fp", "fn", "tp")
+RATIOS = ("specificity", "sensitivity", "precision", "f1", "accuracy", "mcc")
 
 
 @dataclass(frozen=True)
 class Scored:
-    """Judged, labelled events: score, label (0 or 1), flagged (null where no threshold), how many events each row stands for, and the
-    block of time that it is of (null: not known)."""
+    """Judged, labelled events, each row of so many equal ones.
 
-    score: Floats
-    label: Ints
-    flagged: npt.NDArray[np.bool_] | None
-    count: Ints
-    block: Ints | None = None
+    score (n,); label (n,), 0 or 1; flagged (n,), null if no threshold judged; count (n,), how many
+    events a row stands for; block (n,), the block of time that a row is of, null if it is not known.
+    """
 
-    def take(self, chosen: npt.NDArray[np.bool_]) -> Scored:
+    score: Float64Array
+    label: Int64Array
+    flagged: BoolArray | None
+    count: Int64Array
+    block: Int64Array | None = None
+
+    def take(self, mask: BoolArray) -> Scored:
+        """The rows of a mask (n,)."""
         return Scored(
-            self.score[chosen],
-            self.label[chosen],
-            None if self.flagged is None else self.flagged[chosen],
-            self.count[chosen],
-            None if self.block is None else self.block[chosen],
+            self.score[mask],
+            self.label[mask],
+            None if self.flagged is None else self.flagged[mask],
+            self.count[mask],
+            None if self.block is None else self.block[mask],
         )
 
 
-def _ratio(top: float, bottom: float) -> float | None:
-    return top / bottom if bottom else None
+def _ratio(numerator: float, denominator: float) -> float | None:
+    return numerator / denominator if denominator else None
 
 
-def confusion(s: Scored) -> dict[str, float | None]:
-    """tn, fp, fn, tp and the ratios from them; all null where no threshold judged."""
-    names = (
-        "tn",
-        "fp",
-        "fn",
-        "tp",
-        "specificity",
-        "sensitivity",
-        "precision",
-        "f1",
-        "accuracy",
-        "mcc",
-    )
-    if s.flagged is None:
+def confusion(events: Scored) -> dict[str, float | None]:
+    """tn, fp, fn, tp and the ratios made of them; all null if no threshold judged."""
+    names = (*CELLS, *RATIOS)
+    if events.flagged is None:
         return dict.fromkeys(names)
     cells = [
-        int(s.count[(s.label == label) & (s.flagged == flag)].sum())
+        int(events.count[(events.label == label) & (events.flagged == flag)].sum())
         for label in (0, 1)
         for flag in (False, True)
     ]
@@ -65,6 +61,10 @@ def confusion(s: Scored) -> dict[str, float | None]:
 
 
 def _ratios(tn: float, fp: float, fn: float, tp: float) -> list[float | None]:
+    """RATIOS of a confusion matrix.
+
+    mcc = (tp tn − fp fn) / √((tp + fp)(tp + fn)(tn + fp)(tn + fn)), Matthews (1975).
+    """
     root = math.sqrt(float(tp + fp) * float(tp + fn) * float(tn + fp) * float(tn + fn))
     return [
         _ratio(tn, tn + fp),
@@ -76,76 +76,94 @@ def _ratios(tn: float, fp: float, fn: float, tp: float) -> list[float | None]:
     ]
 
 
-def ranking(s: Scored) -> dict[str, float | None]:
-    """prevalence, ROC AUC (ties count half) and PR AUC (average precision); null where only one class is there."""
-    positive, total = int(s.count[s.label == 1].sum()), int(s.count.sum())
-    both = 0 < positive < total
-    return {
-        "prevalence": _ratio(positive, total),
-        "roc_auc": float(roc_auc_score(s.label, s.score, sample_weight=s.count)) if both else None,
-        "pr_auc": float(average_precision_score(s.label, s.score, sample_weight=s.count))
-        if both
-        else None,
-    }
+def ranking(events: Scored) -> dict[str, float | None]:
+    """prevalence, ROC AUC (ties count half) and PR AUC (average precision).
+
+    The AUCs are null if one class is missing.
+    """
+    positive, total = int(events.count[events.label == 1].sum()), int(events.count.sum())
+    roc_auc = pr_auc = None
+    if 0 < positive < total:
+        labels, scores, weights = events.label, events.score, events.count
+        roc_auc = float(roc_auc_score(labels, scores, sample_weight=weights))
+        pr_auc = float(average_precision_score(labels, scores, sample_weight=weights))
+    return {"prevalence": _ratio(positive, total), "roc_auc": roc_auc, "pr_auc": pr_auc}
 
 
-def evaluate(s: Scored) -> dict[str, float | None]:
-    """All metrics by name."""
-    return confusion(s) | ranking(s)
+def evaluate(events: Scored) -> dict[str, float | None]:
+    """All metrics by name.
+
+    >>> events = Scored(np.array([0.1, 0.9]), np.array([0, 1]), np.array([False, True]), np.array([9, 1]))
+    >>> metrics = evaluate(events)
+    >>> metrics["sensitivity"], metrics["roc_auc"], metrics["prevalence"]
+    (1.0, 1.0, 0.1)
+    """
+    return confusion(events) | ranking(events)
 
 
-RATIOS = ("specificity", "sensitivity", "precision", "f1", "accuracy", "mcc")
+def with_intervals(events: Scored, seed: int) -> dict[str, tuple[float | None, float | None]]:
+    """The 95 % interval of every ratio and ranking metric, by bootstrap over blocks of time.
 
-
-def with_intervals(s: Scored, seed: int) -> dict[str, tuple[float | None, float | None]]:
-    """The 95 % interval of every ratio and ranking metric, by `bootstrap` over blocks of time; none where they are not known."""
-    if s.block is None:
+    Empty if the blocks are not known.
+    """
+    if events.block is None:
         return {}
-    ranking_of = Ranking(s.score, s.label)
-    cell = None if s.flagged is None else (2 * s.label + s.flagged).astype(np.int64)
+    ranking_of_weights = Ranking(events.score, events.label)
+    cell = None
+    if events.flagged is not None:
+        cell = (2 * events.label + events.flagged).astype(np.int64)
 
-    def values(weight: Floats) -> dict[str, float | None]:
-        w = weight * s.count
-        ratios = (
-            [None] * len(RATIOS)
-            if cell is None
-            else _ratios(*np.bincount(cell, weights=w, minlength=4).tolist())
-        )
+    def metrics_of_weights(draws: Float64Array) -> dict[str, float | None]:
+        weight = draws * events.count
+        ratios: list[float | None] = [None] * len(RATIOS)
+        if cell is not None:
+            ratios = _ratios(*np.bincount(cell, weights=weight, minlength=4).tolist())
         return dict(zip(RATIOS, ratios, strict=True)) | {
-            "roc_auc": ranking_of.roc_auc(w),
-            "pr_auc": ranking_of.pr_auc(w),
+            "roc_auc": ranking_of_weights.roc_auc(weight),
+            "pr_auc": ranking_of_weights.pr_auc(weight),
         }
 
-    return intervals(values, s.block, seed)
+    return intervals(metrics_of_weights, events.block, seed)
 
 
-def within_blocks(s: Scored) -> float | None:
-    """ROC AUC of pairs in the same block of time alone: what remains when anomalies that cluster in time no longer help."""
-    if s.block is None:
+def within_blocks(events: Scored) -> float | None:
+    """ROC AUC of pairs in the same block of time alone.
+
+    It is what remains if anomalies that cluster in time no longer help.
+    """
+    if events.block is None:
         return None
-    won = pairs = 0.0
-    for block in np.unique(s.block):
-        part = s.take(s.block == block)
-        own = float(part.count[part.label == 1].sum()) * float(part.count[part.label == 0].sum())
-        if own and (auc := Ranking(part.score, part.label).roc_auc(part.count)) is not None:
-            won, pairs = won + own * auc, pairs + own
-    return _ratio(won, pairs)
+    pairs_won = pairs = 0.0
+    for block in np.unique(events.block):
+        part = events.take(events.block == block)
+        positives = float(part.count[part.label == 1].sum())
+        negatives = float(part.count[part.label == 0].sum())
+        block_pairs = positives * negatives
+        if not block_pairs:
+            continue
+        auc = Ranking(part.score, part.label).roc_auc(part.count)
+        if auc is not None:
+            pairs_won, pairs = pairs_won + block_pairs * auc, pairs + block_pairs
+    return _ratio(pairs_won, pairs)
 
 
-def baselines(s: Scored, seed: int) -> dict[str, Scored]:
-    """The same events judged by nothing, by everything, and by chance: as many flagged at random as the detector flags."""
-    order = np.lexsort(
-        [s.label, s.score]
-    )  # so that the order in which events came in does not matter
-    every = np.repeat(order, s.count[order])
-    drawn = np.random.default_rng([seed, len(every)]).random(len(every))
-    share = 0.0 if s.flagged is None else float(s.count[s.flagged].sum() / max(s.count.sum(), 1))
-    ones = np.ones(len(every), np.int64)
-    none = np.zeros(len(s.score), np.bool_)
+def baselines(events: Scored, seed: int) -> dict[str, Scored]:
+    """The same events judged by nothing, by everything, and by chance.
+
+    Chance flags as many at random as the detector flags.
+    """
+    # Sorted, so that the order in which events came in does not matter.
+    order = np.lexsort([events.label, events.score])
+    every_event = np.repeat(order, events.count[order])
+    drawn = np.random.default_rng([seed, len(every_event)]).random(len(every_event))
+    ones = np.ones(len(every_event), np.int64)
+    nothing = np.zeros(len(events.score), np.bool_)
+    flagged_by_chance = None
+    if events.flagged is not None:
+        share = float(events.count[events.flagged].sum() / max(events.count.sum(), 1))
+        flagged_by_chance = drawn > 1 - share
     return {
-        "flag_none": Scored(np.zeros(len(s.score)), s.label, none, s.count),
-        "flag_all": Scored(np.ones(len(s.score)), s.label, ~none, s.count),
-        "random": Scored(
-            drawn, s.label[every], None if s.flagged is None else drawn > 1 - share, ones
-        ),
+        "flag_none": Scored(np.zeros(len(events.score)), events.label, nothing, events.count),
+        "flag_all": Scored(np.ones(len(events.score)), events.label, ~nothing, events.count),
+        "random": Scored(drawn, events.label[every_event], flagged_by_chance, ones),
     }
