@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from foreshock.diagnosis.drift import SLICES, Shapes, comparisons, effect, null_band, since, total
+from foreshock.diagnosis.drift import SLICES, Shapes, comparisons, null_band, since
+from foreshock.statistics.distances import effect, total
 from foreshock.statistics.histogram import Histogram
 from scipy import stats
 from support.scored_events import shapes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from foreshock import columns as C
-from foreshock.diagnosis.drift import LEAST_EVENTS, SHIFTED, points, quantiles
+from foreshock.diagnosis.drift import LEAST_EVENTS, SHIFTED
 from foreshock.diagnosis.facts import (
     CONTAMINATED,
     CONTAMINATED_CALIBRATION,
@@ -13,6 +13,7 @@ from foreshock.diagnosis.facts import (
     Cause,
     Facts,
 )
+from foreshock.statistics.distances import points, quantiles
 from foreshock.statistics.histogram import Histogram
 
 TAIL_STRETCH = 6.0  # how many times the upper quartile's distance from the median, in logarithms, an ordinary score may reach

@@ -7,15 +7,7 @@ from typing import Any
 
 from foreshock import columns as C
 from foreshock.diagnosis import tails
-from foreshock.diagnosis.drift import (
-    LEAST_EVENTS,
-    SHIFTED,
-    VALIDATION,
-    Comparison,
-    limit_of,
-    quantiles,
-    since,
-)
+from foreshock.diagnosis.drift import LEAST_EVENTS, SHIFTED, VALIDATION, Comparison, limit_of, since
 from foreshock.diagnosis.facts import (
     CONTAMINATED,
     CONTAMINATED_CALIBRATION,
@@ -32,6 +24,7 @@ from foreshock.diagnosis.facts import (
     Ranked,
 )
 from foreshock.settings.root import ENSEMBLE
+from foreshock.statistics.distances import quantiles
 from foreshock.statistics.histogram import Histogram
 
 UNREACHED = 0.05  # of a feature's training values
