@@ -171,11 +171,10 @@ def compare(
     """One pair of splits; with a partition, the first split against that partition of the second."""
     reference = shapes.of(pair[0], feature, group)
     other = shapes.of(pair[1], feature, group, partition)
-    counts = {"n_from": reference.n, "n_to": other.n}
     if min(reference.n, other.n) < LEAST_EVENTS:
-        return Comparison(
-            *pair, group, feature, None, None, None, None, band, verdict=TOO_FEW, **counts
-        )
+        nothing = (None, None, None, None)
+        counts = (reference.n, other.n)
+        return Comparison(*pair, group, feature, *nothing, band, *counts, TOO_FEW)
     train = shapes.of(C.TRAIN, feature, group)
     unit = spread(train if train.n else reference)
     distance = effect(reference, other, unit, score=feature is None)
@@ -188,8 +187,9 @@ def compare(
         distance.quantile_ratio,
         distance.trimmed,
         band,
-        verdict=SHIFTED if distance.trimmed > limit_of(band) else STABLE,
-        **counts,
+        reference.n,
+        other.n,
+        SHIFTED if distance.trimmed > limit_of(band) else STABLE,
     )
 
 

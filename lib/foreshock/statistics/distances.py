@@ -72,7 +72,7 @@ def quantiles(histogram: Histogram, levels: npt.ArrayLike) -> Float64Array:
     values, counts = points(histogram)
     shares = np.cumsum(counts) / counts.sum()
     ranks = np.searchsorted(shares, np.asarray(levels, np.float64) - 1e-12)
-    return values[np.minimum(ranks, len(values) - 1)]
+    return np.asarray(values[np.minimum(ranks, len(values) - 1)])
 
 
 def spread(histogram: Histogram) -> float:

@@ -59,7 +59,8 @@ def quantile_interval(
     block_count = int(block[-1]) + 1 if len(block) else 0
     if block_count < LEAST_BLOCKS or not len(tail_values):
         return None, None
-    block_sizes = np.bincount(block, weights=event_counts, minlength=block_count)
+    sizes = np.bincount(block, weights=event_counts, minlength=block_count)
+    block_sizes = np.asarray(sizes, np.float64)
     descending = np.argsort(-tail_values, kind="stable")
     values = tail_values[descending]
     run_of_value = np.asarray(tail_runs, np.int64)[descending]
