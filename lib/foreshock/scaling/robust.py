@@ -1,7 +1,13 @@
-"""The scaler: statistics of training events per feature, the policy for each, and its application."""
+"""The scaler: statistics of training events per feature, the policy for each, and its application.
+NumPy alone.
+
+The median and the interquartile range are the location and scale that a few extreme values cannot
+move: Huber and Ronchetti, "Robust Statistics" (2nd ed., 2009), sections 1.1 and 5.1.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -9,28 +15,39 @@ import numpy as np
 import numpy.typing as npt
 
 from foreshock.errors import DataError
+from foreshock.statistics.arrays import Float32Array, Float64Array
 from foreshock.statistics.histogram import Histogram
 
 QUARTILES = (0.25, 0.5, 0.75)
 LIMIT = float(np.finfo(np.float32).max)
+LARGEST_EXPONENT = 700  # exp(700) is a float64 still
+SCALED, FLOORED, ZERO, DROPPED = "scaled", "floored", "zero", "dropped"  # policies
+MEASURES = {"robust": "interquartile range", "standard": "standard deviation"}
 
 
-def transform(values: npt.ArrayLike, name: str) -> npt.NDArray[np.float32]:
-    """Values after the optional transform, as float32. log1p is taken of the magnitude and keeps the sign."""
-    x = np.asarray(values, np.float64)
+def transform(values: npt.ArrayLike, name: str) -> Float32Array:
+    """Values after the transform `none`, `asinh` or `log1p`, as finite float32; NaN stays NaN.
+
+    log1p is taken of the magnitude and keeps the sign: sign(x) · log(1 + |x|).
+
+    >>> transform([-1.0, 0.0, 1.0], "log1p").round(3).tolist()
+    [-0.6930000185966492, 0.0, 0.6930000185966492]
+    """
+    transformed = np.asarray(values, np.float64)
     if name == "asinh":
-        x = np.arcsinh(x)
+        transformed = np.arcsinh(transformed)
     elif name == "log1p":
-        x = np.sign(x) * np.log1p(np.abs(x))
-    return np.clip(x, -LIMIT, LIMIT).astype(np.float32)
+        transformed = np.sign(transformed) * np.log1p(np.abs(transformed))
+    return np.clip(transformed, -LIMIT, LIMIT).astype(np.float32)
 
 
 @dataclass(frozen=True)
 class FeatureScale:
     """One feature: its statistics over train (after the transform) and how it is scaled.
 
-    fill: what a null becomes, after the transform. policy: `scaled`; `floored` (scale raised to `floor` × range);
-    `zero` (no spread: scaled to 0); `dropped`.
+    n, nulls: training events with a value and without. fill: what a null becomes, after the
+    transform. policy: `scaled`; `floored` (the scale is raised to a share of the range); `zero` (no
+    spread: scaled to 0); `dropped`. why: the reason for any policy but `scaled`.
     """
 
     name: str
@@ -49,10 +66,17 @@ class FeatureScale:
     mean: float
     std: float
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether the feature is one of `x`."""
+        return self.policy != DROPPED
+
 
 @dataclass(frozen=True)
 class Scaler:
-    """Scales features: transform, minus center, over scale, clip. `features` holds every feature of the settings."""
+    """Scales features: transform, minus center, over scale, clip. `features` holds every feature of
+    the settings.
+    """
 
     method: str
     transform: str
@@ -60,33 +84,45 @@ class Scaler:
     features: tuple[FeatureScale, ...]
 
     @property
+    def kept_features(self) -> tuple[FeatureScale, ...]:
+        """How the features of `x` are scaled, in order."""
+        return tuple(feature for feature in self.features if feature.is_kept)
+
+    @property
     def kept(self) -> tuple[str, ...]:
-        """The features of `x`, in order."""
-        return tuple(f.name for f in self.features if f.policy != "dropped")
+        """The names of the features of `x`, in order."""
+        return tuple(feature.name for feature in self.kept_features)
 
-    def apply(self, values: npt.ArrayLike) -> npt.NDArray[np.float32]:
-        """Scaled features, (n, F kept) float32, of raw ones, (n, F) float64 where NaN is a null to fill."""
+    def apply(self, values: npt.ArrayLike) -> Float32Array:
+        """Scaled features (n, kept) of raw ones (n, all of the settings), where NaN is a null to
+        fill.
+        """
         raw = np.array(values, np.float64, ndmin=2)
-        keep = [i for i, f in enumerate(self.features) if f.policy != "dropped"]
-        scales = [self.features[i] for i in keep]
-        x = transform(raw[:, keep], self.transform).astype(np.float64)
-        x = np.where(np.isnan(x), np.array([f.fill for f in scales]), x)
-        x = (x - np.array([f.center for f in scales])) / np.array([f.scale or 1.0 for f in scales])
-        x[:, [i for i, f in enumerate(scales) if f.policy == "zero"]] = 0.0
+        columns = [column for column, feature in enumerate(self.features) if feature.is_kept]
+        scales = self.kept_features
+        scaled: Float64Array = transform(raw[:, columns], self.transform).astype(np.float64)
+        fills = np.array([feature.fill for feature in scales])
+        centers = np.array([feature.center for feature in scales])
+        divisors = np.array([feature.scale or 1.0 for feature in scales])
+        scaled = (np.where(np.isnan(scaled), fills, scaled) - centers) / divisors
+        scaled[:, [feature.policy == ZERO for feature in scales]] = 0.0
         limit = LIMIT if self.clip is None else self.clip
-        return np.clip(x, -limit, limit).astype(np.float32)
+        clipped: Float64Array = np.clip(scaled, -limit, limit)
+        return clipped.astype(np.float32)
 
-    def invert(self, x: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        """Approximate original values, (n, F kept), of scaled ones: without what clip and `zero` removed."""
-        scales = [f for f in self.features if f.policy != "dropped"]
-        y = np.asarray(x, np.float64) * np.array([f.scale for f in scales]) + np.array(
-            [f.center for f in scales]
-        )
+    def invert(self, x: npt.ArrayLike) -> Float64Array:
+        """Approximate original values of scaled ones, both (n, kept); what clip and `zero` removed
+        is lost.
+        """
+        scales = np.array([feature.scale for feature in self.kept_features])
+        centers = np.array([feature.center for feature in self.kept_features])
+        values: Float64Array = np.asarray(x, np.float64) * scales + centers
         if self.transform == "asinh":
-            return np.sinh(np.clip(y, -700, 700))
-        if self.transform == "log1p":
-            return np.sign(y) * np.expm1(np.clip(np.abs(y), 0, 700))
-        return y
+            values = np.sinh(np.clip(values, -LARGEST_EXPONENT, LARGEST_EXPONENT))
+        elif self.transform == "log1p":
+            magnitudes = np.expm1(np.clip(np.abs(values), 0, LARGEST_EXPONENT))
+            values = np.sign(values) * magnitudes
+        return values
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain data for scaler.json; `from_mapping` reads it back."""
@@ -95,15 +131,15 @@ class Scaler:
             "transform": self.transform,
             "clip": self.clip,
             "kept": list(self.kept),
-            "dropped": [f.name for f in self.features if f.policy == "dropped"],
-            "features": [asdict(f) for f in self.features],
+            "dropped": [feature.name for feature in self.features if not feature.is_kept],
+            "features": [asdict(feature) for feature in self.features],
         }
 
     @classmethod
-    def from_mapping(cls, raw: dict[str, Any]) -> Scaler:
-        """The scaler of `to_mapping`. Raises DataError where keys are missing."""
+    def from_mapping(cls, raw: Mapping[str, Any]) -> Scaler:
+        """The scaler that `to_mapping` gave. Raises DataError if keys are missing or unknown."""
         try:
-            features = tuple(FeatureScale(**f) for f in raw["features"])
+            features = tuple(FeatureScale(**feature) for feature in raw["features"])
             return cls(raw["method"], raw["transform"], raw["clip"], features)
         except (KeyError, TypeError) as error:
             raise DataError(f"scaler.json: not a scaler of this version ({error}).") from None
@@ -120,59 +156,77 @@ def fit_feature(
     constant: str,
     null_policy: str,
 ) -> FeatureScale:
-    """The scale of one feature from its merged histogram and exact quartiles (all after the transform).
+    """The scale of one feature from its merged histogram and exact quartiles (all after the
+    transform).
 
-    Raises DataError for a feature null in every training row, or without spread where `constant` is fail.
+    method, floor, constant: the settings of section `scaling`. Raises DataError for a feature null
+    in every training row, or without spread if `constant` is fail.
+
+    >>> scale = fit_feature("fee", Histogram.of([1, 2, 3, 4, 100]), (2.0, 3.0, 4.0), nulls=0,
+    ...     method="robust", floor=0.0, constant="zero", null_policy="quarantine")
+    >>> scale.center, scale.scale, scale.policy
+    (3.0, 2.0, 'scaled')
     """
     if not histogram.n or histogram.minimum is None or histogram.maximum is None:
         raise DataError(
             f"feature `{name}` is null in every training row ({nulls} rows): correct "
             f"events.features.{name}, or remove it."
         )
-    q1, median, q3 = quartiles
-    mean, std = float(histogram.mean or 0.0), float(histogram.std or 0.0)
+    lower_quartile, median, upper_quartile = quartiles
     spread = histogram.maximum - histogram.minimum
-    center, scale = {
-        "robust": (median, q3 - q1),
-        "standard": (mean, std),
-        "minmax": (histogram.minimum, spread),
-        "none": (0.0, 1.0),
-    }[method]
-    policy, why = "scaled", ""
-    if method != "none" and spread == 0:
-        policy = "dropped" if constant == "drop" else "zero"
-        why = f"constant: {median:g} in all {histogram.n} training rows"
+    center, scale = _center_and_scale(method, histogram, quartiles)
+    no_spread = _no_spread(method, scale, floor * spread, spread)
+    policy, why = SCALED, ""
+    if no_spread is not None:
+        why = no_spread or f"constant: {median:g} in all {histogram.n} training rows"
+        policy = DROPPED if constant == "drop" else ZERO
     elif method != "none" and scale < floor * spread:
-        policy, why = "floored", f"scale {scale:g} raised to {floor:g} of its range {spread:g}"
+        policy, why = FLOORED, f"scale {scale:g} raised to {floor:g} of its range {spread:g}"
         scale = floor * spread
-    elif scale == 0:
-        measure = {"robust": "interquartile range", "standard": "standard deviation"}.get(
-            method, "range"
-        )
-        policy, why = (
-            ("dropped" if constant == "drop" else "zero"),
-            f"its {measure} is 0 (range {spread:g})",
-        )
-    if policy in ("zero", "dropped") and constant == "fail":
+    if no_spread is not None and constant == "fail":
         raise DataError(
             f"feature `{name}`: {why}, and scaling.constant is fail. Remove it, transform it, set "
             "scaling.floor, or choose scaling.constant: zero or drop."
         )
-    fill = median if null_policy == "median" else 0.0
     return FeatureScale(
-        name,
-        histogram.n,
-        nulls,
-        fill,
-        center,
-        scale,
-        policy,
-        why,
-        median,
-        q1,
-        q3,
-        histogram.minimum,
-        histogram.maximum,
-        mean,
-        std,
+        name=name,
+        n=histogram.n,
+        nulls=nulls,
+        fill=median if null_policy == "median" else 0.0,
+        center=center,
+        scale=scale,
+        policy=policy,
+        why=why,
+        median=median,
+        q1=lower_quartile,
+        q3=upper_quartile,
+        minimum=histogram.minimum,
+        maximum=histogram.maximum,
+        mean=float(histogram.mean or 0.0),
+        std=float(histogram.std or 0.0),
     )
+
+
+def _center_and_scale(
+    method: str, histogram: Histogram, quartiles: tuple[float, float, float]
+) -> tuple[float, float]:
+    """What a method subtracts from values, and what it divides them by."""
+    lower_quartile, median, upper_quartile = quartiles
+    minimum, maximum = histogram.minimum or 0.0, histogram.maximum or 0.0
+    return {
+        "robust": (median, upper_quartile - lower_quartile),
+        "standard": (float(histogram.mean or 0.0), float(histogram.std or 0.0)),
+        "minmax": (minimum, maximum - minimum),
+        "none": (0.0, 1.0),
+    }[method]
+
+
+def _no_spread(method: str, scale: float, least: float, spread: float) -> str | None:
+    """Why a feature cannot be scaled: "" if it is constant; None if it can."""
+    if method == "none":
+        return None
+    if spread == 0:
+        return ""
+    if scale == 0 and least <= 0:
+        return f"its {MEASURES.get(method, 'range')} is 0 (range {spread:g})"
+    return None

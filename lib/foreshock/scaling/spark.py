@@ -1,11 +1,15 @@
-"""Feature statistics over event partitions, each read once: a new partition is added to what is kept of the others."""
+"""Feature statistics over event partitions, each read once: a new one is added to what is kept of
+the rest.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import groupby, islice
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
@@ -20,59 +24,72 @@ from foreshock.platform.session import each_item
 from foreshock.platform.transfers import carry
 from foreshock.scaling.robust import transform
 from foreshock.scaling.summary import DAMAGE, Guide, Summary
+from foreshock.statistics.arrays import Float32Array
 
-MERGED, MERGED_AT_ONCE = "merged.npz", 32
+MERGED = "merged.npz"  # the file of all partitions' sum
+MERGED_AT_ONCE = 32
 PILOTS, PILOT_EVENTS = 8, 1 << 15
+SUMMARIES = "partition string, summary binary"
+
+PartitionFiles = Mapping[str, Sequence[str]]  # partition -> its files of events
 
 
-def _training_values(
-    file: str, features: tuple[str, ...], span: tuple[int, int], how: str, most: int | None = None
-) -> Iterator[tuple[str, np.ndarray]]:
-    """(feature, transformed float32 values that are not null) of a file's training events that train_where admits.
+@dataclass(frozen=True)
+class TrainingValues:
+    """Which values of the events are summarized: of these features, in a span of time, transformed.
 
-    most: look at the first so many events alone.
+    span: [from, to) in microseconds. transform: see `robust.transform`.
     """
-    columns = [C.EVENT_TIME, C.TRAIN_OK, *features]
-    if most is None:
-        table = read_table(file, columns=columns)
-    else:
-        with parquet_file(file) as source:
-            first = list(islice(source.iter_batches(most, columns=columns), 1))
-            table = (
-                pa.Table.from_batches(first) if first else source.schema_arrow.empty_table()
-            ).select(columns)
-    time = table[C.EVENT_TIME].cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_numpy()
-    keep = (time >= span[0]) & (time < span[1]) & table[C.TRAIN_OK].to_numpy()
-    for name in features:
-        values = pc.fill_null(table[name], float("nan")).to_numpy()[keep]
-        yield name, transform(values[~np.isnan(values)], how)
+
+    features: tuple[str, ...]
+    span: tuple[int, int]
+    transform: str
+
+    def key(self, files: Sequence[str]) -> str:
+        """What changes if the values, or the files that they are read from, do."""
+        settings = {"features": self.features, "span": self.span, "transform": self.transform}
+        return digest([settings, [(at(file).name, size(at(file))) for file in files]])
+
+    def read(self, file: str, most: int | None = None) -> Iterator[tuple[str, Float32Array]]:
+        """(feature, values that are not null) of a file's training events that train_where admits.
+
+        most: look at the first so many events alone.
+        """
+        columns = [C.EVENT_TIME, C.TRAIN_OK, *self.features]
+        if most is None:
+            events = read_table(file, columns=columns)
+        else:
+            events = _first_rows(file, columns, most)
+        times = events[C.EVENT_TIME].cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_numpy()
+        in_span = (times >= self.span[0]) & (times < self.span[1])
+        admitted = in_span & events[C.TRAIN_OK].to_numpy()
+        for name in self.features:
+            values = pc.fill_null(events[name], float("nan")).to_numpy()[admitted]
+            yield name, transform(values[~np.isnan(values)], self.transform)
 
 
-def _summaries(
-    spark: SparkSession,
-    partitions: dict[str, list[str]],
-    features: tuple[str, ...],
-    span: tuple[int, int],
-    how: str,
-    guide: Guide,
-    here: bool,
-) -> Iterator[tuple[str, Summary]]:
-    """The summary of each partition in turn, from its files of events."""
-    items = [(p, f) for p, files in partitions.items() for f in files]
+def _first_rows(file: str, columns: list[str], count: int) -> pa.Table:
+    with parquet_file(file) as source:
+        batches = list(islice(source.iter_batches(count, columns=columns), 1))
+        empty = source.schema_arrow.empty_table()
+    first = pa.Table.from_batches(batches) if batches else empty
+    return first.select(columns)
 
-    def one(item: tuple[str, str]) -> Iterator[pa.RecordBatch]:
-        own = Summary.of(_training_values(item[1], features, span, how), guide)
-        yield pa.RecordBatch.from_pylist([{"partition": item[0], "summary": own.to_bytes({})}])
 
-    rows = each_item(spark, items, one, "partition string, summary binary", here=here)
-    for partition, own in groupby(rows, key=lambda row: str(row["partition"])):
-        parts = [Summary.from_bytes(bytes(row["summary"]))[0] for row in own]
-        yield partition, Summary.total(parts) if len(parts) > 1 else parts[0]
+@dataclass(frozen=True)
+class _Kept:
+    """What an earlier fit left that still holds: partition -> file of its summary, their sum, the
+    guide of all.
+    """
+
+    files: dict[str, Path] = field(default_factory=dict)
+    total: Summary = field(default_factory=Summary)
+    guide: Guide = field(default_factory=dict)
 
 
 def fit_summary(
     spark: SparkSession,
-    partitions: dict[str, list[str]],
+    partitions: PartitionFiles,
     features: tuple[str, ...],
     span: tuple[int, int],
     how: str,
@@ -82,69 +99,108 @@ def fit_summary(
     say: Callable[..., None] = lambda *_, **__: None,
     here: bool = False,
 ) -> Summary:
-    """The summary of all training values, whose quartiles are exact, from partition -> files of events.
+    """The summary of all training values, whose quartiles are exact.
 
-    `before`: a folder that an earlier call wrote as `after`, if there is one: only partitions that it does not hold, or holds of
-    other files, are read. Where one is gone or changed, the kept summaries are added up anew. The first guide is that of a few events
-    of some partitions, read here. Where quartiles lie outside the ranges that were counted finely, every partition is read once more.
+    features, span, how: see `TrainingValues`. before: a folder that an earlier call wrote as
+    `after`, if there is one. Only partitions that it does not hold, or holds of other files, are
+    read; if one is gone or changed, the kept summaries are added up anew. The first guide is that
+    of a few events of some partitions, read here. If quartiles lie outside the ranges that were
+    counted finely, every partition is read once more. say: told how many partitions are read. here:
+    in this process, without Spark.
     """
-    settings = {"features": features, "span": span, "transform": how}
-    keys = {
-        p: digest([settings, [(at(f).name, size(at(f))) for f in files]])
-        for p, files in partitions.items()
-    }
+    values = TrainingValues(features, span, how)
+    keys = {partition: values.key(files) for partition, files in partitions.items()}
     after.mkdir(parents=True)
-    kept, total, guide = _kept(before, keys)
-
-    def read(wanted: dict[str, list[str]], total: Summary) -> Summary:
-        waiting = [total]
-        for partition, own in _summaries(spark, wanted, features, span, how, guide, here):
-            (after / _name(partition)).write_bytes(
-                own.to_bytes({"key": keys[partition], "guide": digest(guide)})
-            )
-            waiting.append(own)
-            if len(waiting) > MERGED_AT_ONCE:
-                waiting = [Summary.total(waiting)]
-        return Summary.total(waiting)
-
-    fresh = {p: files for p, files in partitions.items() if p not in kept}
+    kept = _kept(before, keys)
+    fresh = {name: files for name, files in partitions.items() if name not in kept.files}
     say("scaler", partitions=len(partitions), read=len(fresh))
-    if not guide:
-        files = [own[0] for own in fresh.values()]
-        pilot = [
-            Summary.of(_training_values(f, features, span, how, PILOT_EVENTS), {})
-            for f in files[:: -(-len(files) // PILOTS) or 1]
-        ]
-        guide = Summary.total(pilot).guide()
-    total = read(fresh, total)
+    guide = kept.guide or _pilot_guide(values, [files[0] for files in fresh.values()])
+    reading = _Reading(spark, values, keys, after, here)
+    total = reading.add(fresh, guide, kept.total)
     if total.reaches(guide):
-        for path in kept.values():
+        for path in kept.files.values():
             carry(path, after / path.name)
     else:
         guide = total.guide()
         say("scaler, second pass", partitions=len(partitions))
-        total = read(partitions, Summary())
+        total = reading.add(partitions, guide, Summary())
     (after / MERGED).write_bytes(total.to_bytes({"keys": keys, "guide": guide}))
     return total
+
+
+def _pilot_guide(values: TrainingValues, files: list[str]) -> Guide:
+    """The guide of a few events of some files."""
+    step = -(-len(files) // PILOTS) or 1
+    pilots = [Summary.of(values.read(file, PILOT_EVENTS), {}) for file in files[::step]]
+    return Summary.total(pilots).guide()
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """Reads partitions, each into a summary that is kept in the folder `after`."""
+
+    spark: SparkSession
+    values: TrainingValues
+    keys: Mapping[str, str]
+    after: Path
+    here: bool
+
+    def add(self, partitions: PartitionFiles, guide: Guide, total: Summary) -> Summary:
+        """A total and the summaries of partitions, taken by a guide, together."""
+        waiting = [total]
+        for partition, summary in self._summaries(partitions, guide):
+            note = {"key": self.keys[partition], "guide": digest(guide)}
+            (self.after / _name(partition)).write_bytes(summary.to_bytes(note))
+            waiting.append(summary)
+            if len(waiting) > MERGED_AT_ONCE:
+                waiting = [Summary.total(waiting)]
+        return Summary.total(waiting)
+
+    def _summaries(self, partitions: PartitionFiles, guide: Guide) -> Iterator[tuple[str, Summary]]:
+        """The summary of each partition in turn."""
+        items = [(partition, file) for partition, files in partitions.items() for file in files]
+        values = self.values  # a task takes along what it names: not the session
+
+        def summarize_file(item: tuple[str, str]) -> Iterator[pa.RecordBatch]:
+            summary = Summary.of(values.read(item[1]), guide)
+            row = {"partition": item[0], "summary": summary.to_bytes({})}
+            yield pa.RecordBatch.from_pylist([row])
+
+        rows = each_item(self.spark, items, summarize_file, SUMMARIES, here=self.here)
+        for partition, of_partition in groupby(rows, key=lambda row: str(row["partition"])):
+            parts = [Summary.from_bytes(bytes(row["summary"]))[0] for row in of_partition]
+            yield partition, Summary.total(parts) if len(parts) > 1 else parts[0]
 
 
 def _name(partition: str) -> str:
     return f"{C.PARTITION}={partition}.npz"
 
 
-def _kept(before: Path, keys: dict[str, str]) -> tuple[dict[str, Path], Summary, Guide]:
-    """What an earlier fit left that still holds: partition -> file of its summary, their sum, and the guide of all."""
+def _kept(before: Path, keys: Mapping[str, str]) -> _Kept:
+    """What an earlier fit left in the folder `before` that still holds; nothing where it is
+    damaged.
+    """
     with contextlib.suppress(*DAMAGE):
         total, note = Summary.from_bytes((before / MERGED).read_bytes())
-        guide: Guide = note["guide"]
-        paths = {p: before / _name(p) for p, key in note["keys"].items() if keys.get(p) == key}
-        if len(paths) == len(note["keys"]) and all(p.exists() for p in paths.values()):
-            return paths, total, guide
-        parts: dict[str, Summary] = {}
-        for partition, path in paths.items():
-            with contextlib.suppress(*DAMAGE):
-                own, about = Summary.from_bytes(path.read_bytes())
-                if about == {"key": keys[partition], "guide": digest(guide)}:
-                    parts[partition] = own
-        return {p: paths[p] for p in parts}, Summary.total(parts.values()), guide
-    return {}, Summary(), {}
+        guide, kept_keys = cast(Guide, note["guide"]), cast(dict[str, str], note["keys"])
+        files = {
+            partition: before / _name(partition)
+            for partition, key in kept_keys.items()
+            if keys.get(partition) == key
+        }
+        if len(files) == len(kept_keys) and all(path.exists() for path in files.values()):
+            return _Kept(files, total, guide)
+        return _kept_parts(files, keys, guide)
+    return _Kept()
+
+
+def _kept_parts(files: Mapping[str, Path], keys: Mapping[str, str], guide: Guide) -> _Kept:
+    """What is kept of some partitions, added up anew from their summaries."""
+    parts: dict[str, Summary] = {}
+    for partition, path in files.items():
+        with contextlib.suppress(*DAMAGE):
+            summary, note = Summary.from_bytes(path.read_bytes())
+            if note == {"key": keys[partition], "guide": digest(guide)}:
+                parts[partition] = summary
+    kept_files = {partition: files[partition] for partition in parts}
+    return _Kept(kept_files, Summary.total(parts.values()), guide)

@@ -1,8 +1,9 @@
-"""What is kept of training values so that a new partition costs a partition: histograms, and counts within the bins of interest.
+"""What is kept of training values, so that a new partition costs a partition. NumPy alone.
 
-A feature's quartiles lie in a few bins of its histogram. The *guide* names the ranges of bins that hold the ranks within `REACH` of
-each quartile; of their values the lower 16 bits are counted too, so the merged summary gives the exact quartile as long as it stays
-in these ranges: 1 % of new values cannot move it out. Summaries add up in any order and grouping. NumPy alone.
+A feature's quartiles lie in a few bins of its histogram. The *guide* names the ranges of bins that
+hold the ranks within `REACH` of each quartile; of their values the lower 16 bits are counted too,
+so the merged summary gives the exact quartile as long as it stays in these ranges: 1 % of new
+values cannot move it out. Summaries add up in any order and grouping.
 """
 
 from __future__ import annotations
@@ -11,142 +12,189 @@ import io
 import json
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from foreshock.scaling.robust import QUARTILES
-from foreshock.statistics.histogram import BINS, Histogram, exact_value, order_keys
+from foreshock.statistics.arrays import (
+    AnyArray,
+    BoolArray,
+    Float32Array,
+    Int64Array,
+    UInt32Array,
+)
+from foreshock.statistics.histogram import (
+    BINS,
+    LOWER_BITS,
+    Histogram,
+    exact_value,
+    order_keys,
+)
 
 REACH = 0.01
 Guide = dict[str, list[list[int]]]  # feature -> ranges of bins [first, last]
+Note = Mapping[str, object]  # plain data beside a summary
 DAMAGE = (ValueError, KeyError, TypeError, EOFError, OSError, zipfile.BadZipFile, zlib.error)
+
+
+@dataclass(frozen=True)
+class KeyCounts:
+    """Order keys (n,) in the guide's bins, sorted, and how often each came (n,)."""
+
+    keys: UInt32Array
+    counts: Int64Array
+
+    @classmethod
+    def of(cls, keys: UInt32Array) -> KeyCounts:
+        """Of keys in any order.
+
+        >>> KeyCounts.of(np.array([7, 3, 7], np.uint32)).counts.tolist()
+        [1, 2]
+        """
+        distinct, counts = np.unique(keys, return_counts=True)
+        return cls(distinct, counts)
+
+    @classmethod
+    def total(cls, parts: Iterable[KeyCounts]) -> KeyCounts:
+        """The sum of several, at least one."""
+        members = list(parts)
+        all_keys = np.concatenate([part.keys for part in members])
+        all_counts = np.concatenate([part.counts for part in members])
+        distinct, position = np.unique(all_keys, return_inverse=True)
+        counts = np.zeros(len(distinct), np.int64)
+        np.add.at(counts, position, all_counts)
+        return cls(distinct, counts)
+
+    def value(self, bin_number: int, rank: int) -> float:
+        """The value of a rank within a bin that the guide holds."""
+        inside = (self.keys >> 16) == bin_number
+        return exact_value(bin_number, rank, self.keys[inside] & LOWER_BITS, self.counts[inside])
 
 
 @dataclass
 class Summary:
-    """Of some training values, by feature: the histogram, and the counts of order keys (uint32, sorted) in the guide's bins."""
+    """Of some training values, by feature: the histogram, and what is in the guide's bins."""
 
     histograms: dict[str, Histogram] = field(default_factory=dict)
-    keys: dict[str, npt.NDArray[np.uint32]] = field(default_factory=dict)
-    counts: dict[str, npt.NDArray[np.int64]] = field(default_factory=dict)
+    refined: dict[str, KeyCounts] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, values: Iterable[tuple[str, npt.NDArray[np.float32]]], guide: Guide) -> Summary:
-        """The summary of (feature, finite values)."""
-        made = cls()
-        for name, own in values:
-            made.histograms[name] = Histogram.of(own)
-            wanted = np.zeros(BINS, bool)
-            for first, last in guide.get(name, []):
-                wanted[first : last + 1] = True
-            keys = order_keys(own)
-            made.keys[name], made.counts[name] = np.unique(
-                keys[wanted[keys >> 16]], return_counts=True
-            )
-        return made
+    def of(cls, values: Iterable[tuple[str, Float32Array]], guide: Guide) -> Summary:
+        """The summary of (feature, finite values) by a guide; an empty guide refines nothing.
+
+        >>> values = np.arange(5, dtype=np.float32)
+        >>> guide = Summary.of([("fee", values)], {}).guide()
+        >>> Summary.of([("fee", values)], guide).quartiles()
+        {'fee': (1.0, 2.0, 3.0)}
+        """
+        summary = cls()
+        for name, numbers in values:
+            keys = order_keys(numbers)
+            in_guide = _guided_bins(guide.get(name, []))
+            summary.histograms[name] = Histogram.of(numbers)
+            summary.refined[name] = KeyCounts.of(keys[in_guide[keys >> 16]])
+        return summary
 
     @classmethod
     def total(cls, parts: Iterable[Summary]) -> Summary:
-        """The sum of summaries that were taken with the same guide."""
-        own, made = list(parts), cls()
-        for name in sorted({n for p in own for n in p.histograms}):
-            there = [p for p in own if name in p.histograms]
-            made.histograms[name] = sum((p.histograms[name] for p in there), Histogram())
-            keys, place = np.unique(
-                np.concatenate([p.keys[name] for p in there]), return_inverse=True
-            )
-            counts = np.zeros(len(keys), np.int64)
-            np.add.at(counts, place, np.concatenate([p.counts[name] for p in there]))
-            made.keys[name], made.counts[name] = keys, counts
-        return made
+        """The sum of summaries that were taken by the same guide."""
+        summaries, total = list(parts), cls()
+        for name in sorted({name for summary in summaries for name in summary.histograms}):
+            members = [summary for summary in summaries if name in summary.histograms]
+            histograms = (summary.histograms[name] for summary in members)
+            total.histograms[name] = sum(histograms, Histogram())
+            total.refined[name] = KeyCounts.total(summary.refined[name] for summary in members)
+        return total
 
     def guide(self) -> Guide:
         """The ranges of bins that hold the ranks within REACH of each quartile."""
         return {
-            name: [[h.locate(q + side)[0] for side in (-REACH, REACH)] for q in QUARTILES]
-            for name, h in self.histograms.items()
-            if h.n
+            name: [
+                [histogram.locate(level + side)[0] for side in (-REACH, REACH)]
+                for level in QUARTILES
+            ]
+            for name, histogram in self.histograms.items()
+            if histogram.n
         }
 
     def reaches(self, guide: Guide) -> bool:
         """Whether all quartiles lie in bins of the guide by which this summary was taken."""
         return all(
-            any(first <= h.locate(q)[0] <= last for first, last in guide.get(n, []))
-            for n, h in self.histograms.items()
-            if h.n
-            for q in QUARTILES
+            any(first <= histogram.locate(level)[0] <= last for first, last in guide.get(name, []))
+            for name, histogram in self.histograms.items()
+            if histogram.n
+            for level in QUARTILES
         )
 
     def quartiles(self) -> dict[str, tuple[float, float, float]]:
-        """The exact quartiles of each feature (`numpy.quantile(method="inverted_cdf")`). Needs `reaches`."""
-        found = {}
+        """The exact quartiles of each feature (`numpy.quantile(method="inverted_cdf")`). Needs
+        `reaches`.
+        """
+        quartiles = {}
         for name, histogram in self.histograms.items():
             if histogram.n:
-                exact = []
-                for bin_, rank in (histogram.locate(q) for q in QUARTILES):
-                    inside = (self.keys[name] >> 16) == bin_
-                    exact.append(
-                        exact_value(
-                            bin_,
-                            rank,
-                            self.keys[name][inside] & np.uint32(0xFFFF),
-                            self.counts[name][inside],
-                        )
-                    )
-                found[name] = (exact[0], exact[1], exact[2])
-        return found
+                lower, median, upper = (
+                    self.refined[name].value(*histogram.locate(level)) for level in QUARTILES
+                )
+                quartiles[name] = (lower, median, upper)
+        return quartiles
 
-    def to_bytes(self, note: dict[str, Any]) -> bytes:
+    def to_bytes(self, note: Note) -> bytes:
         """An npz file with a JSON member: `note` and what arrays do not hold."""
         memory = io.BytesIO()
         plain = {
-            n: {
-                "n": h.n,
-                "min": h.minimum,
-                "max": h.maximum,
-                "power1": str(h.power1),
-                "power2": str(h.power2),
+            name: {
+                "n": histogram.n,
+                "min": histogram.minimum,
+                "max": histogram.maximum,
+                "power1": str(histogram.power1),
+                "power2": str(histogram.power2),
             }
-            for n, h in self.histograms.items()
+            for name, histogram in self.histograms.items()
         }
-        arrays: dict[str, Any] = {}
-        for i, (name, h) in enumerate(self.histograms.items()):
-            arrays |= {
-                f"bins{i}": h.bins.astype(np.uint16),
-                f"counts{i}": _small(h.counts),
-                f"keys{i}": self.keys[name],
-                f"key_counts{i}": _small(self.counts[name]),
-            }
+        arrays: dict[str, AnyArray] = {}
+        for number, (name, histogram) in enumerate(self.histograms.items()):
+            refined = self.refined[name]
+            arrays[f"bins{number}"] = histogram.bins.astype(np.uint16)
+            arrays[f"counts{number}"] = _small(histogram.counts)
+            arrays[f"keys{number}"] = refined.keys
+            arrays[f"key_counts{number}"] = _small(refined.counts)
         text = json.dumps({"note": note, "features": plain})
         np.savez(memory, state=np.frombuffer(text.encode(), np.uint8), **arrays)
         return memory.getvalue()
 
     @classmethod
-    def from_bytes(cls, raw: bytes) -> tuple[Summary, dict[str, Any]]:
-        """The summary and note of `to_bytes`. Raises what is in DAMAGE where the bytes were altered."""
-        made = cls()
+    def from_bytes(cls, raw: bytes) -> tuple[Summary, Note]:
+        """The summary and note of `to_bytes`. Raises one of DAMAGE if the bytes were altered."""
+        summary = cls()
         with np.load(io.BytesIO(raw), allow_pickle=False) as members:
             state = json.loads(bytes(members["state"]))
-            for i, (name, h) in enumerate(state["features"].items()):
-                made.histograms[name] = Histogram(
-                    members[f"bins{i}"].astype(np.int32),
-                    members[f"counts{i}"].astype(np.int64),
-                    h["n"],
-                    h["min"],
-                    h["max"],
-                    int(h["power1"]),
-                    int(h["power2"]),
+            for number, (name, plain) in enumerate(state["features"].items()):
+                summary.histograms[name] = Histogram(
+                    members[f"bins{number}"].astype(np.int32),
+                    members[f"counts{number}"].astype(np.int64),
+                    plain["n"],
+                    plain["min"],
+                    plain["max"],
+                    int(plain["power1"]),
+                    int(plain["power2"]),
                 )
-                made.keys[name], made.counts[name] = (
-                    members[f"keys{i}"],
-                    members[f"key_counts{i}"].astype(np.int64),
-                )
-        return made, state["note"]
+                key_counts = members[f"key_counts{number}"].astype(np.int64)
+                summary.refined[name] = KeyCounts(members[f"keys{number}"], key_counts)
+        return summary, state["note"]
 
 
-def _small(counts: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-    return counts.astype(np.min_scalar_type(int(counts.max(initial=0))))
+def _guided_bins(ranges: list[list[int]]) -> BoolArray:
+    """Whether each bin (BINS,) lies in one of the ranges [first, last]."""
+    guided = np.zeros(BINS, np.bool_)
+    for first, last in ranges:
+        guided[first : last + 1] = True
+    return guided
+
+
+def _small(counts: Int64Array) -> AnyArray:
+    """Counts in the smallest unsigned type that holds them."""
+    smallest = np.min_scalar_type(int(counts.max(initial=0)))
+    return np.asarray(counts.astype(smallest))

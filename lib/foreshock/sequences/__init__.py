@@ -1,1 +1,3 @@
-"""What both detector families share about sequences: total order, gaps, halos, tails, folds of time."""
+"""What both detector families share about sequences: total order, gaps, halos, tails, folds of
+time.
+"""

@@ -1,7 +1,8 @@
-"""The rows of `sequences/` and of `tails/`: events in total order for detectors that look at no windows.
+"""The rows of `sequences/` and of `tails/`: events in total order for detectors that look at no
+windows.
 
-A row of `sequences/` is an event of train, calibration or test, with the time since its entity's event
-before it, whatever split that is of, and its position in the total order. No Spark.
+A row of `sequences/` is an event of train, calibration or test, with the time since its entity's
+event before it, whatever split that is of, and its position in the total order. No Spark.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ def seconds_since_previous(
 ) -> Float64Array:
     """Seconds since the entity's event before, (n,); NaN where the entity has none.
 
-    starts: where the entity differs from that of the row before. times: microseconds. previous_time: of
-    the first row's entity, where its events began before the first row.
+    starts: where the entity differs from that of the row before. times: microseconds.
+    previous_time: of the first row's entity, where its events began before the first row.
 
     >>> starts, times = np.array([True, False, True]), np.array([5_000_000, 5_500_000, 1_000_000])
     >>> seconds_since_previous(starts, times, previous_time=3_000_000).tolist()
@@ -66,8 +67,8 @@ def seconds_since_previous(
 def sequence_events(events: pa.Table, place: FilePlace, first_time: int) -> pa.Table:
     """The rows of `sequences/` from a file's events behind their halo.
 
-    first_time: of the run's first event, microseconds; events before it are of the donor's tails. They
-    have no position, and like events outside every split no row, but count as previous events.
+    first_time: of the run's first event, microseconds; events before it are of the donor's tails.
+    They have no position, and like events outside every split no row, but count as previous events.
     """
     events = events.slice(place.halo)
     times = events[C.EVENT_TIME].to_numpy()
@@ -90,7 +91,8 @@ def sequence_events(events: pa.Table, place: FilePlace, first_time: int) -> pa.T
 def tail_events(
     events: pa.Table, place: FilePlace, max_gap: int | None, needed: int, stride: int
 ) -> pa.Table:
-    """The rows of `tails/` from a file's events behind their halo: the end of each entity's last sequence.
+    """The rows of `tails/` from a file's events behind their halo: the end of each entity's last
+    sequence.
 
     The test table has none: no later run goes on from it.
     """

@@ -1,8 +1,8 @@
 """Where each file of sorted events lies within the sequences that it shares with its neighbours.
 
-A sequence may reach over several files. Each file's summary is made alone; the summaries together tell
-each file how many events of its first sequence came before, and how many of its last come after. NumPy
-alone.
+A sequence may reach over several files. Each file's summary is made alone; the summaries together
+tell each file how many events of its first sequence came before, and how many of its last come
+after. NumPy alone.
 """
 
 from __future__ import annotations
@@ -39,9 +39,10 @@ class FileSummary:
 class FilePlace:
     """A file's place in the total order.
 
-    first_index: of its first event, in that event's sequence. halo: rows before it, in other files, that
-    are read with it. beyond: events of its last sequence in later files. previous_time: of the last event
-    of its first entity in earlier files, microseconds. first_position: numbered events in earlier files.
+    first_index: of its first event, in that event's sequence. halo: rows before it, in other files,
+    that are read with it. beyond: events of its last sequence in later files. previous_time: of the
+    last event of its first entity in earlier files, microseconds. first_position: numbered events
+    in earlier files.
     """
 
     first_index: int = 0
@@ -87,7 +88,8 @@ def place_files(
 ) -> list[FilePlace]:
     """Each file's place, from the summaries of all in total order.
 
-    halo_before: how many earlier events of a sequence are read with the event of a given index in it.
+    halo_before: how many earlier events of a sequence are read with the event of a given index in
+    it.
 
     >>> first = FileSummary(3, "a", 0, "a", 2, leading=3, trailing=3)
     >>> second = FileSummary(2, "a", 3, "b", 0, leading=1, trailing=1)
@@ -149,8 +151,8 @@ def _events_beyond(summaries: Sequence[FileSummary], max_gap: int | None) -> lis
 class SequenceRows:
     """The rows of a file and its halo (n) by sequence (m of them).
 
-    begin: row at which each sequence begins here (m,). lengths: its rows here (m,). index: of each row in
-    its whole sequence (n,). whole: events of each row's sequence, in all files (n,).
+    begin: row at which each sequence begins here (m,). lengths: its rows here (m,). index: of each
+    row in its whole sequence (n,). whole: events of each row's sequence, in all files (n,).
     """
 
     begin: Int64Array
@@ -187,10 +189,11 @@ class SequenceRows:
 def tail_rows(
     starts: BoolArray, entity_starts: BoolArray, place: FilePlace, needed: int, stride: int = 1
 ) -> BoolArray:
-    """Which rows of a file and its halo (n) a later run needs: the end of each entity's last sequence.
+    """Which rows of a file and its halo (n) a later run needs: the end of each entity's last
+    sequence.
 
-    That is its last `needed` events, and up to stride − 1 before them, so that the tail begins where a
-    window does. A sequence that goes on in the next file is left to that file.
+    That is its last `needed` events, and up to stride − 1 before them, so that the tail begins
+    where a window does. A sequence that goes on in the next file is left to that file.
 
     >>> starts = np.array([True, False, False, True, False])
     >>> tail_rows(starts, starts, FilePlace(), needed=1).tolist()

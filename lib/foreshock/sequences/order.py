@@ -1,8 +1,8 @@
 """The total order of events, and where entities and sequences begin in it. No Spark.
 
-Events are ordered by table (the run's, then its test table), entity, time, tiebreaks and event id, so
-that no two are equal. A *sequence* is an entity's events in this order; a gap longer than `max_gap`
-ends it.
+Events are ordered by table (the run's, then its test table), entity, time, tiebreaks and event id,
+so that no two are equal. A *sequence* is an entity's events in this order; a gap longer than
+`max_gap` ends it.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ def entity_starts(events: pa.Table) -> BoolArray:
 
 
 def sequence_starts(entity_starts: BoolArray, times: Int64Array, max_gap: int | None) -> BoolArray:
-    """Where a sequence begins: with its entity, or after a gap longer than `max_gap` (microseconds).
+    """Where a sequence begins: with its entity, or after a gap longer than `max_gap`
+    (microseconds).
 
     >>> entity, times = np.array([True, False, False, True]), np.array([0, 10, 31, 5])
     >>> sequence_starts(entity, times, max_gap=20).tolist()

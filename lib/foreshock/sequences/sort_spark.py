@@ -1,7 +1,7 @@
 """Sorts events with Spark into files of the total order, and finds each file's place in it.
 
-No entity is hashed into one task: the sort is by range of the total order, and a file that begins within
-a sequence reads the few rows it needs from the files before it.
+No entity is hashed into one task: the sort is by range of the total order, and a file that begins
+within a sequence reads the few rows it needs from the files before it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def sort_events(
     timed = events.withColumn(C.EVENT_TIME, F.unix_micros(C.EVENT_TIME))
     # One range needs no sampling of the events.
     ranges = timed.repartitionByRange(files, *order) if files > 1 else timed.coalesce(1)
-    # Every column of the order is written: Spark 3.5 sorts wrongly when a write leaves one of them out.
+    # Every column of the order is written: Spark 3.5 sorts wrongly if a write leaves one out.
     columns = dict.fromkeys([*order, *SHAPE, *CARRIED, *features])
     writer = ranges.sortWithinPartitions(*order).select(*columns).write
     writer = writer.option("compression", "lz4_raw")
@@ -59,8 +59,8 @@ def place_sorted(
 ) -> SortedFiles:
     """Sorted files with their places, from one light pass over entity and time.
 
-    max_gap, first_time (of the run's first event): microseconds. halo_before: see `halos.place_files`.
-    here: in this process, without Spark.
+    max_gap, first_time (of the run's first event): microseconds. halo_before: see
+    `halos.place_files`. here: in this process, without Spark.
     """
 
     def summarize_numbered(item: tuple[int, str]) -> Iterator[pa.RecordBatch]:

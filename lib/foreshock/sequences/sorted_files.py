@@ -15,7 +15,9 @@ from foreshock.sequences.order import TABLE, entity_starts, is_on_or_after, sequ
 
 @dataclass(frozen=True)
 class SortedFiles:
-    """Events in total order as files, with each file's place; `longest`: events of the longest sequence."""
+    """Events in total order as files, with each file's place; `longest`: events of the longest
+    sequence.
+    """
 
     paths: tuple[str, ...]
     places: tuple[FilePlace, ...]
@@ -38,7 +40,9 @@ class SortedFiles:
 
 
 def last_rows(path: str, count: int, columns: list[str]) -> pa.Table:
-    """The last `count` rows of a file, or all where it holds fewer; only the row groups that hold them are read."""
+    """The last `count` rows of a file, or all where it holds fewer; only the row groups that hold
+    them are read.
+    """
     with parquet_file(path) as file:
         groups: list[int] = []
         rows = 0
@@ -52,7 +56,9 @@ def last_rows(path: str, count: int, columns: list[str]) -> pa.Table:
 
 
 def summarize_file(path: str, max_gap: int | None, first_time: int) -> FileSummary:
-    """The summary of a file; `first_time`: of the run's first event, before which its donor's tails lie."""
+    """The summary of a file; `first_time`: of the run's first event, before which its donor's tails
+    lie.
+    """
     events = read_table(path, columns=[TABLE, C.ENTITY, C.EVENT_TIME])
     if not len(events):
         return FileSummary(0)

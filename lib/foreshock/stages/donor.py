@@ -1,4 +1,6 @@
-"""The donor run: the finished run of `model.from`, whose scaler, model and thresholds a run uses. No Spark."""
+"""The donor run: the finished run of `model.from`, whose scaler, model and thresholds a run uses.
+No Spark.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,8 @@ class DonorRun:
 
 
 def donor_run(context: Context) -> DonorRun | None:
-    """The run of `model.from`, if there is one: found each time, verified the first time of a process.
+    """The run of `model.from`, if there is one: found each time, verified the first time of a
+    process.
 
     Raises SettingsError if the directory holds no finished run, DataError if the run was altered,
     ServiceError if it was scored anew since the first time.
@@ -82,8 +85,8 @@ def find_donor(path: Path) -> DonorRun:
     record = RunDirectory(str(path)).record("score")
     if record is None:
         raise SettingsError(
-            f"`model.from`: {path} holds no finished run: its scoring is under way, or was stopped. "
-            "Let it finish first."
+            f"`model.from`: {path} holds no finished run: its scoring is under way, or was "
+            "stopped. Let it finish first."
         )
     return DonorRun(path, record["fingerprint"])
 

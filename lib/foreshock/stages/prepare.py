@@ -1,4 +1,5 @@
-"""Prepare: from `events/` to the scaler, a Petastorm dataset per split and, where wanted, sequences.
+"""Prepare: from `events/` to the scaler, a Petastorm dataset per split and, where wanted,
+sequences.
 
 Here it is decided whether there is anything to do, without Spark; the work is in `prepare_work`.
 """
@@ -18,7 +19,8 @@ __all__ = ["prepare", "read_scaler", "reads_sequences"]
 
 
 def prepare(context: Context) -> None:
-    """Fit the scaler on train and cut every split into blocks, if that is not done for these settings.
+    """Fit the scaler on train and cut every split into blocks, if that is not done for these
+    settings.
 
     Raises SettingsError if nothing is extracted, DataError if a split has no window.
     """

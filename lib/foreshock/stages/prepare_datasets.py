@@ -60,7 +60,9 @@ class ChunkPieces:
 def join_datasets(
     context: Context, pieces: list[Piece], features: tuple[str, ...], work: Path
 ) -> dict[str, Manifest]:
-    """Join pieces into `dataset/` below `work` and write what describes it; returns the manifests by split."""
+    """Join pieces into `dataset/` below `work` and write what describes it; returns the manifests
+    by split.
+    """
     chunks = _chunks(pieces, work)
     for folder in {chunk.target.parent for chunk in chunks}:
         folder.mkdir(parents=True)

@@ -56,7 +56,8 @@ def cut_windows(
     *,
     write_sequences: bool,
 ) -> list[Piece]:
-    """Write pieces, `rest`, `tails` and, where wanted, `sequences` below `work`; returns the pieces.
+    """Write pieces, `rest`, `tails` and, where wanted, `sequences` below `work`; returns the
+    pieces.
 
     Raises DataError if a split that is needed has no window.
     """
@@ -135,8 +136,8 @@ def _check_blocks(settings: Settings, counts: Sequence[RoleCounts], longest: int
             continue
         if longest < length:
             raise DataError(
-                f"windows.length is {length}, longer than every sequence: the longest has {longest} "
-                "events. Shorten it, or set windows.short: pad."
+                f"windows.length is {length}, longer than every sequence: the longest has "
+                f"{longest} events. Shorten it, or set windows.short: pad."
             )
         admitted = " that holds training events only" if split == C.TRAIN else ""
         raise DataError(
@@ -176,7 +177,7 @@ def _tiny(column: Column) -> Column:
 
 
 def _with_instants(frame: DataFrame) -> DataFrame:
-    """Tiebreaks that are times without a zone as times in UTC, so that both tables and tails agree."""
+    """Tiebreaks that are times without a zone as UTC, so that tables and tails agree."""
     for field in frame.schema.fields:
         is_tiebreak = field.name.startswith(C.TIEBREAK_PREFIX)
         if is_tiebreak and isinstance(field.dataType, T.TimestampNTZType):

@@ -1,12 +1,15 @@
-"""A mergeable histogram over the bits of float32, with exact moments (architecture.md § 5).
+"""A mergeable histogram over the bits of float32, with exact moments. NumPy alone.
 
-Flipping the bits of a float32 so that unsigned order is numeric order and counting by the upper 16 bits gives bins
-whose width is at most 1/128 of their value. Counts add, so the histogram depends on no order, grouping or partitioning.
-A second pass over the bin that holds a wanted rank, by the lower 16 bits, gives the exact order statistic.
+If the bits of a float32 are flipped so that unsigned order is numeric order, their upper 16 are the
+number of a bin whose width is at most 1/128 of its values. Counts add, so a histogram depends on no
+order, grouping or partitioning. A second pass over the bin that holds a wanted rank, by the lower
+16 bits, gives the exact order statistic: selection in two passes over digits, as in radix selection
+(Knuth, "The Art of Computer Programming" 3, section 5.2.5).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -14,40 +17,59 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from foreshock.statistics.arrays import Float32Array, Int32Array, Int64Array, UInt32Array
+
 BINS = 1 << 16
+LOWER_BITS = np.uint32(0xFFFF)
+SIGN_BIT = np.uint32(0x80000000)
 CHUNK = 1 << 21
-Floats = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int64]
+SMALLEST_EXPONENT = 149  # the smallest float32 above 0 is 2^-149
 
 
-def order_keys(values: npt.ArrayLike) -> npt.NDArray[np.uint32]:
-    """uint32 keys whose order is the numeric order of float32 values; −0 counts as 0."""
+def order_keys(values: npt.ArrayLike) -> UInt32Array:
+    """uint32 keys whose order is the numeric order of float32 values; −0 counts as 0.
+
+    >>> np.argsort(order_keys([2.0, -3.0, 0.5])).tolist()
+    [1, 2, 0]
+    """
     bits = (np.asarray(values, np.float32) + np.float32(0)).view(np.uint32)
-    return np.where(bits >> 31, ~bits, bits | np.uint32(0x80000000))
+    return np.where(bits >> 31, ~bits, bits | SIGN_BIT)
 
 
-def key_values(keys: npt.ArrayLike) -> Floats:
-    """The float32 values of order keys (the inverse of `order_keys`)."""
-    keys = np.asarray(keys, np.uint32)
-    return (
-        np.where(keys >> 31, keys & np.uint32(0x7FFFFFFF), ~keys).astype(np.uint32).view(np.float32)
-    )
+def key_values(keys: npt.ArrayLike) -> Float32Array:
+    """The float32 values of order keys: the inverse of `order_keys`.
+
+    >>> key_values(order_keys([2.0, -3.0])).tolist()
+    [2.0, -3.0]
+    """
+    order = np.asarray(keys, np.uint32)
+    bits = np.where(order >> 31, order & ~SIGN_BIT, ~order).astype(np.uint32)
+    return bits.view(np.float32)
 
 
-def rank_of(level: float, n: int) -> int:
-    """The 0-based rank of `numpy.quantile(method="inverted_cdf")` at a level among n values."""
-    return int(min(max(np.ceil(level * n - 1), 0), n - 1))
+def rank_of(level: float, count: int) -> int:
+    """The 0-based rank of `numpy.quantile(method="inverted_cdf")` at a level among `count` values.
+
+    >>> rank_of(0.5, 4), rank_of(0.75, 4), rank_of(1.0, 4)
+    (1, 2, 3)
+    """
+    return int(min(max(np.ceil(level * count - 1), 0), count - 1))
 
 
 @dataclass
 class Histogram:
-    """Counts by bin (bins: int32 sorted, counts: int64), n, exact minimum, maximum and moments of float32 values.
+    """Counts by bin, how many values (`n`), and their exact minimum, maximum and moments.
 
-    `power1`, `power2`: the sums of values in units of 2^−149 and of squares in units of 2^−298, as exact integers.
+    bins: int32, sorted. counts: int64. power1, power2: the sum of the values in units of 2^−149,
+    and of their squares in units of 2^−298, as exact integers.
+
+    >>> both = Histogram.of([1.0, 2.0]) + Histogram.of([6.0])
+    >>> both.n, both.mean, both.maximum
+    (3, 3.0, 6.0)
     """
 
-    bins: npt.NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
-    counts: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+    bins: Int32Array = field(default_factory=lambda: np.zeros(0, np.int32))
+    counts: Int64Array = field(default_factory=lambda: np.zeros(0, np.int64))
     n: int = 0
     minimum: float | None = None
     maximum: float | None = None
@@ -56,23 +78,18 @@ class Histogram:
 
     @classmethod
     def of(cls, values: npt.ArrayLike) -> Histogram:
-        """The histogram of finite values, any shape; cast to float32 first. Raises ValueError for NaN or infinity."""
-        flat = np.asarray(values, np.float32).ravel() + np.float32(0)  # −0 is 0
+        """The histogram of finite values of any shape, cast to float32 first.
+
+        Raises ValueError for NaN or infinity.
+        """
+        flat = np.asarray(values, np.float32).ravel() + np.float32(0)  # −0 becomes 0
         if not np.isfinite(flat).all():
             raise ValueError("a histogram takes finite values only")
-        counts, lows, squares = (np.zeros(BINS, np.int64) for _ in range(3))
-        for start in range(0, len(flat), CHUNK):
-            bits = flat[start : start + CHUNK].view(np.uint32)
-            upper, lower = (bits >> 16).astype(np.int64), (bits & 0xFFFF).astype(np.float64)
-            counts += np.bincount(upper, minlength=BINS)
-            # Exact in float64: fewer than 2^21 numbers below 2^32.
-            lows += np.bincount(upper, weights=lower, minlength=BINS).astype(np.int64)
-            squares += np.bincount(upper, weights=lower * lower, minlength=BINS).astype(np.int64)
-        power1, power2 = _powers(counts, lows, squares)
-        counts = np.concatenate(
-            [counts[:0x7FFF:-1], counts[:0x8000]]
-        )  # negative numbers' bits rise as they fall
+        sums = _BitSums.of(flat)
+        # The bits of negative numbers rise as the numbers fall.
+        counts = np.concatenate([sums.counts[:0x7FFF:-1], sums.counts[:0x8000]])
         bins = np.flatnonzero(counts)
+        power1, power2 = sums.powers()
         return cls(
             bins.astype(np.int32),
             counts[bins],
@@ -88,53 +105,59 @@ class Histogram:
         counts = np.zeros(len(bins), np.int64)
         counts[np.searchsorted(bins, self.bins)] += self.counts
         counts[np.searchsorted(bins, other.bins)] += other.counts
-        ends = [
-            (v, w)
-            for v, w in ((self.minimum, self.maximum), (other.minimum, other.maximum))
-            if v is not None
-        ]
+        minima = [low for low in (self.minimum, other.minimum) if low is not None]
+        maxima = [high for high in (self.maximum, other.maximum) if high is not None]
         return Histogram(
             bins.astype(np.int32),
             counts,
             self.n + other.n,
-            min((v for v, _ in ends), default=None),
-            max((w for _, w in ends if w is not None), default=None),
+            min(minima, default=None),
+            max(maxima, default=None),
             self.power1 + other.power1,
             self.power2 + other.power2,
         )
 
     @property
     def mean(self) -> float | None:
-        """The exact mean, correctly rounded; null when empty."""
-        return float(Fraction(self.power1, self.n << 149)) if self.n else None
+        """The exact mean, correctly rounded; None if the histogram is empty."""
+        return float(Fraction(self.power1, self.n << SMALLEST_EXPONENT)) if self.n else None
 
     @property
     def std(self) -> float | None:
-        """The population standard deviation from the exact moments; null when empty."""
+        """The population standard deviation from the exact moments; None if there is no value."""
         if not self.n:
             return None
         variance = Fraction(self.power2, self.n) - Fraction(self.power1, self.n) ** 2
-        return float(np.sqrt(float(variance / (1 << 298))))
+        return float(np.sqrt(float(variance / (1 << 2 * SMALLEST_EXPONENT))))
 
     def locate(self, level: float) -> tuple[int, int]:
-        """(bin, rank within it) of the quantile at a level. Raises ValueError when empty."""
+        """The bin that holds the quantile at a level, and the quantile's rank within the bin.
+
+        Raises ValueError if the histogram is empty.
+        """
         if not self.n:
             raise ValueError("an empty histogram has no quantile")
         rank = rank_of(level, self.n)
         cumulated = np.cumsum(self.counts)
-        index = int(np.searchsorted(cumulated, rank, side="right"))
-        before = int(cumulated[index - 1]) if index else 0
-        return int(self.bins[index]), rank - before
+        position = int(np.searchsorted(cumulated, rank, side="right"))
+        before = int(cumulated[position - 1]) if position else 0
+        return int(self.bins[position]), rank - before
 
     def quantile(self, level: float) -> float | None:
-        """The quantile to the histogram's bound (1/128 of its value, from above within its bin); null when empty."""
+        """The quantile to within 1/128 of its value, from above in its bin; None if the histogram
+        is empty.
+
+        >>> 50 <= Histogram.of(range(101)).quantile(0.5) <= 50 * (1 + 1 / 128)
+        True
+        """
         if not self.n or self.minimum is None or self.maximum is None:
             return None
-        upper = key_values(np.array([(self.locate(level)[0] << 16) | 0xFFFF], np.uint32))[0]
+        bin_number, _ = self.locate(level)
+        upper = key_values(np.array([_key(bin_number, 0xFFFF)], np.uint32))[0]
         return float(min(max(float(upper), self.minimum), self.maximum))
 
     def to_mapping(self) -> dict[str, Any]:
-        """Plain data; `from_mapping` reads it back. The moments' integers are text, since JSON's are too small."""
+        """Plain data. The moments' integers are text: they are too large for JSON's numbers."""
         return {
             "bins": self.bins.tolist(),
             "counts": self.counts.tolist(),
@@ -146,8 +169,12 @@ class Histogram:
         }
 
     @classmethod
-    def from_mapping(cls, raw: dict[str, Any]) -> Histogram:
-        """The histogram of `to_mapping`."""
+    def from_mapping(cls, raw: Mapping[str, Any]) -> Histogram:
+        """The histogram that `to_mapping` gave.
+
+        >>> Histogram.from_mapping(Histogram.of([1.0, 2.0]).to_mapping()).mean
+        1.5
+        """
         return cls(
             np.array(raw["bins"], np.int32),
             np.array(raw["counts"], np.int64),
@@ -159,39 +186,90 @@ class Histogram:
         )
 
 
-def refine(values: npt.ArrayLike, bin_: int) -> tuple[npt.NDArray[np.int32], Ints]:
-    """The second pass: (lower 16 bits, counts) of the values that fall into one bin; counts add across parts."""
-    keys = order_keys(np.asarray(values, np.float32).ravel())
-    lows, counts = np.unique(keys[(keys >> 16) == bin_] & np.uint32(0xFFFF), return_counts=True)
-    return lows.astype(np.int32), counts.astype(np.int64)
+def refine(values: npt.ArrayLike, bin_number: int) -> tuple[Int32Array, Int64Array]:
+    """The second pass: the lower 16 bits of values in one bin, and their counts, which add across
+    parts.
 
-
-def exact_value(bin_: int, rank: int, lows: npt.ArrayLike, counts: npt.ArrayLike) -> float:
-    """The value of a rank within a bin, from the merged second pass (lows and counts in any order, repeats allowed)."""
-    merged = np.zeros(BINS, np.int64)
-    np.add.at(merged, np.asarray(lows, np.int64), np.asarray(counts, np.int64))
-    low = int(np.searchsorted(np.cumsum(merged), rank, side="right"))
-    return float(key_values(np.array([(bin_ << 16) | low], np.uint32))[0])
-
-
-def _powers(counts: Ints, lows: Ints, squares: Ints) -> tuple[int, int]:
-    """The exact moments from, by upper 16 bits: how many values, and the sums of their lower 16 bits and of those squared.
-
-    A float32 is an integer of 24 bits, upper × 2^16 + lower, times a power of two by its exponent.
+    >>> values = [1.0, 1.0, 1.001, 5.0]
+    >>> bin_number, rank = Histogram.of(values).locate(0.75)
+    >>> lower_bits, counts = refine(values, bin_number)
+    >>> round(exact_value(bin_number, rank, lower_bits, counts), 6)
+    1.001
     """
-    used = np.flatnonzero(counts)
-    exponent = (used >> 7) & 0xFF
-    upper = (used & 0x7F) + np.where(exponent > 0, 0x80, 0)
-    shift = np.maximum(exponent, 1) - 1
-    n, low = counts[used], lows[used]
-    first = np.zeros(255, np.int64)
-    np.add.at(first, shift, np.where(used >> 15, -1, 1) * (((n * upper) << 16) + low))
-    parts = [np.zeros(255, np.int64) for _ in range(3)]
-    for total, own in zip(parts, (n * upper * upper, upper * low, squares[used]), strict=True):
-        np.add.at(total, shift, own)
-    power1 = sum(int(first[s]) << int(s) for s in np.flatnonzero(first))
-    power2 = sum(
-        ((int(a) << 32) + (int(b) << 17) + int(c)) << (2 * s)
-        for s, (a, b, c) in enumerate(zip(*parts, strict=True))
-    )
-    return power1, power2
+    keys = order_keys(np.asarray(values, np.float32).ravel())
+    inside = keys[(keys >> 16) == bin_number] & LOWER_BITS
+    lower_bits, counts = np.unique(inside, return_counts=True)
+    return lower_bits.astype(np.int32), counts.astype(np.int64)
+
+
+def exact_value(
+    bin_number: int, rank: int, lower_bits: npt.ArrayLike, counts: npt.ArrayLike
+) -> float:
+    """The value of a rank within a bin, from the merged second pass.
+
+    lower_bits, counts (n,): those of all parts, in any order; bits may repeat.
+    """
+    merged = np.zeros(BINS, np.int64)
+    np.add.at(merged, np.asarray(lower_bits, np.int64), np.asarray(counts, np.int64))
+    lower = int(np.searchsorted(np.cumsum(merged), rank, side="right"))
+    return float(key_values(np.array([_key(bin_number, lower)], np.uint32))[0])
+
+
+def _key(bin_number: int, lower_bits: int) -> int:
+    return (bin_number << 16) | lower_bits
+
+
+@dataclass(frozen=True)
+class _BitSums:
+    """By the upper 16 bits of values (BINS,): how many, and the sums of their lower 16 bits and of
+    those squared.
+    """
+
+    counts: Int64Array
+    lower: Int64Array
+    lower_squared: Int64Array
+
+    @classmethod
+    def of(cls, flat: Float32Array) -> _BitSums:
+        counts, lower_sums, square_sums = (np.zeros(BINS, np.int64) for _ in range(3))
+        for start in range(0, len(flat), CHUNK):
+            bits = flat[start : start + CHUNK].view(np.uint32)
+            upper, lower = (bits >> 16).astype(np.int64), (bits & LOWER_BITS).astype(np.float64)
+            counts += np.bincount(upper, minlength=BINS)
+            # Exact in float64: fewer than 2^21 numbers below 2^32.
+            lower_sum = np.bincount(upper, weights=lower, minlength=BINS)
+            square_sum = np.bincount(upper, weights=lower * lower, minlength=BINS)
+            lower_sums += lower_sum.astype(np.int64)
+            square_sums += square_sum.astype(np.int64)
+        return cls(counts, lower_sums, square_sums)
+
+    def powers(self) -> tuple[int, int]:
+        """The exact sums of the values and of their squares, as `Histogram` has them.
+
+        A float32 is an integer of 24 bits, upper × 2^16 + lower, times a power of two by its
+        exponent.
+        """
+        used = np.flatnonzero(self.counts)
+        exponent = (used >> 7) & 0xFF
+        upper = (used & 0x7F) + np.where(exponent > 0, 0x80, 0)
+        shift = np.maximum(exponent, 1) - 1
+        sign = np.where(used >> 15, -1, 1)
+        count, lower = self.counts[used], self.lower[used]
+        values = _sums_by_shift(shift, sign * (((count * upper) << 16) + lower))
+        # (upper × 2^16 + lower)², term by term, so that each sum fits 64 bits.
+        upper_squares = _sums_by_shift(shift, count * upper * upper)
+        products = _sums_by_shift(shift, upper * lower)
+        lower_squares = _sums_by_shift(shift, self.lower_squared[used])
+        power1 = power2 = 0
+        for bits in range(255):
+            squares = (upper_squares[bits] << 32) + (products[bits] << 17) + lower_squares[bits]
+            power1 += values[bits] << bits
+            power2 += squares << (2 * bits)
+        return power1, power2
+
+
+def _sums_by_shift(shift: Int64Array, terms: Int64Array) -> list[int]:
+    """The sum of the terms of each power of two, as Python's integers."""
+    sums = np.zeros(255, np.int64)
+    np.add.at(sums, shift, terms)
+    return [int(total) for total in sums.tolist()]

@@ -1,7 +1,7 @@
 """Which windows there are, which block holds each, and why no window ends at an event. NumPy alone.
 
-The windows of a cell (see `grid`) that belong to one role and follow each other form one *block*. A cell
-is cut by the file that holds its last event, with a halo of the events before that file.
+The windows of a cell (see `grid`) that belong to one role and follow each other form one *block*. A
+cell is cut by the file that holds its last event, with a halo of the events before that file.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ class NoWindow(enum.IntEnum):
 class EventFacts:
     """What cutting needs of a file's events behind their halo (n): arrays (n,).
 
-    starts: where sequences start (the halo belongs to the file's first one). split: Split of each event.
-    admitted: whether a training window may hold the event. in_fit: whether it is before the validation
-    part of train.
+    starts: where sequences start (the halo belongs to the file's first one). split: Split of each
+    event. admitted: whether a training window may hold the event. in_fit: whether it is before the
+    validation part of train.
     """
 
     starts: BoolArray
@@ -61,8 +61,8 @@ class EventFacts:
 class WindowBlocks:
     """Blocks of a file, in order: arrays (m,).
 
-    start: row of the first event, halo included. windows: how many. role: BlockRole. padding: rows that
-    the first window lacks, where the sequence is shorter than it.
+    start: row of the first event, halo included. windows: how many. role: BlockRole. padding: rows
+    that the first window lacks, where the sequence is shorter than it.
     """
 
     start: Int64Array
@@ -148,7 +148,9 @@ def _ends_window(rows: SequenceRows, grid: WindowGrid) -> BoolArray:
 
 
 def _is_owned(rows: SequenceRows, place: FilePlace, grid: WindowGrid) -> BoolArray:
-    """Whether this file cuts the cell of the window that ends at each row: it holds the cell's last event."""
+    """Whether this file cuts the cell of the window that ends at each row: it holds the cell's last
+    event.
+    """
     cell = _ordinals(rows, grid) // grid.cell_windows
     is_owned = np.ones(len(cell), np.bool_)
     if place.first_index:  # earlier cells of the first sequence were cut by files before this one
@@ -163,7 +165,9 @@ def _is_owned(rows: SequenceRows, place: FilePlace, grid: WindowGrid) -> BoolArr
 
 
 def _roles(facts: EventFacts, rows: SequenceRows, grid: WindowGrid) -> Int8Array:
-    """The role of a window that ends at each row; NO_ROLE outside splits and where train does not admit it."""
+    """The role of a window that ends at each row; NO_ROLE outside splits and where train does not
+    admit it.
+    """
     roles = ROLE_OF_SPLIT[facts.split]
     is_training = facts.split == Split.TRAIN
     if not is_training.any():

@@ -1,4 +1,6 @@
-"""Cuts one sorted file: from its events to facts, blocks and the events that end no window. No Spark."""
+"""Cuts one sorted file: from its events to facts, blocks and the events that end no window. No
+Spark.
+"""
 
 from __future__ import annotations
 
@@ -35,8 +37,8 @@ REST = pa.schema(
 class Cutting:
     """What every file's task needs to cut windows.
 
-    validation_time: where the validation part of train begins. first_time: of the run's first event; what
-    is before it is of its donor's tails. Both in microseconds.
+    validation_time: where the validation part of train begins. first_time: of the run's first
+    event; what is before it is of its donor's tails. Both in microseconds.
     """
 
     files: SortedFiles
@@ -57,7 +59,7 @@ class Cutting:
         return cut_blocks(facts, self.files.places[number], self.grid)
 
     def rest(self, events: pa.Table, facts: EventFacts, number: int) -> pa.Table:
-        """The file's events of a split at which no window of that split ends, each with its reason."""
+        """The file's events at which no window of their split ends, each with its reason."""
         place = self.files.places[number]
         why = reasons(facts, place, self.grid)
         has_none = (why != NoWindow.WINDOW_ENDS) & (facts.split != Split.OUTSIDE)
@@ -97,7 +99,8 @@ def total_counts(counts: Sequence[RoleCounts]) -> dict[BlockRole, BlockCount]:
 
 
 def numbering(counts: Sequence[RoleCounts]) -> list[dict[BlockRole, BlockCount]]:
-    """Of each file and role, the id of its first block and the rows in blocks of that role before it.
+    """Of each file and role, the id of its first block and the rows in blocks of that role before
+    it.
 
     Blocks of train are numbered with those of validation last; every other role begins at 0.
 

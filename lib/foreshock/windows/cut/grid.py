@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class WindowGrid:
-    """How windows are cut: length and stride in events, block in windows, max_gap in microseconds or None.
+    """How windows are cut: length and stride in events, block in windows, max_gap in microseconds
+    or None.
 
-    A sequence's windows start at every `stride`-th event from its first. A *cell* is a fixed range of
-    their ordinals, [k·W, (k+1)·W) with W = max(1, block // stride): it depends on the sequence alone,
-    never on how events are partitioned. pad: whether a sequence shorter than a window gives a padded one.
+    A sequence's windows start at every `stride`-th event from its first. A *cell* is a fixed range
+    of their ordinals, [k·W, (k+1)·W) with W = max(1, block // stride): it depends on the sequence
+    alone, never on how events are partitioned. pad: whether a sequence shorter than a window gives
+    a padded one.
 
     >>> grid = WindowGrid(length=3, stride=2, block=8, max_gap=None, pad=False)
     >>> grid.cell_windows, grid.cell_events, grid.last_event(cell=0)

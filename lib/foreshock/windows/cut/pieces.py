@@ -1,4 +1,6 @@
-"""Writes a file's blocks as pieces of chunks: the encoded rows of a Petastorm dataset (windows.dataset.writer)."""
+"""Writes a file's blocks as pieces of chunks: the encoded rows of a Petastorm dataset
+(windows.dataset.writer).
+"""
 
 from __future__ import annotations
 
@@ -48,10 +50,11 @@ PIECE = pa.schema(
 
 @dataclass(frozen=True)
 class Piece:
-    """Blocks of one role that start in one chunk and were cut by one sorted file, and what they hold.
+    """Blocks of one role that start in one chunk and were cut by one sorted file, and what they
+    hold.
 
-    events: rows, padding included. partitions: those in which the windows end. block_windows: windows of
-    each block, in order.
+    events: rows, padding included. partitions: those in which the windows end. block_windows:
+    windows of each block, in order.
     """
 
     role: BlockRole

@@ -1,4 +1,6 @@
-"""Cuts windows with Spark, a task a sorted file: first counting blocks, so that all have their numbers, then writing them."""
+"""Cuts windows with Spark, a task a sorted file: first counting blocks, so that all have their
+numbers, then writing them.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +38,8 @@ PIECE_COLUMNS = (
 class Writing:
     """What is written of each file, and where: `folder` gets the folders pieces, rest and tails.
 
-    tiebreaks: how many. write_sequences: whether `folder` gets `sequences` too, one row an event, and
-    tails at least the last event of each entity.
+    tiebreaks: how many. write_sequences: whether `folder` gets `sequences` too, one row an event,
+    and tails at least the last event of each entity.
     """
 
     scaler: Scaler
