@@ -161,6 +161,27 @@ def test_a_lock_left_behind_is_taken_over_and_its_owner_writes_no_more(
             taken.publish("extract", "f", {})
 
 
+def test_a_lost_lock_names_the_setting_whose_folder_it_locks(stack: Stack) -> None:
+    location = paths.at("s3://bucket/tables")
+    with locks.locked(location, "tables.location") as check:
+        check()
+        (location / ".lock" / "00000009").write_text("{}")
+        with pytest.raises(ServiceError, match=r"^tables\.location s3://bucket/tables: another"):
+            check()
+
+
+def test_a_folder_in_use_names_the_setting(tmp_path: Path, stack: Stack) -> None:
+    for folder in (tmp_path, paths.at("s3://bucket/tables")):
+        with (
+            locks.locked(folder, "tables.location"),
+            pytest.raises(
+                SettingsError, match=f"^tables.location {folder}: another run is at work"
+            ),
+            locks.locked(folder, "tables.location"),
+        ):
+            pass
+
+
 def test_a_killed_owner_on_this_machine_is_not_waited_for(stack: Stack) -> None:
     with RunDirectory("s3://bucket/run").locked():
         lock = next(iter(paths.at("s3://bucket/run/.lock").iterdir()))

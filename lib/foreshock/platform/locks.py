@@ -1,8 +1,11 @@
-"""One run at a time in a run directory. Here the system's file lock, which dies with its process; on S3 an object that is kept fresh.
+"""One run at a time in a folder: a run directory, or a place that several runs publish to.
 
-On S3 a lock is the object `.lock/<n>` with the highest n; to take it is to create the next one, which only one of several can. Its
-owner writes it anew every few seconds. Who finds one watches it: unchanged for a while, or its process is gone from this same
-machine, it counts as left behind and the next number is taken. Clocks are not compared.
+On a file system the lock is the system's, which dies with its process. On S3 it is an object that
+is kept fresh: the object `.lock/<n>` with the highest n. To take the lock is to create the next
+number, which only one of several processes can. Its owner writes the object anew every few seconds.
+A process that meets a lock watches it. The lock counts as left behind, and the next number is
+taken, if it stays unchanged for a while or if its process is gone from this same machine. Clocks
+are not compared.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,130 +33,155 @@ BEAT_SECONDS, DEAD_SECONDS = 5.0, 25.0
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[Callable[[], None]]:
-    """Hold a run directory; yields a function that raises ServiceError once the lock was lost. Raises SettingsError where it is held."""
+def locked(folder: Path, setting: str) -> Iterator[Callable[[], None]]:
+    """Lock a folder that a setting names; both are in the errors.
+
+    Yields a function that raises ServiceError once the lock was lost. Raises SettingsError if
+    another run has the lock.
+    """
+    subject = f"{setting} {folder}"
     if is_remote(folder):
-        with _object(folder / LOCK, f"--run-dir {folder}") as held:
-            yield held
+        with _ObjectLock(folder / LOCK, subject).taken() as check:
+            yield check
         return
     with (folder / LOCK).open("w") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise SettingsError(
-                f"--run-dir {folder}: another run is at work in it. Wait for it."
-            ) from None
+            raise SettingsError(f"{subject}: another run is at work in it. Wait for it.") from None
         yield lambda: None
 
 
-@contextlib.contextmanager
-def _object(locks: Path, where: str) -> Iterator[Callable[[], None]]:
-    number = _await_turn(locks, where)
-    own = locks / f"{number:08d}"
-    stop, lost = threading.Event(), threading.Event()
-
-    def body() -> str:
-        return json.dumps(
-            {
-                "host": socket.gethostname(),
-                "boot": _boot(),
-                "processes": _processes(),
-                "process": os.getpid(),
-                "beat": uuid.uuid4().hex,
-            }
-        )
-
-    if not create(own, body()):
-        raise SettingsError(f"{where}: another run began in it at the same moment. Wait for it.")
-
-    def beat() -> None:
-        while not stop.wait(BEAT_SECONDS):
-            with contextlib.suppress(Exception):  # the next beat tries again; who waits is patient
-                if _highest(locks) != number:
-                    lost.set()
-                    return
-                own.write_text(body())
-
-    def held() -> None:
-        if lost.is_set() or _highest(locks) != number:
-            raise ServiceError(
-                f"{where}: another run took it over, for this one showed no life for {DEAD_SECONDS:.0f} s. Nothing more is "
-                "written; run the same command again when the other has ended."
-            )
-
-    thread = threading.Thread(target=beat, daemon=True)
-    thread.start()
-    for old in locks.iterdir():
-        if old.name < own.name:
-            remove(old)
-    try:
-        yield held
-    finally:
-        stop.set()
-        thread.join(timeout=BEAT_SECONDS)
-        with contextlib.suppress(Exception):
-            remove(own)
-
-
-def _await_turn(locks: Path, where: str) -> int:
-    """The number to take. Raises SettingsError where a living run holds the highest."""
-    highest = _highest(locks)
-    if highest is None:
-        return 1
-    first = _read(locks / f"{highest:08d}")
-    here = (first.get("host"), first.get("boot"), first.get("processes")) == (
-        socket.gethostname(),
-        _boot(),
-        _processes(),
-    )
-    if here and not _alive(first.get("process")):
-        return highest + 1
-    until = time.monotonic() + (0 if here else DEAD_SECONDS)
-    while time.monotonic() < until:
-        time.sleep(1)
-        now = _read(locks / f"{highest:08d}")
-        if not now:
-            return _await_turn(locks, where)
-        if now != first:
-            break
-    else:
-        if not here:
-            return highest + 1
-    raise SettingsError(
-        f"{where}: another run is at work in it (on {first.get('host')}). Wait for it."
-    )
-
-
-def _highest(locks: Path) -> int | None:
-    return max((int(p.name) for p in locks.iterdir() if p.name.isdigit()), default=None)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _boot() -> str:
+def _boot_id() -> str:
     with contextlib.suppress(OSError):
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     return ""
 
 
-def _processes() -> str:
-    """The namespace in which a process's number means something: containers of one machine have their own."""
+def _process_namespace() -> str:
+    # A process's number means something there only: containers of one machine have their own.
     with contextlib.suppress(OSError):
         return str(Path("/proc/self/ns/pid").readlink())
     return ""
 
 
-def _alive(process: Any) -> bool:
-    try:
-        os.kill(int(process), 0)
-    except (ProcessLookupError, TypeError, ValueError):
-        return False
-    except PermissionError:
-        pass
-    return True
+@dataclass(frozen=True)
+class _Owner:
+    """Who wrote a lock's object. `beat` differs at every writing, so that it is seen to live."""
+
+    host: str = field(default_factory=socket.gethostname)
+    boot: str = field(default_factory=_boot_id)
+    processes: str = field(default_factory=_process_namespace)
+    process: int = field(default_factory=os.getpid)
+    beat: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    @classmethod
+    def read(cls, path: Path) -> _Owner | None:
+        """The owner that an object names; None if there is no object or it names nobody."""
+        try:
+            content = json.loads(path.read_text())
+            return cls(**{name: content.get(name, "") for name in cls.__dataclass_fields__})
+        except (FileNotFoundError, ValueError, AttributeError):
+            return None
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @property
+    def is_of_this_machine(self) -> bool:
+        machine = (socket.gethostname(), _boot_id(), _process_namespace())
+        return (self.host, self.boot, self.processes) == machine
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process exists; asked of owners on this machine only."""
+        try:
+            os.kill(int(self.process), 0)
+        except (ProcessLookupError, TypeError, ValueError):
+            return False
+        except PermissionError:
+            pass
+        return True
+
+
+class _ObjectLock:
+    """A lock on S3. `subject` says what it locks: the setting and the folder."""
+
+    def __init__(self, objects: Path, subject: str) -> None:
+        self.objects, self.subject = objects, subject
+        self._number = 0
+        self._stopping, self._lost = threading.Event(), threading.Event()
+
+    @contextlib.contextmanager
+    def taken(self) -> Iterator[Callable[[], None]]:
+        """Take the lock and keep it fresh; yields a function that raises once it was lost."""
+        self._number = self._await_turn()
+        if not create(self._object, _Owner().to_json()):
+            raise SettingsError(
+                f"{self.subject}: another run began in it at the same moment. Wait for it."
+            )
+        heart = threading.Thread(target=self._keep_fresh, daemon=True)
+        heart.start()
+        for left_behind in self.objects.iterdir():
+            if left_behind.name < self._object.name:
+                remove(left_behind)
+        try:
+            yield self._check
+        finally:
+            self._stopping.set()
+            heart.join(timeout=BEAT_SECONDS)
+            with contextlib.suppress(Exception):
+                remove(self._object)
+
+    @property
+    def _object(self) -> Path:
+        return self._object_of(self._number)
+
+    def _object_of(self, number: int) -> Path:
+        return self.objects / f"{number:08d}"
+
+    def _highest(self) -> int | None:
+        names = (path.name for path in self.objects.iterdir())
+        return max((int(name) for name in names if name.isdigit()), default=None)
+
+    def _keep_fresh(self) -> None:
+        while not self._stopping.wait(BEAT_SECONDS):
+            # The next beat tries again; who waits for this lock is patient.
+            with contextlib.suppress(Exception):
+                if self._highest() != self._number:
+                    self._lost.set()
+                    return
+                self._object.write_text(_Owner().to_json())
+
+    def _check(self) -> None:
+        if self._lost.is_set() or self._highest() != self._number:
+            raise ServiceError(
+                f"{self.subject}: another run took it over, for this one showed no life for "
+                f"{DEAD_SECONDS:.0f} s. Nothing more is written; run the same command again when "
+                "the other has ended."
+            )
+
+    def _await_turn(self) -> int:
+        """The number to take. Raises SettingsError if a living run has the highest."""
+        highest = self._highest()
+        if highest is None:
+            return 1
+        owner = _Owner.read(self._object_of(highest))
+        if owner is not None and owner.is_of_this_machine:
+            if owner.is_alive:
+                raise self._taken_by(owner.host)
+            return highest + 1
+        deadline = time.monotonic() + DEAD_SECONDS
+        while time.monotonic() < deadline:
+            time.sleep(1)
+            current_owner = _Owner.read(self._object_of(highest))
+            if current_owner is None:
+                return self._await_turn()
+            if current_owner != owner:
+                raise self._taken_by(current_owner.host)
+        return highest + 1
+
+    def _taken_by(self, host: Any) -> SettingsError:
+        return SettingsError(
+            f"{self.subject}: another run is at work in it (on {host}). Wait for it."
+        )

@@ -131,7 +131,7 @@ class RunDirectory:
         check_bucket(self.path, "--run-dir")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = locked(self.path)
+            lock = locked(self.path, "--run-dir")
             self._check_lock = lock.__enter__()
         except OSError as error:
             if is_remote(self.path):

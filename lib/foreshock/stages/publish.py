@@ -210,16 +210,16 @@ class Sink:
         if s.sink == "iceberg" and s.iceberg.catalog != "hadoop":
             yield self.context.run.check_held
             return
-        folder = (
-            at(str(s.iceberg.warehouse)) / s.iceberg.namespace
-            if s.sink == "iceberg"
-            else self._location
-        )
+        if s.sink == "iceberg":
+            setting = "tables.iceberg.warehouse"
+            folder = at(str(s.iceberg.warehouse)) / s.iceberg.namespace
+        else:
+            setting, folder = "tables.location", self._location
         folder.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as held:
             while True:
                 try:
-                    check_held = held.enter_context(locked(folder))
+                    check_held = held.enter_context(locked(folder, setting))
                     break
                 except SettingsError:
                     if time.monotonic() > until:
