@@ -6,6 +6,8 @@ Only datasets that match their manifest are read.
 from __future__ import annotations
 
 import itertools
+import re
+import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +21,9 @@ from foreshock.sequences.split import BlockRole
 MANIFEST_NAME = "_manifest.json"
 METADATA_NAME = "_common_metadata"
 REMEDY = "the dataset was altered. Run jobs/prepare.py --force."
+
+# PyArrow takes any file whose name ends in `_metadata` for metadata, which Petastorm unpickles.
+CHUNK_NAME = re.compile(r"[\w-]+\.parquet")
 
 Count = Literal["blocks", "windows", "events", "x_bytes", "bytes"]
 RunLengths = tuple[tuple[int, int], ...]
@@ -77,8 +82,17 @@ class Chunk:
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> Chunk:
-        """The chunk of `to_mapping`, or of what JSON made of it. Raises what a wrong type gives."""
+        """The chunk of `to_mapping`, or of what JSON made of it.
+
+        Raises KeyError, TypeError or ValueError if a field is missing, unknown or of a wrong type.
+        """
         fields = dict(mapping)
+        for name in typing.get_args(Count):
+            _check_type(name, fields[name], int)
+        for name in ("file", "sha256"):
+            _check_type(name, fields[name], str)
+        if not CHUNK_NAME.fullmatch(fields["file"]):
+            raise ValueError(f"{fields['file']!r} is not the name of a file of blocks")
         role = BlockRole(fields.pop("code"))
         partitions = tuple(fields.pop("partitions"))
         block_windows = tuple((windows, blocks) for windows, blocks in fields.pop("block_windows"))
@@ -129,6 +143,10 @@ class Manifest:
         Raises KeyError, TypeError or ValueError if a field is missing, unknown or of a wrong type.
         """
         fields = dict(mapping)
+        for name in ("length", "stride"):
+            _check_type(name, fields[name], int)
+        for name in ("split", "scaler_sha256", "metadata_sha256"):
+            _check_type(name, fields[name], str)
         features = tuple(fields.pop("features"))
         chunks = tuple(Chunk.from_mapping(chunk) for chunk in fields.pop("chunks"))
         return cls(features=features, chunks=chunks, **fields)
@@ -136,6 +154,11 @@ class Manifest:
     def write(self, folder: Path) -> None:
         """Write the manifest beside the dataset's files, whole or not at all."""
         write_json(folder / MANIFEST_NAME, self.to_mapping())
+
+
+def _check_type(name: str, value: object, wanted: type) -> None:
+    if type(value) is not wanted:
+        raise TypeError(f"{name} is {value!r}, where {wanted.__name__} is wanted")
 
 
 def run_lengths(values: Iterable[int]) -> RunLengths:
@@ -176,12 +199,16 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def _check_files(folder: Path, manifest: Manifest) -> None:
-    """Raise DataError if the folder's files are not those of the manifest, by name and size."""
+    """Raise DataError if the folder's files are not those of the manifest, by name and size.
+
+    Hidden files are passed over, except those that PyArrow takes for metadata.
+    """
     sizes = {
         file.relative_to(folder).as_posix(): size
         for file, size, _ in stamps(folder)
-        if not file.name.startswith((".", "_"))
+        if not file.name.startswith((".", "_")) or file.name.endswith("_metadata")
     }
+    sizes.pop(METADATA_NAME, None)
     if extra := sorted(set(sizes) - {chunk.file for chunk in manifest.chunks}):
         raise DataError(f"{folder / extra[0]}: not in the manifest; {REMEDY}")
     for chunk in manifest.chunks:

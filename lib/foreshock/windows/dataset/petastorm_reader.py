@@ -19,7 +19,7 @@ from foreshock.errors import DataError
 from foreshock.platform.paths import filesystem
 from foreshock.platform.quiet import silenced_stderr
 from foreshock.windows.dataset.manifest import METADATA_NAME, REMEDY, BlockShape
-from foreshock.windows.dataset.schema import BlockRow, check_columns, check_row
+from foreshock.windows.dataset.schema import BlockRow, check_columns, check_row, read_rows
 
 # Petastorm warns dozens of times a read, on PyArrow's old reader; and once where it is met here.
 warnings.filterwarnings("ignore", category=FutureWarning, module=r"petastorm\..*")
@@ -82,8 +82,10 @@ class _CheckedWorker(PyDictReaderWorker):  # type: ignore[misc]
         except (OSError, pa.ArrowException):
             raise
         except Exception as error:
-            causes = f"{error}: {error.__cause__ or error.__context__ or ''}"
-            raise DataError(f"{file}: cannot be decoded ({causes[:300]}); {REMEDY}") from None
+            # The reader on Arrow says which column is at fault.
+            for _ in read_rows(file, view.shape, list(self._schema.fields)):
+                pass
+            raise DataError(f"{file}: Petastorm cannot decode it ({error}); {REMEDY}") from None
         return [check_row(file, row, view.shape) for row in rows]
 
 

@@ -27,10 +27,12 @@ def block_schema(n_features: int) -> Unischema:
     per event; `validation` tells the last part of train.
     """
     array = NdarrayCodec()
-    text = ScalarCodec(T.StringType())
     fields = [
         UnischemaField("block_id", np.int64, (), ScalarCodec(T.LongType()), False),
-        *[UnischemaField(name, np.str_, (), text, False) for name in SEQUENCE_FIELDS],
+        *[
+            UnischemaField(name, np.str_, (), ScalarCodec(T.StringType()), False)
+            for name in SEQUENCE_FIELDS
+        ],
         UnischemaField("n_windows", np.int32, (), ScalarCodec(T.IntegerType()), False),
         UnischemaField("first_padding", np.int32, (), ScalarCodec(T.IntegerType()), False),
         UnischemaField("validation", np.int8, (), ScalarCodec(T.ByteType()), False),
