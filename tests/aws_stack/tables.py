@@ -30,7 +30,7 @@ def daily(folder: Path, *, events: int = 24_000, days: int = 30) -> list[Path]:
             start=date(2023, 1, 1),
             days=days,
             prevalence=0.02,
-            kinds=KINDS,
+            anomaly_kinds=KINDS,
             seed=5,
             anomalies_from=date(2023, 1, 1) + timedelta(days=days * 7 // 10),
         ),

@@ -1,4 +1,4 @@
-"""Athena's client against a server that executes: units, quoting, budget, time limit, failures, and no query left running."""
+"""Athena's client against a server that executes: source partitions, quoting, budget, time limit, failures, and no query left running."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from aws_stack import tables
 from aws_stack.server import REGION, THROTTLED, Request, Stack, every
 from foreshock.errors import DataError, ServiceError, SettingsError
-from foreshock.events import athena, athena_sql
+from foreshock.events import athena, athena_catalog, athena_sql
 from foreshock.platform import aws_boto, parquet, paths, transfers
 
 
@@ -50,8 +50,8 @@ def found(
     asked: tuple[str, str] | None = None,
     partition: str | None = "date",
     table: str = "transactions",
-) -> athena_sql.Table:
-    return athena_sql.find_table(aws_boto.client("glue"), DATABASE, table, partition, asked)
+) -> athena_sql.AthenaTable:
+    return athena_catalog.find_table(aws_boto.client("glue"), DATABASE, table, partition, asked)
 
 
 def unloading(
@@ -69,10 +69,10 @@ def unloading(
     )
 
 
-def queries(table: athena_sql.Table) -> list[athena.Query]:
+def queries(table: athena_sql.AthenaTable) -> list[athena.Query]:
     targets = [f"s3://lake/out/{i}" for i in range(len(table.values))]
     return [
-        athena.Query(u, athena_sql.statement(table, u, f"{t}/"), t)
+        athena.Query(u, athena_sql.unload_statement(table, u, f"{t}/"), t)
         for u, t in zip(table.values, targets, strict=True)
     ]
 
@@ -86,18 +86,18 @@ def test_each_partition_is_unloaded_once_with_its_own_rows(stack: Stack) -> None
         source = parquet.read_table(f"s3://lake/tx/date={value}")
         assert set(rows["date"].to_pylist()) == {value}
         assert sorted(rows["hash"].to_pylist()) == sorted(source["hash"].to_pylist())
-    assert [q["state"] for q in work.done.queries] == ["SUCCEEDED"] * 2
+    assert [q.state for q in work.done.queries] == ["SUCCEEDED"] * 2
     sizes = {
         u: sum(size for _, size, _ in paths.stamps(paths.at(f"s3://lake/tx/date={u}")))
         for u in table.values
     }
-    assert {q["partition"]: q["bytes"] for q in work.done.queries} == sizes
+    assert {q.partition: q.bytes for q in work.done.queries} == sizes
     assert work.done.bytes_scanned == sum(sizes.values())
 
 
 def test_a_query_is_a_table_of_days(stack: Stack) -> None:
     query = "SELECT hash, date, 'a;b' AS odd FROM transactions -- all of it"
-    table = athena_sql.find_query(query, "date", ("2023-01-01", "2023-01-02"))
+    table = athena_catalog.find_query(query, "date", ("2023-01-01", "2023-01-02"))
     with unloading() as work:
         work.run(queries(table))
     assert set(parquet.read_table("s3://lake/out/1")["date"].to_pylist()) == {"2023-01-02"}
@@ -112,17 +112,21 @@ def test_a_query_is_a_table_of_days(stack: Stack) -> None:
 ])  # fmt: skip
 def test_what_is_not_one_select_is_refused(query: str, why: str) -> None:
     with pytest.raises(SettingsError, match=why):
-        athena_sql.find_query(query, None, None)
+        athena_catalog.find_query(query, None, None)
 
 
 def test_values_are_quoted() -> None:
-    table = athena_sql.Table('SELECT * FROM "a""b"."c"', 'k"ey', "string", {}, ("x' OR '1'='1",))
-    sql = athena_sql.statement(table, "x' OR '1'='1", "s3://b/o'dd/")
+    table = athena_sql.AthenaTable(
+        'SELECT * FROM "a""b"."c"', 'k"ey', "string", {}, ("x' OR '1'='1",)
+    )
+    sql = athena_sql.unload_statement(table, "x' OR '1'='1", "s3://b/o'dd/")
     assert """WHERE "k""ey" = 'x'' OR ''1''=''1'""" in sql
     assert "TO 's3://b/o''dd/'" in sql
     with pytest.raises(SettingsError, match="no whole number"):
-        athena_sql.statement(
-            athena_sql.Table("SELECT 1", "n", "bigint", {}, ("1 OR 1=1",)), "1 OR 1=1", "s3://b/"
+        athena_sql.unload_statement(
+            athena_sql.AthenaTable("SELECT 1", "n", "bigint", {}, ("1 OR 1=1",)),
+            "1 OR 1=1",
+            "s3://b/",
         )
 
 
@@ -140,9 +144,9 @@ def test_partitions_that_are_not_there_and_tables_without_the_column(stack: Stac
     with pytest.raises(DataError, match="no partition columns"):
         found(("2023-01-01", "2023-01-02"), table="plain")
     with pytest.raises(SettingsError, match=r"wants events\.partition"):
-        athena_sql.find_query("SELECT 1", None, ("2023-01-01", "2023-01-02"))
+        athena_catalog.find_query("SELECT 1", None, ("2023-01-01", "2023-01-02"))
     with pytest.raises(SettingsError, match="days such as"):
-        athena_sql.find_query("SELECT 1", "chain", ("a", "b"))
+        athena_catalog.find_query("SELECT 1", "chain", ("a", "b"))
 
 
 def test_throttling_is_waited_out_and_starts_no_query_twice(stack: Stack) -> None:
@@ -195,7 +199,7 @@ def test_a_start_that_a_signal_cuts_off_is_stopped_too(stack: Stack) -> None:
         work.run(queries(found(("2023-01-01", "2023-01-01"))))
     assert begun
     assert stack.athena.running == []
-    assert [q["id"] for q in work.done.queries] == begun, "what was stopped is noted"
+    assert [q.id for q in work.done.queries] == begun, "what was stopped is noted"
 
 
 @pytest.mark.parametrize(
@@ -217,7 +221,7 @@ def test_what_ends_a_query_ends_the_others_with_its_own_words(
         work.run(queries(found()))
     assert stack.athena.running == []
     assert work.done.failure is not None
-    assert str(work.done.failure["id"]) in str(caught.value)
+    assert str(work.done.failure.id) in str(caught.value)
 
 
 def test_bytes_over_the_budget_stop_what_runs(stack: Stack) -> None:
@@ -270,7 +274,7 @@ def test_a_refusal_that_names_the_workgroup_is_the_services(stack: Stack) -> Non
         work.run(queries(found()))
 
 
-def partitioned(stack: Stack, table: str, kind: str, values: list[str], **more: Any) -> None:
+def partitioned(stack: Stack, table: str, sql_type: str, values: list[str], **more: Any) -> None:
     glue = stack.client("glue")
     storage = {"Location": f"s3://lake/{table}", "Columns": []}
     glue.create_table(
@@ -279,7 +283,7 @@ def partitioned(stack: Stack, table: str, kind: str, values: list[str], **more: 
             "Name": table,
             "StorageDescriptor": storage,
             **more,
-            "PartitionKeys": [{"Name": "hour", "Type": kind}],
+            "PartitionKeys": [{"Name": "hour", "Type": sql_type}],
         },
     )
     for value in values:
@@ -295,7 +299,7 @@ def test_whole_number_partitions_are_in_order_as_numbers(stack: Stack) -> None:
     partitioned(stack, "hours", "int", ["1", "2", "09", "10", "11", "12", "20"])
     assert found(("2", "11"), "hour", "hours").values == ("2", "9", "10", "11")
     assert found(None, "hour", "hours").values[0] == "1"
-    sql = athena_sql.statement(found(None, "hour", "hours"), "9", "s3://lake/out/")
+    sql = athena_sql.unload_statement(found(None, "hour", "hours"), "9", "s3://lake/out/")
     assert 'WHERE "hour" = 9\n' in sql
     with pytest.raises(SettingsError, match="no whole number"):
         found(("a", "b"), "hour", "hours")
@@ -333,7 +337,7 @@ def test_projected_partitions_lie_where_the_template_says(stack: Stack) -> None:
         "2023-02-01": ["s3://lake/elsewhere/2023-02-01/"],
     }
     whole = found(None, "hour", "projected")
-    assert (whole.key, whole.locations) == (None, {"*": ["s3://lake/projected"]})
+    assert (whole.partition_key, whole.locations) == (None, {"*": ["s3://lake/projected"]})
 
 
 def test_no_region_is_said_before_anything_is_asked(
@@ -346,7 +350,7 @@ def test_no_region_is_said_before_anything_is_asked(
 
 
 def test_the_empty_partition_gives_no_file(stack: Stack) -> None:
-    table = athena_sql.find_query(
+    table = athena_catalog.find_query(
         "SELECT * FROM transactions", "date", ("2022-12-30", "2022-12-30")
     )
     with unloading() as work:

@@ -1,4 +1,4 @@
-"""Which files a source has, which unit each belongs to, and how a change in them is seen."""
+"""Which files a source has, which source partition each belongs to, and how a change in them is seen."""
 
 import os
 from pathlib import Path
@@ -17,17 +17,17 @@ def write(root: Path, *names: str) -> None:
 
 def names(source: SourceFiles, root: Path) -> dict[str, list[str]]:
     return {
-        unit: [str(Path(f).relative_to(root)) for f in files]
-        for unit, files in source.units.items()
+        source_partition: [str(Path(f).relative_to(root)) for f in files]
+        for source_partition, files in source.files_by_partition.items()
     }
 
 
-def test_one_file_is_one_unit(tmp_path: Path) -> None:
+def test_one_file_is_one_source_partition(tmp_path: Path) -> None:
     write(tmp_path, "events.csv", "other.csv")
     source = list_source(str(tmp_path / "events.csv"), None)
     assert names(source, tmp_path) == {WHOLE: ["events.csv"]}
     assert not source.aligned
-    assert source.keys == ()
+    assert source.folder_keys == ()
 
 
 def test_a_folder_is_read_with_all_below_it_in_a_fixed_order(tmp_path: Path) -> None:
@@ -55,7 +55,9 @@ def test_hidden_files_and_folders_are_passed_over(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["date", "`date`", " date "])
-def test_hive_folders_of_the_partition_column_are_units(tmp_path: Path, key: str) -> None:
+def test_hive_folders_of_the_partition_column_are_source_partitions(
+    tmp_path: Path, key: str
+) -> None:
     write(
         tmp_path,
         "date=2019-12-31/x.parquet",
@@ -67,7 +69,7 @@ def test_hive_folders_of_the_partition_column_are_units(tmp_path: Path, key: str
     assert names(source, tmp_path) == {
         "2019-12-30": ["date=2019-12-30/a.parquet", "date=2019-12-30/b.parquet"], "2019-12-31": ["date=2019-12-31/x.parquet"],
     }  # fmt: skip
-    assert list(source.units) == sorted(source.units)
+    assert list(source.files_by_partition) == sorted(source.files_by_partition)
     assert source.files(["2019-12-31"]) == [str(tmp_path / "date=2019-12-31/x.parquet")]
 
 
@@ -79,24 +81,26 @@ def test_folders_in_folders_and_escaped_values(tmp_path: Path) -> None:
         "region=north%2Feast/date=2/c",
     )
     source = list_source(str(tmp_path), "region")
-    assert set(source.units) == {"north/east", "a=b"}
-    assert len(source.units["north/east"]) == 2
-    assert source.keys == ("date", "region")
-    assert set(list_source(str(tmp_path), "date").units) == {"1", "2"}
+    assert set(source.files_by_partition) == {"north/east", "a=b"}
+    assert len(source.files_by_partition["north/east"]) == 2
+    assert source.folder_keys == ("date", "region")
+    assert set(list_source(str(tmp_path), "date").files_by_partition) == {"1", "2"}
 
 
 @pytest.mark.parametrize("partition", [None, "day", "to_date(at)", "substr(date, 1, 7)"])
-def test_folders_of_another_column_or_an_expression_are_one_unit(
+def test_folders_of_another_column_or_an_expression_are_one_source_partition(
     tmp_path: Path, partition: str | None
 ) -> None:
     write(tmp_path, "date=1/a", "date=2/b")
     source = list_source(str(tmp_path), partition)
     assert names(source, tmp_path) == {WHOLE: ["date=1/a", "date=2/b"]}
-    assert source.keys == ("date",)
+    assert source.folder_keys == ("date",)
     assert not source.aligned
 
 
-def test_a_file_outside_the_partition_folders_makes_all_one_unit(tmp_path: Path) -> None:
+def test_a_file_outside_the_partition_folders_makes_all_one_source_partition(
+    tmp_path: Path,
+) -> None:
     write(tmp_path, "date=1/a", "stray")
     assert names(list_source(str(tmp_path), "date"), tmp_path) == {WHOLE: ["date=1/a", "stray"]}
 
@@ -120,7 +124,7 @@ def test_globs(tmp_path: Path, pattern: str, found: list[str]) -> None:
 
 def test_globs_keep_the_partitions(tmp_path: Path) -> None:
     write(tmp_path, "date=2019-12-30/a", "date=2019-12-31/b", "date=2020-01-01/c")
-    assert set(list_source(str(tmp_path / "date=2019-*"), "date").units) == {
+    assert set(list_source(str(tmp_path / "date=2019-*"), "date").files_by_partition) == {
         "2019-12-30",
         "2019-12-31",
     }
@@ -129,8 +133,8 @@ def test_globs_keep_the_partitions(tmp_path: Path) -> None:
 def test_a_glob_relative_to_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, "a.csv", "sub/b.csv")
     monkeypatch.chdir(tmp_path)
-    assert list_source("*.csv", None).units == {WHOLE: ("a.csv",)}
-    assert list_source("sub/*.csv", None).units == {WHOLE: ("sub/b.csv",)}
+    assert list_source("*.csv", None).files_by_partition == {WHOLE: ("a.csv",)}
+    assert list_source("sub/*.csv", None).files_by_partition == {WHOLE: ("sub/b.csv",)}
 
 
 def test_a_name_with_glob_characters_is_first_a_name(tmp_path: Path) -> None:
@@ -165,7 +169,7 @@ def test_a_folder_without_files_is_an_empty_source(tmp_path: Path, inside: tuple
 # --- what has changed --------------------------------------------------------------------------------------------------------
 
 
-def test_a_fingerprint_changes_with_its_own_unit_only(tmp_path: Path) -> None:
+def test_a_fingerprint_changes_with_its_source_partition_only(tmp_path: Path) -> None:
     write(tmp_path, "date=1/a", "date=2/b", "date=3/c")
     before = list_source(str(tmp_path), "date").fingerprints
     assert list_source(str(tmp_path), "date").fingerprints == before

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from foreshock.events import synthetic
 from foreshock.events.synthetic import (
-    KINDS,
+    ANOMALY_KINDS,
     SyntheticTable,
     generate_day,
     initial_state,
@@ -149,16 +149,18 @@ def test_prevalence_and_shares_of_kinds(days, made):
     counts = {
         c["values"].as_py(): c["counts"].as_py() for c in planted["kind"].drop_null().value_counts()
     }
-    assert set(counts) == set(KINDS)
+    assert set(counts) == set(ANOMALY_KINDS)
     assert min(counts.values()) > 0.85 * max(counts.values())
     assert (made["kind"].is_valid().to_numpy() == (numbers(made, "label") == 1)).all()
 
 
 def test_only_the_wanted_kinds():
-    table = dataclasses.replace(TABLE, kinds=("value_spike",), events=5000, anomalies_from=None)
+    table = dataclasses.replace(
+        TABLE, anomaly_kinds=("value_spike",), events=5000, anomalies_from=None
+    )
     made = pa.concat_tables(days_of(table))
     assert set(made["kind"].drop_null().to_pylist()) == {"value_spike"}
-    none = pa.concat_tables(days_of(dataclasses.replace(table, kinds=(), prevalence=0.5)))
+    none = pa.concat_tables(days_of(dataclasses.replace(table, anomaly_kinds=(), prevalence=0.5)))
     assert pc.sum(none["label"]).as_py() == 0
 
 
@@ -197,7 +199,7 @@ def ks_distance(a: np.ndarray, b: np.ndarray) -> float:
 
 def test_order_only_rows_are_ordinary_one_by_one():
     made = pa.concat_tables(
-        days_of(dataclasses.replace(TABLE, kinds=("order_only",), prevalence=0.1))
+        days_of(dataclasses.replace(TABLE, anomaly_kinds=("order_only",), prevalence=0.1))
     )
     odd, normal = (made.filter(pc.equal(made["label"], label)) for label in (1, 0))
     assert odd.num_rows > 3000
@@ -222,7 +224,7 @@ def test_order_only_keeps_the_rows_and_destroys_their_order():
     segment = slice(first, first + 60)
     routine = ROUTINES[state.senders.routine[entity]]
     contents = ("value", "gas", "gas_used", "input", "to")
-    fixed = ("entity", "slot", "phase", "price", "kind")
+    fixed = ("entity", "slot", "phase", "price", "anomaly_kind")
     before = {name: getattr(rows, name).copy() for name in contents + fixed}
     assert successions(rows.input[segment] // INPUT_VARIANTS, routine) > 0.9
     _order_only(rows, segment, rng)
@@ -323,7 +325,7 @@ def test_days_must_come_in_order():
         ({"days": 0}, "days: at least 1"),
         ({"seed": -1}, "seed: at least 0"),
         ({"prevalence": 0.6}, r"prevalence: 0 to 0\.5"),
-        ({"kinds": ("value_spike", "alien")}, "received alien"),
+        ({"anomaly_kinds": ("value_spike", "alien")}, "received alien"),
         ({"events": 100_000_000, "days": 5}, "a day are allowed"),
     ],
 )

@@ -232,7 +232,9 @@ def test_sources_are_listed_by_their_partitions(stack: Stack) -> None:
     for name in ("date=2019-01-01/a", "date=2019-01-02/b c", "date=2019-01-02/_hidden", "other/x"):
         paths.at(f"s3://bucket/in put/{name}.parquet").write_text(name)
     found = list_source("s3://bucket/in put/date=*", "date")
-    assert {u: [f.rsplit("/", 1)[-1] for f in files] for u, files in found.units.items()} == {
+    assert {
+        u: [f.rsplit("/", 1)[-1] for f in files] for u, files in found.files_by_partition.items()
+    } == {
         "2019-01-01": ["a.parquet"],
         "2019-01-02": ["b c.parquet"],
     }

@@ -1,14 +1,10 @@
-"""Reads a source's files as typed columns. Text formats are read as text first, so that what does not parse is seen."""
+"""Reads a source's files as typed columns. Text is read as text first, so that what does not parse is seen."""
 
 from __future__ import annotations
 
-import bz2
-import csv
-import gzip
-import io
-from collections.abc import Callable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -17,31 +13,35 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from foreshock.errors import DataError, SettingsError
-from foreshock.events.partitions import NULL, WHOLE, SourceFiles
+from foreshock.events.partitions import SourceFiles
+from foreshock.events.text_spark import (
+    INTEGER,
+    MALFORMED,
+    NUMBER,
+    check_names,
+    is_text,
+    quoted,
+    read_text,
+)
 from foreshock.platform.parquet import read_schema
-from foreshock.platform.paths import at
+from foreshock.settings.root import Settings
 
-MALFORMED = "__malformed"
-BAD = "__bad_"
-INTEGER = r"^\s*[+-]?\d+\s*$"
-NUMBER = r"^\s*[+-]?(\d+\.?\d*([eE][+-]?\d+)?|\.\d+([eE][+-]?\d+)?|[nN]a[nN]|[iI]nf(inity)?)\s*$"
-OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open}
-PLAIN = (".csv", ".txt", "")
-BOOLEAN = r"^(?i)\s*(true|false)\s*$"
-CELLS = (
-    "cells",
-    "numbers",
-    "integers",
-    "big",
-    "huge",
-    "booleans",
-)  # big: beyond int64; huge: beyond 38 digits
-Census = dict[str, dict[str, list[int]]]
+BAD_PREFIX = "__bad_"
+FLOATING_TYPES = (T.DoubleType, T.FloatType)
+NUMBER_TYPES = (*FLOATING_TYPES, T.DecimalType, T.LongType, T.IntegerType)
+
+SqlTypes = Mapping[str, T.DataType]
 
 
 @dataclass(frozen=True)
 class SourceTable:
-    """A source as a DataFrame: its columns, a flag for malformed rows, and one for each column whose text may not parse."""
+    """A source as a DataFrame.
+
+    frame: the columns, MALFORMED for rows that are not of the format, and BAD_PREFIX + column for each checked one.
+    columns: the source's columns.
+    checked: the columns read from text whose cells may not parse.
+    texts: the columns that are text.
+    """
 
     frame: DataFrame
     columns: tuple[str, ...]
@@ -49,137 +49,93 @@ class SourceTable:
     texts: frozenset[str]
 
 
-def quoted(name: str) -> str:
-    """A column name quoted for SQL."""
-    return "`" + name.replace("`", "``") + "`"
+def must_infer(source: SourceFiles, settings: Settings) -> bool:
+    """Whether column types are inferred from text."""
+    is_typed = settings.source.format == "parquet" or settings.source.schema_ is not None
+    return not is_typed and not _is_made_here(source, settings)
 
 
-def read_source(
+def _is_made_here(source: SourceFiles, settings: Settings) -> bool:
+    return settings.source.kind == "synthetic" and source.setting == "source.path"
+
+
+def open_source(
     spark: SparkSession,
     source: SourceFiles,
-    files: list[str],
-    format_: str,
-    schema: str | None,
-    inferred: dict[str, str],
-    work: Path,
+    source_partitions: Collection[str],
+    settings: Settings,
+    inferred: Mapping[str, str],
+    typed_copy: Path,
 ) -> SourceTable:
-    """The table of some of a source's files. Text is parsed once, into a typed copy under `work`.
+    """The typed table of some source partitions.
 
-    `inferred`: types of `infer_types`, for text without a schema. Raises DataError for unreadable files, SettingsError for a bad
-    schema.
+    inferred: types of `infer_types`, for text without a schema.
+    typed_copy: a folder that is not there yet. Text is parsed once, into a copy there.
+    Raises DataError for files that cannot be read, SettingsError for a bad schema.
     """
-    declared = _parse_schema(spark, schema)
-    if format_ == "parquet":
-        frame = _read_parquet(spark, source, files)
-        texts = frozenset(f.name for f in frame.schema if isinstance(f.dataType, T.StringType))
-        return SourceTable(
-            frame.withColumn(MALFORMED, F.lit(False)), tuple(frame.columns), frozenset(), texts
-        )
-    text = _read_text(spark, source, files, format_)
-    names = [c for c in text.columns if c != MALFORMED]
-    _no_duplicates(names, source)
-    if declared is not None:
-        if missing := [f.name for f in declared if f.name not in names]:
-            raise DataError(
-                f"source.schema names {missing[0]!r}, which is not in {source.path}; there: {', '.join(names)}."
-            )
-        types: dict[str, T.DataType] = {f.name: f.dataType for f in declared}
-        types |= {k: T.StringType() for k in source.keys if k not in types and k in names}
-        names = [n for n in names if n in types]
+    files = source.files(source_partitions)
+    made_here = _is_made_here(source, settings)
+    declared = None if made_here else _declared_types(settings.source.schema_)
+    if made_here or settings.source.format == "parquet":
+        return _open_parquet(spark, source, files)
+    text = read_text(spark, source, files, settings.source.format)
+    columns = [name for name in text.columns if name != MALFORMED]
+    check_names(columns, source)
+    if declared is None:
+        types = _inferred_types(text, source, inferred)
     else:
-        # A column that these files lack but others of the source have is blank here.
-        names += [n for n in inferred if n not in names]
-        types = {n: T._parse_datatype_string(inferred[n]) for n in names if n in inferred}
-        types |= {
-            n: text.schema[n].dataType
-            for n in text.columns
-            if n != MALFORMED and not isinstance(text.schema[n].dataType, T.StringType)
-        }
-        types |= {k: T.StringType() for k in source.keys if k in names}
-    selected: list[Column] = [F.col(MALFORMED)]
-    checked = []
-    blank = [n for n in names if isinstance(types[n], T.NullType) or n not in text.columns]
-    for name in names:
-        raw = F.col(quoted(name))
-        kind = types[name]
-        if name in blank:
-            continue
-        if isinstance(kind, T.StringType) or not isinstance(
-            text.schema[name].dataType, T.StringType
-        ):
-            selected.append(raw.cast(kind).alias(name) if declared is not None else raw)
-            continue
-        trimmed = F.trim(raw)
-        value = _cast(trimmed, kind)
-        checked.append(name)
-        selected += [
-            value.alias(name),
-            (trimmed.isNotNull() & (trimmed != "") & value.isNull()).alias(BAD + name),
-        ]
-    texts = frozenset(n for n in names if isinstance(types[n], T.StringType))
-    text.select(*selected).write.parquet(str(work))
-    typed = spark.read.parquet(str(work)).withColumns({n: F.lit(None) for n in blank})
-    return SourceTable(typed, tuple(names), frozenset(checked), texts)
+        types = _types_of_schema(declared, columns, source)
+    return _open_text(text, types, is_declared=declared is not None, typed_copy=typed_copy)
 
 
-def _no_duplicates(names: list[str], source: SourceFiles) -> None:
-    lower = [n.lower() for n in names]
-    if twice := sorted(n for n in names if lower.count(n.lower()) > 1):
-        raise DataError(
-            f"{source.setting} {source.path}: the column {twice[0]!r} stands twice in the header."
-        )
+def _open_parquet(spark: SparkSession, source: SourceFiles, files: list[str]) -> SourceTable:
+    frame = _read_parquet(spark, source, files)
+    texts = frozenset(column for column in frame.columns if is_text(frame, column))
+    columns = tuple(frame.columns)
+    return SourceTable(frame.withColumn(MALFORMED, F.lit(False)), columns, frozenset(), texts)
 
 
 def _read_parquet(spark: SparkSession, source: SourceFiles, files: list[str]) -> DataFrame:
     """Parquet files as one table; times of nanoseconds, which Spark does not read, as microseconds."""
     spark.conf.set("spark.sql.legacy.parquet.nanosAsLong", "true")
+    reader = spark.read.option("basePath", source.base_folder).option("mergeSchema", "true")
     try:
-        frame = (
-            spark.read.option("basePath", source.base).option("mergeSchema", "true").parquet(*files)
-        )
+        frame = reader.parquet(*files)
     except Exception as error:
-        if "CANNOT_MERGE" in str(error) and (found := _other_type(files)):
-            raise DataError(found) from None
+        if "CANNOT_MERGE" in str(error) and (difference := _different_type(files)):
+            raise DataError(difference) from None
         raise
-    for column in read_schema(files[0]):
-        # Of Arrow's nanoseconds those that were written as INT96 are timestamps to Spark.
-        if (
-            pa.types.is_timestamp(column.type)
-            and column.type.unit == "ns"
-            and column.name in frame.columns
-            and isinstance(frame.schema[column.name].dataType, T.LongType)
-        ):
-            nanos = quoted(column.name)
-            frame = frame.withColumn(
-                column.name, F.expr(f"timestamp_micros(({nanos} - pmod({nanos}, 1000)) div 1000)")
-            )
+    # Arrow's nanoseconds are numbers to Spark, but for those that were written as INT96.
+    in_nanos = [
+        column.name
+        for column in read_schema(files[0])
+        if pa.types.is_timestamp(column.type)
+        and column.type.unit == "ns"
+        and column.name in frame.columns
+        and isinstance(frame.schema[column.name].dataType, T.LongType)
+    ]
+    for name in in_nanos:
+        nanos = quoted(name)
+        micros = f"timestamp_micros(({nanos} - pmod({nanos}, 1000)) div 1000)"
+        frame = frame.withColumn(name, F.expr(micros))
     return frame
 
 
-def _other_type(files: list[str]) -> str | None:
+def _different_type(files: Iterable[str]) -> str | None:
     """Which file's column has another type than the same column in files before it, in words."""
-    seen: dict[str, tuple[Any, str]] = {}
+    first_seen: dict[str, tuple[Any, str]] = {}
     for file in files:
         for column in read_schema(file):
-            kind, where = seen.setdefault(column.name, (column.type, file))
-            if column.type != kind:
+            arrow_type, first_file = first_seen.setdefault(column.name, (column.type, file))
+            if column.type != arrow_type:
                 return (
-                    f"{file}: the column `{column.name}` is {column.type}, but {kind} in {where}. Files of a source have the same "
-                    "types; rewrite one of them."
+                    f"{file}: the column `{column.name}` is {column.type}, but {arrow_type} in "
+                    f"{first_file}. Files of a source have the same types; rewrite one of them."
                 )
     return None
 
 
-def _cast(text: Column, kind: T.DataType) -> Column:
-    if isinstance(kind, T.DoubleType | T.FloatType | T.DecimalType | T.LongType | T.IntegerType):
-        pattern = NUMBER if isinstance(kind, T.DoubleType | T.FloatType) else INTEGER
-        if isinstance(kind, T.DecimalType) and kind.scale:
-            pattern = NUMBER
-        return F.when(text.rlike(pattern), text.cast(kind))
-    return text.cast(kind)
-
-
-def _parse_schema(spark: SparkSession, schema: str | None) -> T.StructType | None:
+def _declared_types(schema: str | None) -> T.StructType | None:
     if schema is None:
         return None
     try:
@@ -190,151 +146,77 @@ def _parse_schema(spark: SparkSession, schema: str | None) -> T.StructType | Non
         ) from None
     if not isinstance(parsed, T.StructType):
         raise SettingsError(
-            f"`source.schema`: a DDL string such as 'a bigint, b double' is wanted, received {schema!r}."
+            "`source.schema`: a DDL string such as 'a bigint, b double' is wanted, "
+            f"received {schema!r}."
         )
     return parsed
 
 
-def _read_text(
-    spark: SparkSession, source: SourceFiles, files: list[str], format_: str
-) -> DataFrame:
-    corrupt = "__corrupt"
-    reader = spark.read.option("basePath", source.base).option("mode", "PERMISSIVE")
-    if format_ == "jsonl":
-        plain = reader.option("primitivesAsString", "true").option(
-            "columnNameOfCorruptRecord", corrupt
+def _types_of_schema(
+    declared: T.StructType, columns: list[str], source: SourceFiles
+) -> dict[str, T.DataType]:
+    """The types of the columns that `source.schema` names, in the order of the text. Raises DataError for one that is not there."""
+    types = {field.name: field.dataType for field in declared}
+    if missing := [name for name in types if name not in columns]:
+        raise DataError(
+            f"source.schema names {missing[0]!r}, which is not in {source.path}; "
+            f"there: {', '.join(columns)}."
         )
-        inferred = plain.json(files).schema
-        fields = [f for f in inferred if f.name != corrupt and f.name not in source.keys]
-        if not fields:
-            raise DataError(
-                f"{source.setting} {source.path}: no line in it is a JSON object; the source is empty or of another format."
-            )
-        whole = T.StructType([*fields, T.StructField(corrupt, T.StringType())])
-        frame = plain.schema(whole).json(files)
-    else:
-        header = (
-            _header(files)
-            or reader.option("header", "true").option("inferSchema", "false").csv(files).columns
-        )
-        names = [c for c in header if c not in source.keys]
-        if not names:
-            raise DataError(f"{source.setting} {source.path}: no header line; the source is empty.")
-        whole = T.StructType(
-            [
-                *(T.StructField(n, T.StringType()) for n in names),
-                T.StructField(corrupt, T.StringType()),
-            ]
-        )
-        frame = (
-            reader.option("header", "true")
-            .option("escape", '"')
-            .option("columnNameOfCorruptRecord", corrupt)
-            .schema(whole)
-            .csv(files)
-        )
-    return frame.withColumn(MALFORMED, F.col(corrupt).isNotNull()).drop(corrupt)
+    types |= {key: T.StringType() for key in source.folder_keys if key not in types}
+    return {name: types[name] for name in columns if name in types}
 
 
-def _header(files: list[str]) -> list[str]:
-    """The header that all CSV files share; a column without a name is called as Spark calls it. Empty where none can be read.
-
-    Raises DataError naming the file whose header differs, or the column that stands twice.
-    """
-    first: tuple[str, list[str]] | None = None
-    for file in files:
-        suffix = PurePosixPath(file).suffix
-        if suffix not in (*OPENERS, *PLAIN):
-            continue
-        with (
-            at(file).open("rb") as raw,
-            OPENERS.get(suffix, lambda raw, _: raw)(raw, "rb") as unpacked,
-        ):
-            text = io.TextIOWrapper(unpacked, encoding="utf-8-sig", errors="replace", newline="")
-            cells = next((row for row in csv.reader(text) if row), None)
-        if cells is None:
-            continue
-        names = [cell.strip() or f"_c{i}" for i, cell in enumerate(cells)]
-        for name in names:
-            if [n.lower() for n in names].count(name.lower()) > 1:
-                raise DataError(
-                    f"{file}: the column {name!r} stands twice in the header. Rename one."
-                )
-        if first is not None and first[1] != names:
-            raise DataError(
-                f"{file}: its header ({', '.join(names)}) differs from that of {first[0]} ({', '.join(first[1])}). "
-                "The files of a source have the same columns in the same order."
-            )
-        first = first or (file, names)
-    return first[1] if first else []
-
-
-def take_census(spark: SparkSession, source: SourceFiles, units: list[str], format_: str) -> Census:
-    """What the cells of some units' text columns parse as: unit -> column -> counts in the order of CELLS.
-
-    Columns that are not text (nested values of JSON) count no cell. Raises DataError as `read_source`.
-    """
-    text = _read_text(spark, source, source.files(units), format_)
-    names = [n for n in text.columns if n != MALFORMED and n not in source.keys]
-    _no_duplicates(names, source)
-    counts: list[Column] = []
-    for i, name in enumerate(names):
-        if not isinstance(text.schema[name].dataType, T.StringType):
-            continue
-        raw = F.trim(F.col(quoted(name)))
-        whole = raw.rlike(INTEGER)
-        found = (
-            raw.isNotNull() & (raw != ""),
-            raw.rlike(NUMBER),
-            whole,
-            whole & raw.cast("bigint").isNull(),
-            whole & raw.cast("decimal(38,0)").isNull(),
-            raw.rlike(BOOLEAN),
-        )
-        counts += [
-            F.count_if(condition).alias(f"{what}{i}")
-            for what, condition in zip(CELLS, found, strict=True)
-        ]
-    unit = F.col(quoted(source.key)) if source.key is not None else F.lit(WHOLE)
-    census: Census = {u: {n: [0] * len(CELLS) for n in names} for u in units}
-    if not counts:
-        return census
-    for row in (
-        text.filter(~F.col(MALFORMED))
-        .groupBy(unit.cast("string").alias("__unit"))
-        .agg(*counts)
-        .collect()
-    ):
-        of = census[NULL if row["__unit"] is None else row["__unit"]]
-        for i, name in enumerate(names):
-            if f"{CELLS[0]}{i}" in row:
-                of[name] = [row[f"{what}{i}"] for what in CELLS]
-    return census
-
-
-def infer_types(census: Census, max_bad: float) -> dict[str, str]:
-    """Each text column's type as DDL, from its cells in all units together, whatever unit came first.
-
-    A column is numeric when at least 1 − max_bad of its cells that are not blank parse as numbers, void when all are blank.
-    """
-    total: dict[str, list[int]] = {}
-    for columns in census.values():
-        for name, counts in columns.items():
-            total[name] = [
-                a + b for a, b in zip(total.get(name, [0] * len(CELLS)), counts, strict=True)
-            ]
-    types: dict[str, str] = {}
-    for name, (cells, numbers, integers, big, huge, booleans) in total.items():
-        if not cells:
-            types[name] = "void"
-        elif booleans == cells:
-            types[name] = "boolean"
-        elif numbers >= (1 - max_bad) * cells:
-            types[name] = (
-                ("decimal(38,0)" if big else "bigint")
-                if integers == numbers and not huge
-                else "double"
-            )
+def _inferred_types(
+    text: DataFrame, source: SourceFiles, inferred: Mapping[str, str]
+) -> dict[str, T.DataType]:
+    """The types of all columns. One that these files lack but others of the source have is blank here."""
+    columns = [name for name in text.columns if name != MALFORMED]
+    columns += [name for name in inferred if name not in columns]
+    types: dict[str, T.DataType] = {}
+    for name in columns:
+        if name in source.folder_keys:
+            types[name] = T.StringType()
+        elif name in text.columns and not is_text(text, name):
+            types[name] = text.schema[name].dataType
         else:
-            types[name] = "string"
+            types[name] = T._parse_datatype_string(inferred[name])
     return types
+
+
+def _open_text(
+    text: DataFrame, types: SqlTypes, *, is_declared: bool, typed_copy: Path
+) -> SourceTable:
+    """Write the typed copy of text, with what does not parse marked, and open it."""
+    selected: list[Column] = [F.col(MALFORMED)]
+    checked, blank = [], []
+    for name, sql_type in types.items():
+        raw = F.col(quoted(name))
+        if isinstance(sql_type, T.NullType) or name not in text.columns:
+            blank.append(name)
+        elif isinstance(sql_type, T.StringType) or not is_text(text, name):
+            selected.append(raw.cast(sql_type).alias(name) if is_declared else raw)
+        else:
+            trimmed = F.trim(raw)
+            value = _parsed(trimmed, sql_type)
+            is_bad = trimmed.isNotNull() & (trimmed != "") & value.isNull()
+            checked.append(name)
+            selected += [value.alias(name), is_bad.alias(BAD_PREFIX + name)]
+    typed = text.select(*selected)
+    typed.write.parquet(str(typed_copy))
+    # With the schema at hand Spark need not look for it in the files.
+    reader = text.sparkSession.read.schema(typed.schema)
+    frame = reader.parquet(str(typed_copy)).withColumns({name: F.lit(None) for name in blank})
+    texts = [name for name, sql_type in types.items() if isinstance(sql_type, T.StringType)]
+    return SourceTable(frame, tuple(types), frozenset(checked), frozenset(texts))
+
+
+def _parsed(text: Column, sql_type: T.DataType) -> Column:
+    """Text as a value of a type, null if it does not parse.
+
+    Spark's own cast takes more than a number for one, such as `1d`.
+    """
+    if not isinstance(sql_type, NUMBER_TYPES):
+        return text.cast(sql_type)
+    has_fraction = isinstance(sql_type, T.DecimalType) and sql_type.scale > 0
+    pattern = NUMBER if has_fraction or isinstance(sql_type, FLOATING_TYPES) else INTEGER
+    return F.when(text.rlike(pattern), text.cast(sql_type))

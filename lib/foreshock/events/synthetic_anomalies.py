@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+
+from foreshock.statistics.arrays import Float64Array, Int8Array, Int64Array
 
 SLOTS = 7200  # of 12 s in a day
 
@@ -36,9 +38,10 @@ ROUTINES = np.array(
 )
 PERIOD = ROUTINES.shape[1]
 STAY, JUMP = 0.02, 0.01  # chance that an entity does not move on, or moves anywhere
-VALUE_NOISE, GAS_NOISE, USED_NOISE = 0.30, 0.06, 0.05  # decades, decades, share of the limit
+VALUE_NOISE, VALUE_TAIL, GAS_NOISE = 0.30, 0.12, 0.06  # decades
+USED_NOISE = 0.05  # share of the limit
 
-KINDS = ("value_spike", "dust_burst", "gas_price_regime", "drained_account", "order_only")
+ANOMALY_KINDS = ("value_spike", "dust_burst", "gas_price_regime", "drained_account", "order_only")
 # Rows of one segment, from and to (inclusive).
 LENGTHS = {
     "value_spike": (1, 3),
@@ -47,125 +50,180 @@ LENGTHS = {
     "drained_account": (10, 20),
     "order_only": (40, 80),
 }
-_TRIES = 256
+ORDINARY = -1  # the kind of a row that is no anomaly
+PLAIN_GAS = 21_000  # what a payment without input costs
+WEI_DECADES = 18  # an ether is 10^18 wei
+_TRIES, _SHUFFLES = 256, 16
 
 
 @dataclass
 class Senders:
     """The entities; every array is [entities]."""
 
-    share: NDArray[np.float64]  # of all rows
-    scale: NDArray[np.float64]  # decades by which their values differ
-    routine: NDArray[np.int64]
-    phase: NDArray[np.int64]  # the place in the routine after the last row
-    nonce: NDArray[np.int64]  # the next one
+    share: Float64Array  # of all rows
+    scale: Float64Array  # decades by which their values differ
+    routine: Int64Array
+    phase: Int64Array  # the place in the routine after the last row
+    nonce: Int64Array  # the next one
 
 
 @dataclass
 class Rows:
     """A day's rows, ordered by (entity, slot); every array is [n]."""
 
-    entity: NDArray[np.int64]
-    slot: NDArray[np.int64]
-    phase: NDArray[np.int64]
-    value: NDArray[np.float64]  # wei
-    gas: NDArray[np.int64]
-    gas_used: NDArray[np.int64]
-    input: NDArray[np.int64]  # template × INPUT_VARIANTS + variant; 0 is empty
-    to: NDArray[np.int64]  # an entity, then contracts, then addresses never seen before
-    price: NDArray[np.float64]  # factor on the going gas price
-    kind: NDArray[np.int8]  # index into KINDS, −1: ordinary
+    entity: Int64Array
+    slot: Int64Array
+    phase: Int64Array
+    value: Float64Array  # wei
+    gas: Int64Array
+    gas_used: Int64Array
+    input: Int64Array  # template × INPUT_VARIANTS + variant; 0 is empty
+    to: Int64Array  # an entity, then contracts, then addresses never seen before
+    price: Float64Array  # factor on the going gas price
+    anomaly_kind: Int8Array  # index into ANOMALY_KINDS, −1: ordinary
 
 
-def routine_rows(senders: Senders, contracts: int, rng: np.random.Generator, n: int) -> Rows:
-    """A day of `n` ordinary rows; moves the senders' phases on."""
-    entities = len(senders.share)
+def routine_rows(
+    senders: Senders, contracts: int, rng: np.random.Generator, row_count: int
+) -> Rows:
+    """A day of ordinary rows; moves the senders' phases on.
+
+    contracts: how many addresses, after those of the senders, are contracts.
+    """
     # Entities in a new order each day: rows of a slot keep it, so no entity is always first in its block.
-    order = rng.permutation(entities)
-    counts = rng.multinomial(n, senders.share[order])
+    order = rng.permutation(len(senders.share))
+    counts = rng.multinomial(row_count, senders.share[order])
     order, counts = order[counts > 0], counts[counts > 0]
-    place, entity = np.repeat(np.arange(len(order)), counts), np.repeat(order, counts)
-    busy = np.cumsum(1 + 0.4 * np.sin(2 * np.pi * (np.arange(SLOTS) / SLOTS - 0.3)))
-    slot = np.searchsorted(busy[:-1], rng.random(n) * busy[-1], side="right")
-    slot = np.sort(place * SLOTS + slot) - place * SLOTS
+    slot = _slots(np.repeat(np.arange(len(order)), counts), rng)
+    phase = _walk_phases(senders, order, counts, rng)
+    return _routine_contents(senders, contracts, np.repeat(order, counts), slot, phase, rng)
 
-    luck = rng.random(n)
+
+def _slots(sender_rank: Int64Array, rng: np.random.Generator) -> Int64Array:
+    """A slot for each row, ascending within a sender; the afternoon is the busiest time."""
+    hours = np.arange(SLOTS) / SLOTS
+    activity = np.cumsum(1 + 0.4 * np.sin(2 * np.pi * (hours - 0.3)))
+    draws = rng.random(len(sender_rank)) * activity[-1]
+    slot = np.searchsorted(activity[:-1], draws, side="right")
+    sorted_slots: Int64Array = np.sort(sender_rank * SLOTS + slot) - sender_rank * SLOTS
+    return sorted_slots
+
+
+def _walk_phases(
+    senders: Senders, order: Int64Array, counts: Int64Array, rng: np.random.Generator
+) -> Int64Array:
+    """The place of each row in its sender's routine: mostly the next, now and then the same or any.
+
+    order: the senders of the day, int64 [senders]. counts: their rows, int64 [senders].
+    """
+    luck = rng.random(int(counts.sum()))
     step = np.where(luck < STAY, 0, 1)
     jumps = np.flatnonzero(luck > 1 - JUMP)
     step[jumps] = rng.integers(0, PERIOD, len(jumps))
     walked = np.cumsum(step)
-    last = np.cumsum(counts) - 1
-    before = np.zeros(len(order), np.int64)
-    before[1:] = walked[last[:-1]]
-    phase = (senders.phase[entity] + walked - before[place]) % PERIOD
-    senders.phase[order] = phase[last]
+    last_rows = np.cumsum(counts) - 1
+    walked_before = np.zeros(len(order), np.int64)
+    walked_before[1:] = walked[last_rows[:-1]]
+    start = np.repeat(senders.phase[order] - walked_before, counts)
+    phase: Int64Array = (start + walked) % PERIOD
+    senders.phase[order] = phase[last_rows]
+    return phase
 
+
+def _routine_contents(
+    senders: Senders,
+    contracts: int,
+    entity: Int64Array,
+    slot: Int64Array,
+    phase: Int64Array,
+    rng: np.random.Generator,
+) -> Rows:
+    """Rows as their senders' states say, with noise. The order of draws is part of the table."""
+    row_count, entities = len(entity), len(senders.share)
     template = ROUTINES[senders.routine[entity], phase]
-    level, gas_level, used, words = TEMPLATES[template].T
-    level = (
-        level
-        + senders.scale[entity]
-        + VALUE_NOISE * rng.standard_normal(n)
-        + rng.exponential(0.12, n)
-    )
-    value = settled(np.nan_to_num(10.0 ** (18 + level)))
-    gas = np.maximum(21_000, 10.0 ** (gas_level + GAS_NOISE * rng.standard_normal(n))).astype(
-        np.int64
-    )
-    used = np.clip(used + USED_NOISE * rng.standard_normal(n), 0.05, 1.0)
-    payee = (entity + rng.integers(1, 20, n)) % entities
-    called = entities + (entity * 7 + template) % contracts
+    value_level, gas_level, used_share, words = TEMPLATES[template].T
+    value_level = value_level + senders.scale[entity]
+    value_level = value_level + VALUE_NOISE * rng.standard_normal(row_count)
+    value_level = value_level + rng.exponential(VALUE_TAIL, row_count)
+    gas_level = gas_level + GAS_NOISE * rng.standard_normal(row_count)
+    gas = np.maximum(PLAIN_GAS, 10.0**gas_level).astype(np.int64)
+    used_share = np.clip(used_share + USED_NOISE * rng.standard_normal(row_count), 0.05, 1.0)
+    payee = (entity + rng.integers(1, 20, row_count)) % entities
+    contract = entities + (entity * 7 + template) % contracts
     return Rows(
         entity=entity,
         slot=slot,
         phase=phase,
-        value=value,
+        value=settled(np.nan_to_num(10.0 ** (WEI_DECADES + value_level))),
         gas=gas,
-        gas_used=np.maximum(21_000, gas * used).astype(np.int64),
-        input=template * INPUT_VARIANTS + rng.integers(0, INPUT_VARIANTS, n),
-        to=np.where(words > 0, called, payee),
-        price=np.ones(n),
-        kind=np.full(n, -1, np.int8),
+        gas_used=np.maximum(PLAIN_GAS, gas * used_share).astype(np.int64),
+        input=template * INPUT_VARIANTS + rng.integers(0, INPUT_VARIANTS, row_count),
+        to=np.where(words > 0, contract, payee),
+        price=np.ones(row_count),
+        anomaly_kind=np.full(row_count, ORDINARY, np.int8),
     )
 
 
-def plant(rows: Rows, rng: np.random.Generator, owed: dict[str, float], known: int) -> None:
-    """Overwrites segments of rows until no kind is owed more than half a segment; takes them off `owed`.
+def plant(
+    rows: Rows, rng: np.random.Generator, owed: MutableMapping[str, float], addresses: int
+) -> None:
+    """Overwrite segments of rows until no kind is owed more than half a segment; takes them off `owed`.
 
-    A segment lies within one entity's day and meets no other; where there is no room for it, it stays owed.
-    `known` is the number of addresses there are.
+    A segment lies within one entity's day and meets no other. If there is no room for it, it stays owed.
+
+    owed: anomalous rows still to plant, by kind. addresses: how many there are.
     """
-    n = len(rows.entity)
-    if not n:
+    if not len(rows.entity):
         return
     _, ends = runs(rows.entity)
-    end = np.repeat(ends, np.diff(ends, prepend=0))
+    day_end = np.repeat(ends, np.diff(ends, prepend=0))
     # Long segments first, while there is room.
-    for kind in sorted(owed, key=lambda kind: -LENGTHS[kind][1]):
-        shortest, longest = LENGTHS[kind]
-        while owed[kind] > (shortest + longest) / 4:
+    for anomaly_kind in sorted(owed, key=lambda name: -LENGTHS[name][1]):
+        shortest, longest = LENGTHS[anomaly_kind]
+        while owed[anomaly_kind] > (shortest + longest) / 4:
             length = int(rng.integers(shortest, longest + 1))
-            starts = rng.integers(0, n, _TRIES)
-            starts = starts[starts + length <= end[starts]]
-            start = next((int(s) for s in starts if (rows.kind[s : s + length] < 0).all()), None)
-            if start is None:
+            segment = _free_segment(rows, day_end, length, rng)
+            if segment is None:
                 break
-            segment = slice(start, start + length)
-            if kind == "drained_account":
-                rows.to[segment], known = known, known + 1
-            _FILL[kind](rows, segment, rng)
-            rows.kind[segment] = KINDS.index(kind)
-            owed[kind] -= length
+            if anomaly_kind == "drained_account":
+                rows.to[segment], addresses = addresses, addresses + 1
+            _FILL[anomaly_kind](rows, segment, rng)
+            rows.anomaly_kind[segment] = ANOMALY_KINDS.index(anomaly_kind)
+            owed[anomaly_kind] -= length
 
 
-def runs(keys: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """First index and end of every run of equal, non-negative keys."""
+def _free_segment(
+    rows: Rows, day_end: Int64Array, length: int, rng: np.random.Generator
+) -> slice | None:
+    """Ordinary rows of one entity, or None if none of the drawn places is free.
+
+    day_end: the end of each row's entity, int64 [n].
+    """
+    starts = rng.integers(0, len(rows.entity), _TRIES)
+    for start in starts[starts + length <= day_end[starts]].tolist():
+        segment = slice(start, start + length)
+        if (rows.anomaly_kind[segment] == ORDINARY).all():
+            return segment
+    return None
+
+
+def runs(keys: Int64Array) -> tuple[Int64Array, Int64Array]:
+    """First index and end of every run of equal, non-negative keys.
+
+    >>> starts, ends = runs(np.array([4, 4, 7]))
+    >>> starts.tolist(), ends.tolist()
+    ([0, 2], [2, 3])
+    """
     starts = np.flatnonzero(np.diff(keys, prepend=-1))
     return starts, np.append(starts, len(keys))[1:]
 
 
-def settled(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Numbers at float32's precision: the last bits of powers and exponentials differ between machines."""
+def settled(numbers: Float64Array) -> Float64Array:
+    """Numbers at float32's precision: the last bits of powers and exponentials differ between machines.
+
+    >>> settled(np.array([0.1])).tolist()
+    [0.10000000149011612]
+    """
     return numbers.astype(np.float32).astype(np.float64)
 
 
@@ -179,8 +237,7 @@ def _dust_burst(rows: Rows, segment: slice, rng: np.random.Generator) -> None:
     hurried = rows.slot[segment.start] + np.cumsum(rng.integers(0, 3, length))
     rows.slot[segment] = np.minimum(rows.slot[segment], hurried)
     rows.value[segment] = rng.integers(1, 1_000_000, length)
-    rows.gas[segment] = rows.gas_used[segment] = 21_000
-    rows.input[segment] = 0
+    _make_plain(rows, segment)
 
 
 def _gas_price_regime(rows: Rows, segment: slice, rng: np.random.Generator) -> None:
@@ -188,23 +245,33 @@ def _gas_price_regime(rows: Rows, segment: slice, rng: np.random.Generator) -> N
 
 
 def _drained_account(rows: Rows, segment: slice, rng: np.random.Generator) -> None:
-    sent = rng.uniform(0.3, 0.6, segment.stop - segment.start)
-    balance = 10.0 ** rng.uniform(21.5, 23) * np.cumprod(np.append(1, 1 - sent[:-1]))
-    rows.value[segment] = settled(balance * sent)
-    rows.gas[segment] = rows.gas_used[segment] = 21_000
+    sent_share = rng.uniform(0.3, 0.6, segment.stop - segment.start)
+    kept_share = np.cumprod(np.append(1, 1 - sent_share[:-1]))
+    balance = 10.0 ** rng.uniform(21.5, 23) * kept_share
+    rows.value[segment] = settled(balance * sent_share)
+    _make_plain(rows, segment)
+
+
+def _make_plain(rows: Rows, segment: slice) -> None:
+    """Payments without input, at the least gas."""
+    rows.gas[segment] = rows.gas_used[segment] = PLAIN_GAS
     rows.input[segment] = 0
 
 
 def _order_only(rows: Rows, segment: slice, rng: np.random.Generator) -> None:
-    """Shuffles what the routine decided; of several shuffles, the one that keeps the fewest successions."""
+    """Shuffle what the routine decided; of several shuffles, the one that keeps the fewest successions."""
     phase = rows.phase[segment]
-    shuffles = [rng.permutation(len(phase)) for _ in range(16)]
-    best = min(shuffles, key=lambda shuffle: int((np.diff(phase[shuffle]) % PERIOD <= 1).sum()))
+
+    def kept_successions(shuffle: Int64Array) -> int:
+        return int((np.diff(phase[shuffle]) % PERIOD <= 1).sum())
+
+    shuffles = [rng.permutation(len(phase)) for _ in range(_SHUFFLES)]
+    best = min(shuffles, key=kept_successions)
     for column in (rows.value, rows.gas, rows.gas_used, rows.input, rows.to):
         column[segment] = column[segment][best]
 
 
-_FILL = {
+_FILL: dict[str, Callable[[Rows, slice, np.random.Generator], None]] = {
     "value_spike": _value_spike,
     "dust_burst": _dust_burst,
     "gas_price_regime": _gas_price_regime,

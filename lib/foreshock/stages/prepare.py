@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from foreshock.detectors import entry_of
 from foreshock.errors import SettingsError
+from foreshock.events.ledger_checks import check_rows, check_splits
 from foreshock.platform.files import digest
 from foreshock.settings.root import Settings
 from foreshock.stages.context import Context
 from foreshock.stages.donor import donor_run
-from foreshock.stages.extract import check_rows, check_splits, read_ledger
+from foreshock.stages.extract import read_ledger
 from foreshock.stages.scaler_file import read_scaler
 
 __all__ = ["prepare", "read_scaler", "reads_sequences"]
@@ -25,17 +26,17 @@ def prepare(context: Context) -> None:
     Raises SettingsError if nothing is extracted, DataError if a split has no window.
     """
     ledger = read_ledger(context)
-    if not ledger:
+    if ledger.is_empty:
         raise SettingsError(
             f"--run-dir {context.run.path}: nothing is extracted there. Run jobs/extract.py first."
         )
-    check_rows(context, ledger)
-    check_splits(context, ledger)
+    check_rows(context.settings, ledger)
+    check_splits(context.settings, ledger)
     donor = donor_run(context)
     fingerprint = digest(
         {
             "settings": context.sha256,
-            "ledger": ledger,
+            "ledger": ledger.to_mapping(),
             "other": donor.identity() if donor else None,
         }
     )

@@ -8,13 +8,12 @@ from urllib.parse import unquote
 
 from foreshock import columns as C
 from foreshock.errors import DataError
+from foreshock.events.ledger import EVENTS_FOLDERS, MAIN, Ledger
 from foreshock.scaling.robust import FeatureScale, Scaler, fit_feature
 from foreshock.scaling.spark import fit_summary
 from foreshock.scaling.summary import Summary
 from foreshock.stages.context import Context
-from foreshock.stages.extract import FOLDERS, Ledger, partition_counts
 from foreshock.stages.prepare_windows import is_small
-from foreshock.stages.source import MAIN
 from foreshock.statistics.histogram import Histogram
 
 SUMMARIES = "scaler"  # folder of the partitions' summaries
@@ -60,11 +59,11 @@ def _training_files(context: Context, ledger: Ledger) -> dict[str, list[str]]:
     """The files of events by partition (as its folder spells it) that holds training events."""
     with_training = {
         partition
-        for table, partition, counts in partition_counts(ledger)
-        if table == MAIN and counts["kept"].get(C.TRAIN)
+        for partition, counts in ledger.partitions(MAIN)
+        if counts.kept.get(C.TRAIN)
     }
     files: dict[str, list[str]] = {}
-    for folder in sorted((context.run / FOLDERS[MAIN][0]).glob(f"{C.PARTITION}=*")):
+    for folder in sorted((context.run / EVENTS_FOLDERS[MAIN]).glob(f"{C.PARTITION}=*")):
         partition = folder.name.partition("=")[2]
         if unquote(partition) in with_training:
             files[partition] = [str(path) for path in sorted(folder.glob("*.parquet"))]
@@ -73,13 +72,13 @@ def _training_files(context: Context, ledger: Ledger) -> dict[str, list[str]]:
 
 def _feature_scales(context: Context, ledger: Ledger, summary: Summary) -> tuple[FeatureScale, ...]:
     settings, quartiles = context.settings, summary.quartiles()
-    counts = [counts for _, _, counts in partition_counts(ledger)]
+    nulls_by_feature = ledger.total().nulls_by_feature
     return tuple(
         fit_feature(
             name,
             summary.histograms.get(name, Histogram()),
             quartiles.get(name, (0.0, 0.0, 0.0)),
-            sum(partition["nulls"].get(name, 0) for partition in counts),
+            nulls_by_feature.get(name, 0),
             method=settings.scaling.method,
             floor=settings.scaling.floor,
             constant=settings.scaling.constant,

@@ -13,6 +13,7 @@ from pyspark.sql import types as T
 
 from foreshock import columns as C
 from foreshock.errors import DataError
+from foreshock.events.ledger import EVENTS_FOLDERS, MAIN, TEST_TABLE, Ledger, time_text
 from foreshock.platform.parquet import dataset
 from foreshock.platform.transfers import remove
 from foreshock.scaling.robust import Scaler
@@ -24,14 +25,6 @@ from foreshock.sequences.split import Split
 from foreshock.settings.root import Settings
 from foreshock.stages.context import Context
 from foreshock.stages.donor import DonorRun
-from foreshock.stages.extract import (
-    FOLDERS,
-    Ledger,
-    iso,
-    partition_counts,
-    totals,
-)
-from foreshock.stages.source import MAIN, TEST_TABLE
 from foreshock.windows.cut.cutting import Cutting, RoleCounts, total_counts
 from foreshock.windows.cut.grid import WindowGrid
 from foreshock.windows.cut.pieces import Piece
@@ -103,26 +96,21 @@ def validation_time(settings: Settings, ledger: Ledger) -> int:
 
     Training stops early on windows that end after it.
     """
-    times = [time for _, _, counts in partition_counts(ledger) for time in counts["train"]]
-    if not times:
+    span = ledger.total().train_span
+    if span is None:
         return 0
-    first, last = min(times), max(times)
-    return int(first + int((last - first + 1) * (1 - settings.training.validation)))
+    fitted_share = 1 - settings.training.validation
+    return span.first + int((span.last - span.first + 1) * fitted_share)
 
 
 def _rows(ledger: Ledger) -> int:
-    return int(sum(totals(ledger)["kept"].values()))
+    return ledger.total().rows_kept
 
 
 def _first_time(ledger: Ledger) -> int | None:
     """The time of the run's first event (not of its test table), in microseconds."""
-    times = [
-        time
-        for table, _, counts in partition_counts(ledger)
-        if table == MAIN
-        for time in counts["time"]
-    ]
-    return min(times, default=None)
+    span = ledger.total(MAIN).event_span
+    return None if span is None else span.first
 
 
 def _check_blocks(settings: Settings, counts: Sequence[RoleCounts], longest: int) -> dict[str, int]:
@@ -151,7 +139,7 @@ def _run_events(context: Context) -> list[DataFrame]:
     """The events of the run, and of its test table if it has one, each with its table and split."""
     frames = []
     for number, table in ((MAIN_TABLE, MAIN), (TEST_TABLE_NUMBER, TEST_TABLE)):
-        base = context.run / FOLDERS[table][0]
+        base = context.run / EVENTS_FOLDERS[table]
         folders = [str(f) for f in sorted(base.glob(f"{C.PARTITION}=*"))] if base.exists() else []
         if not folders:
             continue
@@ -207,8 +195,8 @@ def _donor_tails(context: Context, ledger: Ledger, donor: DonorRun | None) -> Da
         context.log.event(
             "prepare",
             "sequences begin with the last events of the run of model.from",
-            last=iso(last),
-            first=iso(first_time),
+            last=time_text(last),
+            first=time_text(first_time),
         )
     return tails.withColumns(
         {

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from foreshock.events.ledger import Ledger
 from foreshock.platform.transfers import remove
 from foreshock.scaling.robust import Scaler
 from foreshock.sequences.event_rows import SEQUENCES, TAILS
 from foreshock.stages.context import Context
 from foreshock.stages.donor import DonorRun
-from foreshock.stages.extract import Ledger
 from foreshock.stages.prepare_datasets import join_datasets
 from foreshock.stages.prepare_scaler import SUMMARIES, fit_scaler
 from foreshock.stages.prepare_windows import cut_windows

@@ -43,7 +43,7 @@ from foreshock.report.summary import (
 from foreshock.settings.identity import as_mapping
 from foreshock.stages.context import Context
 from foreshock.stages.diagnose import VERDICT
-from foreshock.stages.extract import read_ledger, totals
+from foreshock.stages.extract import read_ledger
 from foreshock.stages.publish import sink_of
 from foreshock.stages.report import PAGE, SUMMARY
 from foreshock.stages.scaler_file import read_scaler
@@ -172,13 +172,13 @@ def count_scores(scores: Path) -> ScoreCounts:
 
 def run_counts(context: Context, scored: ScoreCounts) -> RunCounts:
     """What became of the rows read."""
-    extracted = totals(read_ledger(context))
+    extracted = read_ledger(context).total()
     return RunCounts(
-        rows_read=extracted["rows_read"],
-        filtered=extracted["filtered"],
-        quarantined=count_by_reason(extracted["quarantined"]),
-        outside_splits=extracted["kept"].get("outside", 0),
-        train=extracted["kept"].get(C.TRAIN, 0),
+        rows_read=extracted.rows_read,
+        filtered=extracted.filtered,
+        quarantined=count_by_reason(extracted.quarantined),
+        outside_splits=extracted.kept.get("outside", 0),
+        train=extracted.kept.get(C.TRAIN, 0),
         judged=scored.judged.total(),
         unjudged=dict(sorted(scored.unjudged.items())),
     )

@@ -24,7 +24,7 @@ from foreshock.stages.context import Context
 from foreshock.stages.details import details
 from foreshock.stages.diagnose import SHAPES, VERDICT, diagnose
 from foreshock.stages.donor import donor_run
-from foreshock.stages.extract import partition_counts, read_ledger
+from foreshock.stages.extract import read_ledger
 from foreshock.stages.publish import sink_of
 from foreshock.stages.scaler_file import read_scaler
 from foreshock.tables import spark as tables
@@ -138,9 +138,7 @@ class _Scoring:
             manifest.stride,
             s.model.name != ENSEMBLE,
         )
-        self.known_partitions = sorted(
-            {p for _, p, c in partition_counts(read_ledger(context)) if c["kept"]}
-        )
+        self.known_partitions = read_ledger(context).kept_partitions()
 
     def run(self, fingerprint: str, counts: dict[str, Any]) -> None:
         context, work = self.context, self.work

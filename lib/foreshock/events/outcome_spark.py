@@ -1,0 +1,89 @@
+"""What became of the rows: counted by partition, and written to the folders of events and quarantine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pyspark.sql import DataFrame, Row
+from pyspark.sql import functions as F
+
+from foreshock import columns as C
+from foreshock.errors import DataError
+from foreshock.events.contract_spark import BAD_LABEL, BLAMED, NULL_PREFIX, ROW_JSON, SPLIT
+from foreshock.events.ledger import OUTSIDE, PartitionCounts, TimeSpan
+from foreshock.events.partitions import NULL
+from foreshock.events.reasons_spark import FILTERED
+
+QUARANTINE_FILES = 4
+ROW_COUNT, BAD_LABELS, FIRST, LAST = "__rows", "__bad_labels", "__first", "__last"
+
+
+def count_rows(rows: DataFrame, features: Sequence[str]) -> dict[str, PartitionCounts]:
+    """Every row's fate by partition, exact. Raises DataError for labels other than 0 and 1."""
+    is_kept = F.col(C.REASON).isNull()
+    in_train = (F.col(SPLIT) == C.TRAIN) & is_kept
+    micros = F.unix_micros(C.EVENT_TIME)
+    null_columns = [NULL_PREFIX + feature for feature in features]
+    groups = (
+        rows.groupBy(C.PARTITION, SPLIT, C.REASON, BLAMED)
+        .agg(
+            F.count(F.lit(1)).alias(ROW_COUNT),
+            F.count_if(BAD_LABEL).alias(BAD_LABELS),
+            F.min(micros).alias(FIRST),
+            F.max(micros).alias(LAST),
+            *[F.count_if(in_train & F.col(name)).alias(name) for name in null_columns],
+        )
+        .collect()
+    )
+    bad_labels = sum(group[BAD_LABELS] for group in groups if group[C.REASON] is None)
+    if bad_labels:
+        raise DataError(
+            f"`events.label`: {bad_labels} rows hold a label that is not 0, 1 or null. "
+            "Write an expression that yields 0 for normal and 1 for anomalous events."
+        )
+    counts: dict[str, PartitionCounts] = {}
+    for group in groups:
+        partition = group[C.PARTITION] or NULL
+        counts[partition] = counts.get(partition, PartitionCounts()) + _counts(group, features)
+    return counts
+
+
+def _counts(group: Row, features: Sequence[str]) -> PartitionCounts:
+    """The counts of rows with one split, reason and blamed column."""
+    row_count, reason, blamed = group[ROW_COUNT], group[C.REASON], group[BLAMED]
+    if reason == FILTERED:
+        return PartitionCounts(filtered=row_count)
+    if reason is not None:
+        return PartitionCounts(quarantined={f"{reason}:{blamed}" if blamed else reason: row_count})
+    split, span = group[SPLIT] or OUTSIDE, TimeSpan(group[FIRST], group[LAST])
+    if split != C.TRAIN:
+        return PartitionCounts(kept={split: row_count}, event_span=span)
+    return PartitionCounts(
+        kept={split: row_count},
+        nulls_by_feature={feature: group[NULL_PREFIX + feature] for feature in features},
+        train_span=span,
+        event_span=span,
+    )
+
+
+def write_events(rows: DataFrame, target: Path, *, aligned: bool) -> None:
+    """Write the kept rows to `target/partition=…/`, features beside the raw columns that they read.
+
+    aligned: the source's files are divided by partition already, so rows need no gathering.
+    """
+    hidden = [column for column in rows.columns if column.startswith("__")]
+    kept = rows.filter(F.col(C.REASON).isNull()).drop(C.REASON, BLAMED, ROW_JSON, SPLIT, *hidden)
+    if not aligned:
+        rebalance = f"SELECT /*+ REBALANCE(`{C.PARTITION}`) */ * FROM {{kept}}"
+        kept = kept.sparkSession.sql(rebalance, kept=kept)
+    kept.write.partitionBy(C.PARTITION).parquet(str(target))
+
+
+def write_quarantine(rows: DataFrame, target: Path) -> None:
+    """Write the refused rows to `target/partition=…/`, each with its reason, the column and the row as JSON."""
+    is_refused = F.col(C.REASON).isNotNull() & (F.col(C.REASON) != FILTERED)
+    refused = rows.filter(is_refused).select(
+        C.PARTITION, C.REASON, BLAMED, C.ENTITY, C.EVENT_TIME, C.EVENT_ID, ROW_JSON
+    )
+    refused.coalesce(QUARANTINE_FILES).write.partitionBy(C.PARTITION).parquet(str(target))
