@@ -1,4 +1,7 @@
-"""Pulls a table's partitions out of Athena: an UNLOAD to Parquet each, several at once, within a budget, and none left running."""
+"""Pulls a table's partitions out of Athena: an UNLOAD to Parquet each.
+
+Several run at once, within a budget, and none is left running.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +77,10 @@ class UnloadOutcome:
 
 
 class Unloading:
-    """The queries of one extraction. `run` them within a `with` block, whose end stops whatever still runs."""
+    """The queries of one extraction.
+
+    `run` them within a `with` block, whose end stops whatever still runs.
+    """
 
     def __init__(
         self,
@@ -93,8 +99,10 @@ class Unloading:
         """Settle where and how queries run.
 
         client: boto3's client of Athena. results: the folder on S3 for Athena's own files.
-        budget: bytes that all queries together may scan; None for no limit. timeout: seconds for each query.
-        say: called with the text and fields of a line of the log. kms_key: encrypts what is unloaded.
+        budget: bytes that all queries together may scan; None for no limit. timeout: seconds for
+        each query.
+        say: called with the text and fields of a line of the log. kms_key: encrypts what is
+        unloaded.
         stopper: a client that does not wait long, for when the job is told to end.
         """
         self.client, self.stopper = client, stopper or client
@@ -115,7 +123,8 @@ class Unloading:
     def run(self, queries: Sequence[Query]) -> None:
         """Run all queries.
 
-        Raises ServiceError with Athena's own words if one fails, and if the budget or the time limit is passed.
+        Raises ServiceError with Athena's own words if one fails, and if the budget or the time
+        limit is passed.
         """
         waiting, pause, last_said = list(queries), POLL_SECONDS, time.monotonic()
         while waiting or self._running:
@@ -134,7 +143,10 @@ class Unloading:
                 )
 
     def stop(self) -> None:
-        """Stop every query that runs, and wait until they have ended. What cannot be stopped is logged."""
+        """Stop every query that runs, and wait until they have ended.
+
+        What cannot be stopped is logged.
+        """
         if not self._running:
             return
         with ThreadPoolExecutor(min(STOPS_AT_ONCE, len(self._running))) as pool:
@@ -182,8 +194,9 @@ class Unloading:
         return execution_id
 
     def _request(self, query: Query) -> dict[str, Any]:
-        # A start that is tried again, because its answer was lost, has the same token, so it is no second query. A later
-        # run has another: to the same token Athena would answer with the old query, failed as it may be.
+        # A start that is tried again, because its answer was lost, has the same token, so it is
+        # no second query. A later run has another: to the same token Athena would answer with the
+        # old query, failed as it may be.
         token = hashlib.sha256(f"{self._attempt}\n{query.sql}".encode()).hexdigest()
         result_place: dict[str, Any] = {"OutputLocation": self.results}
         if self.kms_key:
@@ -201,7 +214,8 @@ class Unloading:
         return request
 
     def _start(self, query: Query) -> None:
-        # It counts as running before it does: a signal may come when it runs, but its answer is not here.
+        # It counts as running before it does: a signal may come when it runs, but its answer is
+        # not here.
         self._running.append(query)
         try:
             query.id = self._begin(self.client, query)
@@ -222,7 +236,10 @@ class Unloading:
         return _not_started(query, error)
 
     def _has_ended(self, query: Query) -> bool:
-        """Whether a query has ended well. Raises ServiceError for one that failed, or passed a limit."""
+        """Whether a query has ended well.
+
+        Raises ServiceError for one that failed, or passed a limit.
+        """
         try:
             execution = _execution(self.client, query)
         except (BotoCoreError, ClientError) as error:

@@ -1,4 +1,4 @@
-"""The tables and queries that Athena unloads, with their partitions: from the Glue catalog, or from the settings."""
+"""The tables and queries that Athena unloads, with their partitions."""
 
 from __future__ import annotations
 
@@ -125,7 +125,10 @@ def _listed_locations(
 def _values_asked(
     locations: Mapping[str, list[str]], key_type: str, asked: PartitionRange | None
 ) -> tuple[str, ...]:
-    """The partitions asked for in order; the one without a value comes last, and only if all are asked for."""
+    """The partitions asked for, in order.
+
+    The one without a value comes last, and only if all are asked for.
+    """
     sort_key = _sort_key(key_type)
     values = sorted((value for value in locations if value != NULL), key=sort_key)
     if asked is None:
@@ -161,10 +164,12 @@ def _sort_key(key_type: str) -> Callable[[str], Any]:
 
 
 def find_query(query: str, partition: str | None, asked: PartitionRange | None) -> AthenaTable:
-    """A query as a table; its partitions are the days or months from the first asked for to the last.
+    """A query as a table.
 
-    Raises SettingsError for a query that is not one SELECT, or if partitions are asked for without a column or of
-    another kind.
+    Its partitions are the days or months from the first asked for to the last.
+
+    Raises SettingsError for a query that is not one SELECT, or if partitions are asked for without
+    a column or of another kind.
 
     >>> find_query("SELECT * FROM t", "date", ("2019-12-30", "2020-01-01")).values
     ('2019-12-30', '2019-12-31', '2020-01-01')
@@ -183,7 +188,9 @@ def find_query(query: str, partition: str | None, asked: PartitionRange | None) 
 
 
 def calendar_range(first: str, last: str) -> Iterator[str]:
-    """Days or months from the first to the last, both included. Raises SettingsError for anything else.
+    """Days or months from the first to the last, both included.
+
+    Raises SettingsError for anything else.
 
     >>> list(calendar_range("2019-12", "2020-02"))
     ['2019-12', '2020-01', '2020-02']

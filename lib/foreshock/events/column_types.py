@@ -15,7 +15,8 @@ FLOATING, TEXT, VOID = "double", "string", "void"
 class CellCounts:
     """How many cells of a text column parse as what. Blank cells are not counted.
 
-    `beyond_int64` and `beyond_38_digits` are whole numbers too large for `bigint` and `decimal(38,0)`.
+    `beyond_int64` and `beyond_38_digits` are whole numbers too large for `bigint` and
+    `decimal(38,0)`.
     """
 
     filled: int = 0

@@ -1,4 +1,4 @@
-"""From source columns to the event contract: every row with its split and, if it is refused, the reason."""
+"""From source columns to the event contract: every row with its split and its reason."""
 
 from __future__ import annotations
 
@@ -34,8 +34,9 @@ def contract(
 ) -> DataFrame:
     """Rows in the event contract, one a source row.
 
-    REASON is null for a kept row, FILTERED for one that events.where leaves out, else why the row is refused; BLAMED is
-    the column at fault and ROW_JSON the source row. Features are float64 beside the raw columns that they read.
+    REASON is null for a kept row, FILTERED for one that events.where leaves out, else why the row
+    is refused; BLAMED is the column at fault and ROW_JSON the source row. Features are float64
+    beside the raw columns that they read.
     """
     row_json = F.to_json(F.struct(*[F.col(quoted(name)) for name in sorted(source.columns)]))
     values = _contract_values(settings, expressions, row_json)
@@ -121,7 +122,9 @@ def _finished(
 
 
 def raw_columns(features: Expressions, settings: Settings) -> dict[str, str]:
-    """The source columns that features read, with their names in `events/`: `raw_…` if the plain name is taken.
+    """The source columns that features read, with their names in `events/`.
+
+    The name is `raw_…` if the plain one is taken.
 
     A column that a feature of the same name is, unchanged, is left out: it is there already.
     """

@@ -1,4 +1,4 @@
-"""The SQL expressions of `events`: parsed, resolved against the source's columns, and checked for what they yield."""
+"""The SQL expressions of `events`: parsed, resolved and checked for what they yield."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ SYNTAX_LENGTH, MESSAGE_LENGTH = 250, 300
 
 @dataclass(frozen=True)
 class Expression:
-    """One setting's SQL expression, resolved: its column, its type and the source columns that it reads."""
+    """One setting's SQL expression: its column, type and the source columns that it reads."""
 
     setting: str
     column: Column
@@ -70,7 +70,10 @@ Expressions = Mapping[str, Expression]
 
 
 def check_syntax(spark: SparkSession, settings: Settings) -> None:
-    """Give every expression to Spark's own parser, before any job. Raises SettingsError naming the setting."""
+    """Give every expression to Spark's own parser, before any job.
+
+    Raises SettingsError naming the setting.
+    """
     jvm_session: Any = spark._jsparkSession
     parser = jvm_session.sessionState().sqlParser()
     for setting, text in _expression_texts(settings).items():
@@ -100,8 +103,8 @@ def _expression_texts(settings: Settings) -> dict[str, str]:
 def resolve_expressions(source: SourceTable, settings: Settings) -> dict[str, Expression]:
     """Every expression against the source's columns, by setting.
 
-    Raises DataError for a column that is not there or a value of the wrong type, SettingsError for an expression that
-    does not yield one deterministic value a row.
+    Raises DataError for a column that is not there or a value of the wrong type, SettingsError for
+    an expression that does not yield one deterministic value a row.
     """
     visible = source.frame.select(*[F.col(quoted(name)) for name in source.columns])
     texts = _expression_texts(settings)

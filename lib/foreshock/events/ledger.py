@@ -1,7 +1,8 @@
 """The ledger of extract: what became of every row of the source.
 
-A source has one or two tables, a table has source partitions (its folders, or `*` for all), and a source partition has
-rows in one or more partitions of `events/`. The ledger lies in `events/ledger.json`.
+A source has one or two tables, a table has source partitions (its folders, or `*` for all), and a
+source partition has rows in one or more partitions of `events/`. The ledger lies in
+`events/ledger.json`.
 """
 
 from __future__ import annotations
@@ -203,11 +204,14 @@ class Ledger:
         return not self.tables
 
     def entries(self, table: str) -> SourcePartitions:
-        """What was extracted of a table, by source partition; empty for a table that is not there."""
+        """What was extracted of a table, by source partition; empty if nothing was."""
         return self.tables.get(table, {})
 
     def partitions(self, table: str) -> Iterator[tuple[str, PartitionCounts]]:
-        """Each partition of `events/` with its counts. One that has rows of two source partitions comes twice."""
+        """Each partition of `events/` with its counts.
+
+        One that has rows of two source partitions comes twice.
+        """
         for entry in self.entries(table).values():
             yield from entry.partitions.items()
 
@@ -228,7 +232,8 @@ class Ledger:
     def kept_partitions(self) -> list[str]:
         """The partitions that hold events, of all tables, sorted.
 
-        >>> entry = SourcePartitionEntry("a1", {"x": PartitionCounts(kept={"train": 2}), "y": PartitionCounts()})
+        >>> partitions = {"x": PartitionCounts(kept={"train": 2}), "y": PartitionCounts()}
+        >>> entry = SourcePartitionEntry("a1", partitions)
         >>> Ledger({"main": {"*": entry}}).kept_partitions()
         ['x']
         """

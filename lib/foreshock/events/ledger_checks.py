@@ -52,7 +52,8 @@ def _source_text(settings: Settings) -> str:
 def check_splits(settings: Settings, ledger: Ledger) -> None:
     """Raise DataError if training cannot go well with what was extracted.
 
-    That is so if a split has no rows, if a feature has no value in train, or if thresholds have too few events.
+    That is so if a split has no rows, if a feature has no value in train, or if thresholds have too
+    few events.
     """
     total = ledger.total()
     _check_needed_splits(settings, total)

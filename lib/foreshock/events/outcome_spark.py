@@ -1,4 +1,4 @@
-"""What became of the rows: counted by partition, and written to the folders of events and quarantine."""
+"""What became of the rows: counted by partition, and written to `events/` and `quarantine/`."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def write_events(rows: DataFrame, target: Path, *, aligned: bool) -> None:
 
 
 def write_quarantine(rows: DataFrame, target: Path) -> None:
-    """Write the refused rows to `target/partition=…/`, each with its reason, the column and the row as JSON."""
+    """Write the refused rows to `target/partition=…/`: reason, column and the row as JSON."""
     is_refused = F.col(C.REASON).isNotNull() & (F.col(C.REASON) != FILTERED)
     refused = rows.filter(is_refused).select(
         C.PARTITION, C.REASON, BLAMED, C.ENTITY, C.EVENT_TIME, C.EVENT_ID, ROW_JSON

@@ -1,4 +1,4 @@
-"""A source's files, grouped by the partition their folders name; which partitions are days or months."""
+"""A source's files, grouped by the partition their folders name; and which are time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ WILDCARDS = "*?["
 class SourceFiles:
     """The files of a source, by source partition.
 
-    A source partition is a Hive folder of the partition column, or `*` for all files if no folder names the column.
+    A source partition is a Hive folder of the partition column, or `*` for all files if no folder
+    names the column.
 
     setting, path: the setting that names the source, and its value.
     base_folder: the folder that holds everything.
@@ -105,7 +106,9 @@ def hive_values(relative: str) -> dict[str, str]:
 
 
 def list_source(path: str, partition: str | None, setting: str = "source.path") -> SourceFiles:
-    """The files of a source: a file, folder or glob. Names that begin with `_` or `.` are passed over.
+    """The files of a source: a file, folder or glob.
+
+    Names that begin with `_` or `.` are passed over.
 
     partition: the setting `events.partition`, whose Hive folders become source partitions.
     Raises SettingsError if the path is not there, DataError if it holds no file.

@@ -1,4 +1,4 @@
-"""What extract has to do for a table: which source partitions are new or changed, and which are gone."""
+"""What extract has to do: which source partitions are new or changed, and which are gone."""
 
 from __future__ import annotations
 
@@ -51,14 +51,15 @@ def plan_extract(
 ) -> ExtractPlan:
     """Compare a source with what was extracted of it.
 
-    partitions: the source partitions asked for; None for all. A source that is not divided into partitions is taken
-    whole. Raises SettingsError for a partition that the source does not have.
+    partitions: the source partitions asked for; None for all. A source that is not divided into
+    partitions is taken whole. Raises SettingsError for a partition that the source does not have.
 
     >>> from foreshock.events.ledger import SourcePartitionEntry
     >>> source = SourceFiles(
     ...     "source.path", "in", "in", {"a": ("in/a",), "b": ("in/b",)}, {"a": "1", "b": "2"}, ()
     ... )
-    >>> plan = plan_extract(source, {"a": SourcePartitionEntry("1"), "z": SourcePartitionEntry("9")})
+    >>> extracted = {"a": SourcePartitionEntry("1"), "z": SourcePartitionEntry("9")}
+    >>> plan = plan_extract(source, extracted)
     >>> plan.pending, plan.removed, list(plan.kept)
     (('b',), ('z',), ['a'])
     """

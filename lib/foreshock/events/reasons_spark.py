@@ -1,4 +1,4 @@
-"""Why a row is refused: checks in order, of which the first that holds gives the reason and the column."""
+"""Why a row is refused: the first check that holds gives the reason and the column."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _row_checks(source: SourceTable, expressions: Expressions) -> Iterator[Check
     yield Check(F.col(MALFORMED), "malformed_row")
     where = expressions.get("events.where")
     if where is not None:
-        # Text that events.where cannot read leaves the row undecided, so it is refused and not filtered.
+        # If events.where cannot read its text, the row is undecided: refused, not filtered.
         yield from _unparsable_checks(source, [where])
         yield Check(~F.coalesce(where.column, F.lit(False)), FILTERED)
     yield from _unparsable_checks(source, expressions.values())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pyspark.sql import Column, DataFrame, SparkSession, Window, WindowSpec
@@ -36,7 +36,8 @@ def contract_rows(
 ) -> Iterator[DataFrame]:
     """Rows in the event contract with their final reason, while the block runs.
 
-    known: event ids already extracted from other partitions. Of duplicates the first in time is kept.
+    known: event ids already extracted from other partitions. Of duplicates the first in time is
+    kept.
     partitions: those of rows to keep; None for all.
     """
     expressions = resolve_expressions(table, settings)
@@ -45,18 +46,20 @@ def contract_rows(
         rows = rows.filter(F.col(C.PARTITION).isin(*partitions))
     is_small = _source_bytes(table) <= SMALL_SOURCE_BYTES
     if is_small:
-        # The checks are one large expression. For few rows compiling it takes longer than running it.
+        # The checks are one large expression, which Spark compiles anew for every use: for few rows
+        # that takes longer than running it.
         rows = rows.persist()
     try:
         yield _without_duplicates(rows, known, has_id=settings.events.id is not None)
     finally:
         if is_small:
-            rows.unpersist()
+            with suppress(Exception):  # a JVM that is gone has forgotten them
+                rows.unpersist()
 
 
 def _source_bytes(table: SourceTable) -> int:
     plan = table.frame._jdf.queryExecution().optimizedPlan()
-    return int(plan.stats().sizeInBytes().toString())
+    return int(plan.stats().sizeInBytes())
 
 
 def _without_duplicates(rows: DataFrame, known: DataFrame | None, *, has_id: bool) -> DataFrame:

@@ -1,4 +1,7 @@
-"""Reads a source's files as typed columns. Text is read as text first, so that what does not parse is seen."""
+"""Reads a source's files as typed columns.
+
+Text is read as text first, so that what does not parse is seen.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,8 @@ SqlTypes = Mapping[str, T.DataType]
 class SourceTable:
     """A source as a DataFrame.
 
-    frame: the columns, MALFORMED for rows that are not of the format, and BAD_PREFIX + column for each checked one.
+    frame: the columns, MALFORMED for rows that are not of the format, and BAD_PREFIX + column for
+    each checked one.
     columns: the source's columns.
     checked: the columns read from text whose cells may not parse.
     texts: the columns that are text.
@@ -96,7 +100,7 @@ def _open_parquet(spark: SparkSession, source: SourceFiles, files: list[str]) ->
 
 
 def _read_parquet(spark: SparkSession, source: SourceFiles, files: list[str]) -> DataFrame:
-    """Parquet files as one table; times of nanoseconds, which Spark does not read, as microseconds."""
+    """Parquet files as one table. Spark does not read nanoseconds: they become microseconds."""
     spark.conf.set("spark.sql.legacy.parquet.nanosAsLong", "true")
     reader = spark.read.option("basePath", source.base_folder).option("mergeSchema", "true")
     try:
@@ -155,7 +159,10 @@ def _declared_types(schema: str | None) -> T.StructType | None:
 def _types_of_schema(
     declared: T.StructType, columns: list[str], source: SourceFiles
 ) -> dict[str, T.DataType]:
-    """The types of the columns that `source.schema` names, in the order of the text. Raises DataError for one that is not there."""
+    """The types of the columns that `source.schema` names, in the order of the text.
+
+    Raises DataError for one that is not there.
+    """
     types = {field.name: field.dataType for field in declared}
     if missing := [name for name in types if name not in columns]:
         raise DataError(
@@ -169,7 +176,10 @@ def _types_of_schema(
 def _inferred_types(
     text: DataFrame, source: SourceFiles, inferred: Mapping[str, str]
 ) -> dict[str, T.DataType]:
-    """The types of all columns. One that these files lack but others of the source have is blank here."""
+    """The types of all columns.
+
+    One that these files lack but others of the source have is blank here.
+    """
     columns = [name for name in text.columns if name != MALFORMED]
     columns += [name for name in inferred if name not in columns]
     types: dict[str, T.DataType] = {}

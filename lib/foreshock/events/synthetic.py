@@ -1,8 +1,9 @@
 """A synthetic `transactions` table of any size, with planted anomalies and labels.
 
-Columns are those of the AWS public blockchain table for Ethereum, plus `label` and `kind`. Every entity
-(`from_address`) follows a routine, a cycle of states that decides what a row holds: each row alone is
-ordinary, their order is not free. Days are made one after the other, in O(entities + one day) of memory.
+Columns are those of the AWS public blockchain table for Ethereum, plus `label` and `kind`. Every
+entity (`from_address`) follows a routine, a cycle of states that decides what a row holds: each row
+alone is ordinary, their order is not free. Days are made one after the other, in O(entities + one
+day) of memory.
 """
 
 from __future__ import annotations
@@ -61,7 +62,8 @@ class SyntheticTable:
     """What to make. Same settings, same table, on any machine.
 
     events: rows in all. entities: their senders. days: over how many days from `start` on.
-    prevalence: about this share of the rows from day `anomalies_from` on (None: all days) is anomalous.
+    prevalence: about this share of the rows from day `anomalies_from` on (None: all days) is
+    anomalous.
     anomaly_kinds: the kinds of anomalies, in equal parts.
     Raises ValueError for a table that cannot be.
     """
@@ -101,7 +103,8 @@ class SyntheticTable:
         """Rows of each day, int64 [days]; their sum is `events`. Weekends are quieter.
 
         >>> monday = dt.date(2023, 1, 2)
-        >>> SyntheticTable(events=134, entities=1, start=monday, days=7, seed=0).day_sizes().tolist()
+        >>> table = SyntheticTable(events=134, entities=1, start=monday, days=7, seed=0)
+        >>> table.day_sizes().tolist()
         [20, 21, 21, 21, 20, 16, 15]
         """
         weekday = (self.start.weekday() + np.arange(self.days)) % 7
@@ -152,7 +155,7 @@ def initial_state(table: SyntheticTable) -> State:
 
 
 def _input_texts(seed: int) -> list[str]:
-    """The inputs of all templates and variants: a method and words, or `0x` if the template has none."""
+    """The inputs of all templates and variants: a method and words, or `0x` without words."""
     words = TEMPLATES[:, 3].astype(int).repeat(INPUT_VARIANTS)
     keys = np.arange(len(words)) // 4
     methods = hexadecimal_digests(keys, seed, Purpose.METHOD, METHOD_BYTES).to_pylist()
@@ -163,7 +166,9 @@ def _input_texts(seed: int) -> list[str]:
 
 
 def generate_day(table: SyntheticTable, day_index: int, state: State) -> pa.Table:
-    """The rows of one day, in the order of the chain, as `SCHEMA` says. Days must be asked for in order.
+    """The rows of one day, in the order of the chain, as `SCHEMA` says.
+
+    Days must be asked for in order.
 
     >>> table = SyntheticTable(events=50, entities=3, start=dt.date(2023, 1, 2), days=1, seed=7)
     >>> generate_day(table, 0, initial_state(table)).num_rows
@@ -199,7 +204,9 @@ def generate_day(table: SyntheticTable, day_index: int, state: State) -> pa.Tabl
 def write_table(
     table: SyntheticTable, directory: Path, on_day: Callable[[int, int], None] | None = None
 ) -> int:
-    """Write `directory/date=YYYY-MM-DD/part-00000.parquet`, a day at a time; returns the number of rows.
+    """Write `directory/date=YYYY-MM-DD/part-00000.parquet` a day at a time.
+
+    Returns the number of rows.
 
     `on_day(day_index, rows)` is called after each day. A day without rows has no folder.
     """

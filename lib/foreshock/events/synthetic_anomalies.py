@@ -1,4 +1,4 @@
-"""What the senders of the synthetic table do in a day: their routines, and the anomalies planted in them."""
+"""What senders do in a day: their routines, and the anomalies planted in them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from foreshock.statistics.arrays import Float64Array, Int8Array, Int64Array
 
 SLOTS = 7200  # of 12 s in a day
 
-# What a state puts into a row: log10 of the value in ether (nan: no value is sent), log10 of the gas limit,
-# share of it used, 32-byte words of input.
+# What a state puts into a row: log10 of the value in ether (nan: no value is sent), log10 of the
+# gas limit, share of it used, 32-byte words of input.
 TEMPLATES = np.array(
     [
         (-1.0, 4.35, 0.94, 0),
@@ -24,8 +24,8 @@ TEMPLATES = np.array(
     ]
 )
 INPUT_VARIANTS = 16  # of each template
-# The order of states, each held for two or three rows. All routines go through the same states about equally
-# often, so that a row tells neither its routine nor its place in it.
+# The order of states, each for two or three rows. All routines go through the same states about
+# equally often, so that a row tells neither its routine nor its place in it.
 ROUTINES = np.array(
     [
         (0, 0, 3, 3, 3, 2, 2, 4, 4, 1, 1, 5, 5),
@@ -90,7 +90,8 @@ def routine_rows(
 
     contracts: how many addresses, after those of the senders, are contracts.
     """
-    # Entities in a new order each day: rows of a slot keep it, so no entity is always first in its block.
+    # Entities in a new order each day: rows of a slot keep it, so no entity is always first in
+    # its block.
     order = rng.permutation(len(senders.share))
     counts = rng.multinomial(row_count, senders.share[order])
     order, counts = order[counts > 0], counts[counts > 0]
@@ -167,9 +168,12 @@ def _routine_contents(
 def plant(
     rows: Rows, rng: np.random.Generator, owed: MutableMapping[str, float], addresses: int
 ) -> None:
-    """Overwrite segments of rows until no kind is owed more than half a segment; takes them off `owed`.
+    """Overwrite segments of rows until no kind is owed more than half a segment.
 
-    A segment lies within one entity's day and meets no other. If there is no room for it, it stays owed.
+    What is planted is taken off `owed`.
+
+    A segment lies within one entity's day and meets no other. If there is no room for it, it stays
+    owed.
 
     owed: anomalous rows still to plant, by kind. addresses: how many there are.
     """
@@ -219,7 +223,9 @@ def runs(keys: Int64Array) -> tuple[Int64Array, Int64Array]:
 
 
 def settled(numbers: Float64Array) -> Float64Array:
-    """Numbers at float32's precision: the last bits of powers and exponentials differ between machines.
+    """Numbers at float32's precision.
+
+    The last bits of powers and exponentials differ between machines.
 
     >>> settled(np.array([0.1])).tolist()
     [0.10000000149011612]
@@ -259,7 +265,7 @@ def _make_plain(rows: Rows, segment: slice) -> None:
 
 
 def _order_only(rows: Rows, segment: slice, rng: np.random.Generator) -> None:
-    """Shuffle what the routine decided; of several shuffles, the one that keeps the fewest successions."""
+    """Shuffle what the routine decided, so that the fewest successions stay."""
     phase = rows.phase[segment]
 
     def kept_successions(shuffle: Int64Array) -> int:

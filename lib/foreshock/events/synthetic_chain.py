@@ -1,4 +1,4 @@
-"""A day of the synthetic table on its chain: blocks, prices for gas, nonces, addresses and hashes."""
+"""A day of the synthetic table on its chain: blocks, prices, nonces, addresses and hashes."""
 
 from __future__ import annotations
 
@@ -37,19 +37,42 @@ class Purpose(enum.IntEnum):
 
 _HEX = np.frombuffer(bytes(range(256)).hex().encode(), "<u2")
 _TYPES = {
-    "hash": pa.string(), "nonce": pa.int64(), "transaction_index": pa.int64(), "from_address": pa.string(),
-    "to_address": pa.string(), "value": pa.float64(), "gas": pa.int64(), "gas_price": pa.int64(),
-    "input": pa.string(), "receipt_cumulative_gas_used": pa.int64(), "receipt_gas_used": pa.int64(),
-    "receipt_contract_address": pa.string(), "receipt_status": pa.int64(),
-    "block_timestamp": pa.timestamp("us", tz="UTC"), "block_number": pa.int64(), "block_hash": pa.string(),
-    "max_fee_per_gas": pa.int64(), "max_priority_fee_per_gas": pa.int64(), "transaction_type": pa.int64(),
-    "receipt_effective_gas_price": pa.int64(), "label": pa.int8(), "kind": pa.string(),
-}  # fmt: skip
+    "hash": pa.string(),
+    "nonce": pa.int64(),
+    "transaction_index": pa.int64(),
+    "from_address": pa.string(),
+    "to_address": pa.string(),
+    "value": pa.float64(),
+    "gas": pa.int64(),
+    "gas_price": pa.int64(),
+    "input": pa.string(),
+    "receipt_cumulative_gas_used": pa.int64(),
+    "receipt_gas_used": pa.int64(),
+    "receipt_contract_address": pa.string(),
+    "receipt_status": pa.int64(),
+    "block_timestamp": pa.timestamp("us", tz="UTC"),
+    "block_number": pa.int64(),
+    "block_hash": pa.string(),
+    "max_fee_per_gas": pa.int64(),
+    "max_priority_fee_per_gas": pa.int64(),
+    "transaction_type": pa.int64(),
+    "receipt_effective_gas_price": pa.int64(),
+    "label": pa.int8(),
+    "kind": pa.string(),
+}
 SCHEMA = pa.schema(list(_TYPES.items()))
 REPEATING = [
-    "from_address", "to_address", "input", "receipt_status", "block_timestamp", "block_number", "block_hash",
-    "transaction_type", "label", "kind",
-]  # fmt: skip
+    "from_address",
+    "to_address",
+    "input",
+    "receipt_status",
+    "block_timestamp",
+    "block_number",
+    "block_hash",
+    "transaction_type",
+    "label",
+    "kind",
+]
 COMPRESSION = {name: "none" if name == "hash" else "snappy" for name in _TYPES}
 
 
@@ -120,7 +143,8 @@ def _next_nonces(senders: Senders, entity: Int64Array) -> Int64Array:
 class ChainDay:
     """A day and what was there before it.
 
-    rows_before: the rows of earlier days. addresses: of entities, then of contracts. inputs: [templates × variants].
+    rows_before: the rows of earlier days. addresses: of entities, then of contracts. inputs:
+    [templates × variants].
     """
 
     date: dt.date
@@ -142,7 +166,9 @@ class ChainDay:
 
 
 def put_on_chain(day: ChainDay, rows: Rows, rng: np.random.Generator) -> pa.Table:
-    """A day's rows in blocks, priced and with their keys, as `SCHEMA` says; moves the senders' nonces on.
+    """A day's rows in blocks, priced and with their keys, as `SCHEMA` says.
+
+    It moves the senders' nonces on.
 
     The order of draws is part of the table.
     """
@@ -201,9 +227,12 @@ def hexadecimal_digests(
 
 
 def _digest(keys: Int64Array, seed: int, purpose: Purpose) -> UInt8Array:
-    """32 bytes for each key, uint8 [n, 32]; the first 8 differ between keys, as every step can be undone.
+    """32 bytes for each key, uint8 [n, 32].
 
-    The steps are those of SplitMix64 (Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators").
+    The first 8 differ between keys, as every step can be undone.
+
+    The steps are those of SplitMix64 (Steele, Lea and Flood 2014, "Fast splittable pseudorandom
+    number generators").
     """
     words = np.empty((len(keys), 4), ">u8")
     word = keys.astype(np.uint64) + np.uint64((seed * 8 + purpose) << 28 & 0xFFFF_FFFF_FFFF_FFFF)

@@ -90,7 +90,8 @@ def take_census(
 ) -> Census:
     """What the cells of some source partitions' text columns parse as.
 
-    Columns that are not text (nested values of JSON) count no cell. Raises DataError as `read_text`.
+    Columns that are not text (nested values of JSON) count no cell. Raises DataError as
+    `read_text`.
     """
     text = read_text(spark, source, source.files(source_partitions), text_format)
     names = [c for c in text.columns if c != MALFORMED and c not in source.folder_keys]
@@ -113,7 +114,7 @@ def take_census(
 
 
 def _cell_counts(columns: list[str]) -> list[Column]:
-    """The aggregates that `_cells_of_row` reads: one a column and field of CellCounts, named by number."""
+    """The aggregates that `_cells_of_row` reads: one a column and field of CellCounts."""
     aggregates = []
     for number, name in enumerate(columns):
         text = F.trim(F.col(quoted(name)))

@@ -14,11 +14,13 @@ LEDGER_PATH = f"{EVENTS_FOLDERS[MAIN]}/ledger.json"
 def extract(
     context: Context, partitions: list[str] | None = None, *, whole_run: bool = False
 ) -> None:
-    """Bring `events/` up to date with the source: new and changed partitions are extracted, removed ones go.
+    """Bring `events/` up to date: new and changed partitions are extracted, removed ones go.
 
     partitions: those to look at; None for all.
-    whole_run: other stages follow, so what they need (rows in every split) is checked before anything is written.
-    Raises DataError if the source is empty, a split has no rows, or an expression does not fit the columns.
+    whole_run: other stages follow, so what they need (rows in every split) is checked before
+    anything is written.
+    Raises DataError if the source is empty, a split has no rows, or an expression does not fit the
+    columns.
     """
     sources = find_sources(context)
     ledger = read_ledger(context)
@@ -33,7 +35,10 @@ def extract(
 
 
 def read_ledger(context: Context) -> Ledger:
-    """The ledger of what was extracted; empty if nothing was. Raises DataError for a file that is no ledger."""
+    """The ledger of what was extracted; empty if nothing was.
+
+    Raises DataError for a file that is no ledger.
+    """
     path = context.run / LEDGER_PATH
     if not path.exists() or not context.run.record("extract"):
         return Ledger()

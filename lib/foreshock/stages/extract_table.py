@@ -1,4 +1,4 @@
-"""One table on its way through Spark: typed, counted, and written to the folders of events and quarantine."""
+"""One table on its way through Spark: typed, counted, and written."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class TableExtraction:
 
     @property
     def _asked(self) -> list[str] | None:
-        """The partitions of rows to keep; None where whole source partitions were asked for already."""
+        """The partitions of rows to keep; None if whole source partitions were asked for."""
         return None if self.source.aligned else self.partitions
 
     def run(self) -> tuple[SourcePartitions, Mapping[Path, Path]]:

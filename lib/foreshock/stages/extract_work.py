@@ -1,4 +1,4 @@
-"""The work of extract: new and changed source partitions go through Spark into `events/` and `quarantine/`."""
+"""The work of extract: new and changed source partitions go through Spark."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class ExtractRequest:
 
 @dataclass(frozen=True)
 class TableOutcome:
-    """What extract did to a table: its new entries, folders to move into place, and folders to remove."""
+    """What extract did to a table: new entries, folders to remove, and folders to move."""
 
     entries: SourcePartitions
     stale: tuple[Path, ...]

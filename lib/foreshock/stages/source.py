@@ -38,7 +38,10 @@ class Sources:
 
 
 def find_sources(context: Context) -> Sources:
-    """The files of all tables, with their fingerprints. A synthetic table that is not there yet is made first."""
+    """The files of all tables, with their fingerprints.
+
+    A synthetic table that is not there yet is made first.
+    """
     settings = context.settings
     partition, test_path = settings.events.partition, settings.split.test_path
     athena_table = None

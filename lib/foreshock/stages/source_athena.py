@@ -1,4 +1,4 @@
-"""A table that Athena unloads, a source partition at a time, to a folder on S3 that is cleared away afterwards."""
+"""A table that Athena unloads to a folder on S3, which is cleared away afterwards."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ FileStamp = tuple[str, int, str]  # path, bytes, ETag: hashed as it is into fing
 
 
 def find_athena_source(context: Context) -> tuple[SourceFiles, athena_sql.AthenaTable]:
-    """The source partitions and fingerprints of the table or query in `source`. No file is there before `unloaded`."""
+    """The source partitions and fingerprints of the table or query in `source`.
+
+    No file is there before `unloaded`.
+    """
     source = context.settings.source
     _unload_folder(context)
     aws_boto.client("athena")  # says what is wrong with region or profile before anything is asked
@@ -70,7 +73,8 @@ def _locations_by_partition(
 ) -> dict[str, list[str]]:
     """The folders of each source partition.
 
-    A source partition is a partition of the events only if the settings file events by the table's partition column.
+    A source partition is a partition of the events only if the settings file events by the table's
+    partition column.
     """
     key = table.partition_key
     if key is not None and (identifier(partition) or "").lower() == key.lower():
@@ -89,7 +93,10 @@ def _file_stamps(location: str) -> list[FileStamp]:
 
 
 def _unload_folder(context: Context) -> Path:
-    """A folder on S3 for what this run directory unloads and nothing else. Raises SettingsError if there is none."""
+    """A folder on S3 for what this run directory unloads and nothing else.
+
+    Raises SettingsError if there is none.
+    """
     output = context.settings.source.output
     if output is not None:
         return at(output) / f"foreshock-{_drawn_name(context)}"
@@ -122,7 +129,8 @@ def unloaded(
 ) -> Iterator[SourceFiles]:
     """A source whose source partitions have files, while the block runs.
 
-    The files are gone when the block ends, and no query runs any longer. What the queries did goes into `counts`.
+    The files are gone when the block ends, and no query runs any longer. What the queries did goes
+    into `counts`.
     """
     folder = _unload_folder(context)
     remove(folder)  # of a run that was killed
