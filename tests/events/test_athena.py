@@ -15,6 +15,7 @@ from aws_stack import tables
 from aws_stack.server import REGION, THROTTLED, Request, Stack, every
 from foreshock.errors import DataError, ServiceError, SettingsError
 from foreshock.events import athena, athena_catalog, athena_sql
+from foreshock.events.athena_query import Query
 from foreshock.platform import aws_boto, parquet, paths, transfers
 
 
@@ -69,10 +70,10 @@ def unloading(
     )
 
 
-def queries(table: athena_sql.AthenaTable) -> list[athena.Query]:
+def queries(table: athena_sql.AthenaTable) -> list[Query]:
     targets = [f"s3://lake/out/{i}" for i in range(len(table.values))]
     return [
-        athena.Query(u, athena_sql.unload_statement(table, u, f"{t}/"), t)
+        Query(u, athena_sql.unload_statement(table, u, f"{t}/"), t)
         for u, t in zip(table.values, targets, strict=True)
     ]
 

@@ -11,12 +11,18 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from foreshock.errors import ForeshockError, ServiceError, SettingsError
+from foreshock.events.athena_query import (
+    Execution,
+    Query,
+    QueryFailure,
+    QueryOutcome,
+    UnloadOutcome,
+)
 
 ENDED = ("SUCCEEDED", "FAILED", "CANCELLED")
 POLL_SECONDS, LONGEST_POLL_SECONDS, POLL_GROWTH = 0.2, 5.0, 1.5
@@ -24,56 +30,6 @@ PROGRESS_SECONDS = 10.0
 STOP_SECONDS = 10.0  # that a query is given to end in, once it is told to
 STOPS_AT_ONCE = 16
 WHY_LENGTH = 300
-
-Execution = dict[str, Any]
-"""A query as Athena describes it."""
-
-
-@dataclass
-class Query:
-    """An UNLOAD of a source partition to a folder that nothing else writes to."""
-
-    source_partition: str
-    sql: str
-    target: str
-    id: str | None = None
-    state: str = "WAITING"
-    bytes: int = 0
-    started: float = 0.0  # on the monotonic clock, in seconds
-
-    def update(self, execution: Execution) -> None:
-        """Take over what Athena says of the query."""
-        self.state = execution["Status"]["State"]
-        self.bytes = int(execution.get("Statistics", {}).get("DataScannedInBytes", 0))
-
-
-@dataclass(frozen=True)
-class QueryOutcome:
-    """How a query ended, for the table `runs`."""
-
-    partition: str
-    id: str | None
-    state: str
-    bytes: int
-
-
-@dataclass(frozen=True)
-class QueryFailure:
-    """Why a query failed, for the table `runs`."""
-
-    partition: str
-    id: str | None
-    bytes: int
-    what: str
-
-
-@dataclass
-class UnloadOutcome:
-    """What became of a run's queries, for the table `runs`."""
-
-    queries: list[QueryOutcome] = field(default_factory=list)
-    bytes_scanned: int = 0
-    failure: QueryFailure | None = None
 
 
 class Unloading:

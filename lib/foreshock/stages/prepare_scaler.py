@@ -58,9 +58,7 @@ def fit_scaler(context: Context, ledger: Ledger, work: Path) -> Scaler:
 def _training_files(context: Context, ledger: Ledger) -> dict[str, list[str]]:
     """The files of events by partition (as its folder spells it) that holds training events."""
     with_training = {
-        partition
-        for partition, counts in ledger.partitions(MAIN)
-        if counts.kept.get(C.TRAIN)
+        partition for partition, counts in ledger.partitions(MAIN) if counts.kept.get(C.TRAIN)
     }
     files: dict[str, list[str]] = {}
     for folder in sorted((context.run / EVENTS_FOLDERS[MAIN]).glob(f"{C.PARTITION}=*")):

@@ -14,6 +14,7 @@ from typing import Any
 
 from foreshock.errors import SettingsError
 from foreshock.events import athena, athena_catalog, athena_sql
+from foreshock.events.athena_query import Query
 from foreshock.events.partitions import WHOLE, SourceFiles, identifier
 from foreshock.platform import aws_boto
 from foreshock.platform.aws import KMS_KEY
@@ -138,7 +139,7 @@ def unloaded(
     for number, source_partition in enumerate(source_partitions):
         target = f"{folder}/unit-{number:05d}"
         sql = athena_sql.unload_statement(table, source_partition, f"{target}/")
-        queries.append(athena.Query(source_partition, sql, target))
+        queries.append(Query(source_partition, sql, target))
     unloading = _unloading(context, folder)
     try:
         try:
