@@ -8,22 +8,22 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from foreshock.diagnosis import verdict as d
+from foreshock.diagnosis import facts as causes
 
 from acceptance import tools
 
 FEATURES = tuple(f"x{i}" for i in range(8))
 ENTITIES, A_DAY, DAYS, CALIBRATION_FROM, TEST_FROM = 8, 120, 20, 10, 15
 CAUSES = (
-    d.HEALTHY,
-    d.OUT_OF_REACH,
-    d.UNDER_FITTED,
-    d.OVER_FITTED,
-    d.DRIFTED,
-    d.CONTAMINATED,
-    d.CONTAMINATED_CALIBRATION,
-    d.OUT_OF_SUPPORT,
-    d.NO_SIGNAL,
+    causes.HEALTHY,
+    causes.OUT_OF_REACH,
+    causes.UNDER_FITTED,
+    causes.OVER_FITTED,
+    causes.DRIFTED,
+    causes.CONTAMINATED,
+    causes.CONTAMINATED_CALIBRATION,
+    causes.OUT_OF_SUPPORT,
+    causes.NO_SIGNAL,
 )
 Run = Callable[[dict[str, Any], Path], Any]
 
@@ -44,7 +44,7 @@ def table(cause: str, seed: int) -> tuple[pa.Table, str]:
         (ENTITIES, n, len(FEATURES))
     )
     hit = np.zeros((ENTITIES, n), bool)
-    first = {d.CONTAMINATED: 0, d.CONTAMINATED_CALIBRATION: CALIBRATION_FROM}.get(
+    first = {causes.CONTAMINATED: 0, causes.CONTAMINATED_CALIBRATION: CALIBRATION_FROM}.get(
         cause, TEST_FROM
     ) * A_DAY
     for e in range(ENTITIES):
@@ -53,9 +53,9 @@ def table(cause: str, seed: int) -> tuple[pa.Table, str]:
     x[hit] += 3.0 * rng.standard_normal((int(hit.sum()), len(FEATURES)))
     label = hit.astype(np.int8)
     moved = int(rng.integers(len(FEATURES)))
-    if cause == d.DRIFTED:
+    if cause == causes.DRIFTED:
         x[:, day >= TEST_FROM + 2, moved] += 1.5
-    if cause == d.NO_SIGNAL:
+    if cause == causes.NO_SIGNAL:
         label = (rng.random(hit.shape) < 0.03).astype(np.int8)
     x = x * 10.0 ** rng.integers(-2, 5, len(FEATURES)) + rng.normal(
         0, 50, len(FEATURES)
@@ -90,16 +90,16 @@ def conf(path: Path, cause: str, seed: int) -> dict[str, Any]:
         "detectors": [],
         "thresholds": {"min_count": 100},
     }
-    if cause in (d.OUT_OF_REACH, d.UNDER_FITTED):
+    if cause in (causes.OUT_OF_REACH, causes.UNDER_FITTED):
         made["model"] = {"name": "lstm_autoencoder", "units": [32], "dense": 16}
         made["training"] = {"epochs": 4, "learning_rate": 0.005, "batch": 128}
-    if cause == d.OUT_OF_REACH:
+    if cause == causes.OUT_OF_REACH:
         made["model"]["output"] = "sigmoid"
-    if cause == d.UNDER_FITTED:
+    if cause == causes.UNDER_FITTED:
         made["model"] |= {"l1": 0.5, "l2": 0.5}
-    if cause == d.OVER_FITTED:
+    if cause == causes.OVER_FITTED:
         made["split"]["train"] = ["2024-03-10T12:00:00", "2024-03-11"]
-    if cause == d.OUT_OF_SUPPORT:
+    if cause == causes.OUT_OF_SUPPORT:
         made["thresholds"]["rules"] = [{"name": "quantile", "level": 0.99, "margin": 1000}]
     return made
 
@@ -120,11 +120,11 @@ def planted_runs(
             found = tools.summary(target)["verdict"]
             said.append(
                 ", ".join(found["causes"])
-                + (f" ({found['features'][0]}, planted {moved})" if cause == d.DRIFTED else "")
+                + (f" ({found['features'][0]}, planted {moved})" if cause == causes.DRIFTED else "")
             )
             right.append(
                 found["causes"][0] == cause
-                and (cause != d.DRIFTED or found["features"][:1] == [moved])
+                and (cause != causes.DRIFTED or found["features"][:1] == [moved])
             )
         figures[f"planted {cause}"] = "; ".join(said)
     figures["first verdict right"] = sum(right) / len(right)

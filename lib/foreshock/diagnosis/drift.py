@@ -70,6 +70,11 @@ class Comparison:
     n_to: int
     verdict: str
 
+    @property
+    def is_shifted(self) -> bool:
+        """Whether the second distribution lies apart from the first."""
+        return self.verdict == SHIFTED
+
 
 @dataclass
 class Shapes:
