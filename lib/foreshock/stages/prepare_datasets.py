@@ -79,7 +79,13 @@ def join_datasets(
         if not of_split:
             continue
         folder = work / "dataset" / split
-        write_metadata(folder, len(features), [chunk.file for chunk in of_split])
+        if not write_metadata(folder, len(features), [chunk.file for chunk in of_split]):
+            context.log.event(
+                "prepare",
+                "Petastorm is not installed: the dataset lacks its metadata, so make_reader cannot "
+                "open it; Foreshock reads it with Arrow",
+                split=split,
+            )
         manifests[split] = Manifest(
             split,
             features,

@@ -9,16 +9,17 @@ import numpy as np
 import pyarrow as pa
 from pyspark.sql import SparkSession
 
-from foreshock.platform.parquet import parquet_file
+from foreshock.platform.paths import at
 from foreshock.platform.session import each_item
 from foreshock.sequences.folds import touching
 from foreshock.statistics.arrays import Float32Array, Float64Array, Int64Array
-from foreshock.windows.dataset.schema import decode
+from foreshock.windows.dataset.manifest import BlockShape
+from foreshock.windows.dataset.schema import read_rows
 from foreshock.windows.models.moments import WindowMoments
 
 MOST_VALUES = 2048  # of a window: its matrix has the square of that
 AT_ONCE = 256_000_000  # bytes of matrices that come to the driver together
-COLUMNS = ["x", "event_time", "n_windows", "first_padding"]
+FIELDS = ("x", "event_time", "n_windows", "first_padding")
 
 
 @dataclass(frozen=True)
@@ -41,15 +42,15 @@ class MomentJob:
 
     def blocks_of(self, file: str) -> Iterator[tuple[Float32Array, Int64Array]]:
         """The events (n, F) of a file's blocks with the starts of their whole windows."""
-        for batch in parquet_file(file).iter_batches(batch_size=64, columns=COLUMNS):
-            for row in batch.to_pylist():
-                starts = np.arange(row["n_windows"]) * self.stride
-                if self.without is not None:
-                    times = decode(row["event_time"])
-                    ends = times[starts + self.length - 1]
-                    starts = starts[~touching(times[starts], ends, self.without)]
-                if not row["first_padding"] and len(starts):
-                    yield decode(row["x"]), starts
+        shape = BlockShape(self.features, self.length, self.stride)
+        for row in read_rows(at(file), shape, FIELDS, at_once=64):
+            starts = np.arange(row["n_windows"]) * self.stride
+            if self.without is not None:
+                times = row["event_time"]
+                ends = times[starts + self.length - 1]
+                starts = starts[~touching(times[starts], ends, self.without)]
+            if not row["first_padding"] and len(starts):
+                yield row["x"], starts
 
     def moments_of(self, files: list[str]) -> WindowMoments:
         """The moments of all whole windows of some files."""
