@@ -14,7 +14,11 @@ import psutil
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure. ours, peer: medians in `unit`; ratio: of each repetition, above 1 where ours is better; wanted: at least."""
+    """One figure.
+
+    ours, peer: medians in `unit`. ratio: of each repetition, above 1 if ours is better. wanted: the
+    least ratio.
+    """
 
     name: str
     ours: float
@@ -67,23 +71,62 @@ def alternate(
     wanted: float,
     sizes: str,
     repetitions: int,
+    is_cost: bool = False,
 ) -> Figure:
-    """Measure both by turns; `ours` and `peer` return a speed in `unit`. Where there are several, a first pair only warms up."""
+    """Measure both by turns. If there are several repetitions, a first pair only warms up.
+
+    `ours` and `peer` return a speed in `unit`, or with `is_cost` a cost such as seconds.
+    """
     if repetitions > 1:
         ours(), peer()
-    mine, theirs = [], []
-    for i in range(repetitions):
-        for side in (mine, theirs) if i % 2 == 0 else (theirs, mine):
-            side.append(ours() if side is mine else peer())
-    ratios = [a / b for a, b in zip(mine, theirs, strict=True)]
+    our_values: list[float] = []
+    peer_values: list[float] = []
+    for repetition in range(repetitions):
+        sides = (our_values, peer_values) if repetition % 2 == 0 else (peer_values, our_values)
+        for values in sides:
+            values.append(ours() if values is our_values else peer())
+    pairs = list(zip(our_values, peer_values, strict=True))
+    ratios = [theirs / mine if is_cost else mine / theirs for mine, theirs in pairs]
     return Figure(
         name,
-        statistics.median(mine),
-        statistics.median(theirs),
+        statistics.median(our_values),
+        statistics.median(peer_values),
         peer_name,
         unit,
-        {"min": min(ratios), "median": statistics.median(ratios), "max": max(ratios)},
+        _spread(ratios),
         repetitions,
         wanted,
         sizes,
     )
+
+
+def within(
+    name: str,
+    cost: Callable[[], float],
+    *,
+    limit: float,
+    unit: str,
+    sizes: str,
+    repetitions: int,
+) -> Figure:
+    """Measure a cost against a limit: the ratio is limit / cost, and 1 is wanted."""
+    if repetitions > 1:
+        cost()
+    costs = [cost() for _ in range(repetitions)]
+    ratios = [limit / value for value in costs]
+    peer_name = f"the limit, {limit:g} {unit}"
+    return Figure(
+        name,
+        statistics.median(costs),
+        limit,
+        peer_name,
+        unit,
+        _spread(ratios),
+        repetitions,
+        1.0,
+        sizes,
+    )
+
+
+def _spread(ratios: list[float]) -> dict[str, float]:
+    return {"min": min(ratios), "median": statistics.median(ratios), "max": max(ratios)}

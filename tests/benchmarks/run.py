@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import importlib
 import json
 import os
 import platform
@@ -19,7 +21,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from acceptance import tools
 from foreshock.platform.session import build_session
 
-from benchmarks import lake
+from benchmarks import lake, starting
+from benchmarks.measure import Figure
 
 NAMES = (
     "loader_vs_rows",
@@ -34,6 +37,7 @@ NAMES = (
     "training_vs_fit",
     "scoring_vs_predict",
     lake.NAME,
+    *starting.NAMES,
 )
 ONCE = ("growth_prepare", "growth_score")
 
@@ -57,36 +61,12 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"no such figure: {', '.join(unknown)}; there are {', '.join(NAMES + ONCE)}")
     os.environ.setdefault("FORESHOCK_DRIVER_MEMORY", "2g")
     work = Path(tempfile.mkdtemp(prefix="foreshock-bench-"))
-    s3 = lake.served() if lake.NAME in names else None
-    if s3:
-        s3.__enter__()
-    spark = build_session("bench", s3=s3 is not None)
-    found: list[dict[str, Any]] = []
     try:
-        for module in ("loading", "preparing", "networks", "lake"):
-            room = __import__(f"benchmarks.{module}", fromlist=["figures"])
-            folder = work / module
-            folder.mkdir()
-            for figure in room.figures(folder, spark, names, quick=arguments.quick):
-                found.append(asdict(figure))
-                r = figure.ratio
-                print(
-                    f"{figure.name:20s} {r['min']:9.3g} {r['median']:9.3g} {r['max']:9.3g}   wanted {figure.wanted:g}   "
-                    f"ours {figure.ours:.4g} peer {figure.peer:.4g} {figure.unit}",
-                    file=sys.stderr,
-                )
-            shutil.rmtree(folder, ignore_errors=True)
-        for name in ONCE:
-            if name in names:
-                once = __import__("benchmarks.growth", fromlist=["growth"]).growth(
-                    name, work, spark, quick=arguments.quick
-                )
-                found.append({"name": name, "repetitions": 1, **once})
-                print(f"{name:20s} {json.dumps(once)}", file=sys.stderr)
+        # Before this process starts a Spark of its own, which would share the machine with them.
+        found = [shown(figure) for figure in starting.figures(work, names, quick=arguments.quick)]
+        if names - set(starting.NAMES):
+            found += with_spark(work, names, quick=arguments.quick)
     finally:
-        spark.stop()
-        if s3:
-            s3.__exit__(None, None, None)
         shutil.rmtree(work, ignore_errors=True)
     if arguments.json:
         Path(arguments.json).write_text(json.dumps(found, indent=1) + "\n")
@@ -94,6 +74,41 @@ def main(argv: list[str] | None = None) -> int:
         record(found)
     print(f"{len(found)} figures")
     return 0
+
+
+def with_spark(work: Path, names: set[str], *, quick: bool) -> list[dict[str, Any]]:
+    """The figures that are measured in this process's own Spark session."""
+    found: list[dict[str, Any]] = []
+    with contextlib.ExitStack() as stack:
+        uses_s3 = lake.NAME in names
+        if uses_s3:
+            stack.enter_context(lake.served())
+        spark = build_session("bench", s3=uses_s3)
+        stack.callback(spark.stop)
+        for module in ("loading", "preparing", "networks", "lake"):
+            room = importlib.import_module(f"benchmarks.{module}")
+            folder = work / module
+            folder.mkdir()
+            found += [shown(figure) for figure in room.figures(folder, spark, names, quick=quick)]
+            shutil.rmtree(folder, ignore_errors=True)
+        for name in ONCE:
+            if name in names:
+                growth = importlib.import_module("benchmarks.growth")
+                figure = growth.growth(name, work, spark, quick=quick)
+                found.append({"name": name, "repetitions": 1, **figure})
+                print(f"{name:20s} {json.dumps(figure)}", file=sys.stderr)
+    return found
+
+
+def shown(figure: Figure) -> dict[str, Any]:
+    """A figure as a mapping, once it stands on standard error."""
+    ratio = figure.ratio
+    print(
+        f"{figure.name:20s} {ratio['min']:9.3g} {ratio['median']:9.3g} {ratio['max']:9.3g}   "
+        f"wanted {figure.wanted:g}   ours {figure.ours:.4g} peer {figure.peer:.4g} {figure.unit}",
+        file=sys.stderr,
+    )
+    return asdict(figure)
 
 
 def record(found: list[dict[str, Any]]) -> None:
@@ -112,8 +127,9 @@ def page(found: list[dict[str, Any]]) -> str:
         "# Benchmarks",
         "",
         f"Written by `scripts/bench` on {os.cpu_count()} cores ({platform.machine()}, Python "
-        f"{platform.python_version()}); `docs/benchmarks.json` holds the same. A ratio is ours over the peer's, of each pair of "
-        "alternating repetitions; above 1 ours is faster.",
+        f"{platform.python_version()}); `docs/benchmarks.json` holds the same. A ratio "
+        "compares ours with the peer's in each pair of alternating repetitions; above 1 ours is "
+        "better. A peer may be a limit: the ratio is then the limit over ours.",
         "",
         "| figure | ratio: least, median, most | wanted | ours | peer | unit | repetitions | date |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
