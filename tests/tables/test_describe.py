@@ -14,9 +14,9 @@ from aws_stack import tables as made
 from foreshock.errors import ServiceError
 from foreshock.settings.load import load_settings
 from foreshock.stages.context import Context
-from foreshock.stages.publish import sink_of
+from foreshock.stages.publish import publisher_of
 from foreshock.stages.scaler_file import read_scaler
-from foreshock.tables.describe import described
+from foreshock.tables.describe import describe_tables
 
 ROOT = Path(__file__).parents[2]
 DOCS = (ROOT / "docs" / "tables.md").read_text()
@@ -67,7 +67,7 @@ def two_runs(data: Path, tmp_path: Path, run_job: Callable[..., int]) -> Path:
 def test_what_runs_write_is_what_is_described_and_shared(
     two_runs: Path, data: Path, spark: Any
 ) -> None:
-    shared, wanted = two_runs / "shared", described(("value", "gas", "gas_price"))
+    shared, wanted = two_runs / "shared", describe_tables(("value", "gas", "gas_price"))
     # columns and types
     assert {p.name for p in shared.iterdir() if p.is_dir()} == set(wanted)
     for name, table in wanted.items():
@@ -75,10 +75,10 @@ def test_what_runs_write_is_what_is_described_and_shared(
             f.name: f.dataType.simpleString()
             for f in spark.read.parquet(str(two_runs / "a" / "tables" / name)).schema
         }
-        assert have == {c.name: c.type for c in table.columns}, name
+        assert have == {c.name: c.sql_type for c in table.columns}, name
     # the queries of docs/tables.md run on them
     for name, table in wanted.items():
-        by_folder = f", {PARTS}" if table.partitions else ""
+        by_folder = f", {PARTS}" if table.partitioned_by else ""
         duckdb.sql(
             f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM read_parquet('{shared}/{name}/**/*.parquet'{by_folder})"
         )
@@ -113,27 +113,27 @@ def test_what_runs_write_is_what_is_described_and_shared(
         quiet=True,
     )
     with context.open():
-        sink_of(context).look()
+        publisher_of(context).look()
         theirs = next((shared / "scores" / "split=test").glob("partition=2023-01-28/*.parquet"))
         theirs.write_bytes(theirs.read_bytes() + b"")
         with pytest.raises(
             ServiceError, match=r"another run wrote scores/split=test/partition=2023-01-28"
         ):
-            sink_of(context).publish(read_scaler(context.run / "scaler.json"))
+            publisher_of(context).publish(read_scaler(context.run / "scaler.json"))
         assert theirs.exists()
     # a run that goes on publishes what it could not
     context = Context(
         load_settings(str(two_runs / "b.yaml")), str(two_runs / "b"), spark=spark, quiet=True
     )
     with context.open():
-        sink_of(context).publish(read_scaler(context.run / "scaler.json"))
+        publisher_of(context).publish(read_scaler(context.run / "scaler.json"))
     assert {
         (r[0], r[1]): r[2] for r in duckdb.sql(f"SELECT {by} FROM scores {group}").fetchall()
     } == own
 
 
 def test_the_page_lists_every_column() -> None:
-    for name, table in described(("value",)).items():
+    for name, table in describe_tables(("value",)).items():
         section = DOCS.split(f"### {name}\n")[1].split("###")[0].split("## Queries")[0]
         listed = re.findall(r"^\| (\w+) \| [^|]+ \| (.*) \|$", section, re.M)
         assert listed == [(c.name, c.comment) for c in table.columns]

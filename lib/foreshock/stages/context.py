@@ -17,6 +17,7 @@ from foreshock.platform.transfers import remove
 from foreshock.settings.identity import sha256
 from foreshock.settings.root import Settings
 from foreshock.stages.run_conf import claim
+from foreshock.tables.sinks.iceberg_catalog import packages
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -61,7 +62,6 @@ class Context:
             return self._given_spark
         # A run that has nothing left to do needs no Spark, whose Python half loads for a second.
         from foreshock.platform.session import build_session
-        from foreshock.tables.sinks.iceberg import packages
 
         self.log.event("spark", "starting")
         tables = self.settings.tables

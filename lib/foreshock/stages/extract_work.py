@@ -33,7 +33,7 @@ from foreshock.stages.extract_table import (
     partition_folders,
     partition_of,
 )
-from foreshock.stages.publish import sink_of
+from foreshock.stages.publish import publisher_of
 from foreshock.stages.source import Sources
 
 SHOWN_COLUMNS = 10
@@ -66,7 +66,7 @@ class TableOutcome:
 
 def extract_sources(context: Context, request: ExtractRequest) -> None:
     """Extract what is new or changed in all tables, and publish it with the ledger."""
-    sink_of(context).look()  # before the work: what others publish from now on is a conflict
+    publisher_of(context).look()  # before the work: what others publish from now on is a conflict
     with context.attempt("extract") as counts:
         work = context.run.staging("extract")
         check_syntax(context.spark, context.settings)

@@ -6,7 +6,7 @@ from foreshock.stages.context import Context
 from foreshock.stages.donor import donor_run
 from foreshock.stages.extract import extract
 from foreshock.stages.prepare import prepare
-from foreshock.stages.publish import sink_of
+from foreshock.stages.publish import publisher_of
 from foreshock.stages.report import check_gates, report, result_lines
 from foreshock.stages.score import score
 from foreshock.stages.train import check_devices, train
@@ -21,7 +21,7 @@ def pipeline(context: Context) -> str:
     donor_run(context)
     check_devices(context)
     if context.run.record("score") is None or context.force:
-        sink_of(context).look()
+        publisher_of(context).look()
     extract(context, whole_run=True)
     context.force = False  # what extract replaced makes the stages after it stale by itself
     prepare(context)

@@ -13,7 +13,7 @@ from foreshock.stages.donor import DonorRun
 from foreshock.stages.prepare_datasets import join_datasets
 from foreshock.stages.prepare_scaler import SUMMARIES, fit_scaler
 from foreshock.stages.prepare_windows import cut_windows
-from foreshock.stages.publish import sink_of
+from foreshock.stages.publish import publisher_of
 from foreshock.stages.scaler_file import SCALER, write_scaler
 from foreshock.windows.cut.spark import REST
 from foreshock.windows.dataset.manifest import MANIFEST_NAME, METADATA_NAME, Count, Manifest
@@ -32,7 +32,7 @@ def prepare_run(
 ) -> None:
     """Do all of prepare and publish it. write_sequences: whether a detector needs `sequences/`."""
     context.run.verify("extract")
-    sink_of(context).look()
+    publisher_of(context).look()
     with context.attempt("prepare") as counts:
         work = context.run.staging("prepare")
         if donor:

@@ -44,7 +44,7 @@ from foreshock.settings.identity import as_mapping
 from foreshock.stages.context import Context
 from foreshock.stages.diagnose import VERDICT
 from foreshock.stages.extract import read_ledger
-from foreshock.stages.publish import sink_of
+from foreshock.stages.publish import publisher_of
 from foreshock.stages.report import PAGE, SUMMARY
 from foreshock.stages.scaler_file import read_scaler
 from foreshock.statistics.histogram import Histogram
@@ -67,7 +67,7 @@ def write_report(context: Context, fingerprint: str) -> None:
         remove(work)
         if summary.counts is not None:
             attempt_counts |= summary.counts.to_mapping()
-    sink_of(context).runs(read_scaler(context.run / "scaler.json"))
+    publisher_of(context).publish_runs(read_scaler(context.run / "scaler.json"))
 
 
 def summarise(context: Context) -> RunSummary:

@@ -25,7 +25,7 @@ from foreshock.stages.details import details
 from foreshock.stages.diagnose import SHAPES, VERDICT, diagnose
 from foreshock.stages.donor import donor_run
 from foreshock.stages.extract import read_ledger
-from foreshock.stages.publish import sink_of
+from foreshock.stages.publish import publisher_of
 from foreshock.stages.scaler_file import read_scaler
 from foreshock.tables import spark as tables
 from foreshock.tables.attribution import Units
@@ -70,9 +70,9 @@ def score(context: Context, partitions: list[str] | None = None) -> None:
     )
     if partitions is None and not context.force and context.run.is_done("score", fingerprint):
         context.log.event("score", "nothing to do")
-        sink_of(context).publish(read_scaler(context.run / "scaler.json"))
+        publisher_of(context).publish(read_scaler(context.run / "scaler.json"))
         return
-    sink_of(context).look()
+    publisher_of(context).look()
     bundle = bundles.load(context.run / "model")
     scaler_sha = file_sha256(context.run / "scaler.json")
     for manifest in manifests.values():
@@ -102,7 +102,7 @@ def score(context: Context, partitions: list[str] | None = None) -> None:
             fingerprint, counts
         )
         remove(work)
-    sink_of(context).publish(read_scaler(context.run / "scaler.json"), partitions)
+    publisher_of(context).publish(read_scaler(context.run / "scaler.json"), partitions)
 
 
 class _Scoring:

@@ -1,16 +1,20 @@
-"""The `runs` table: one small Parquet file a stage's attempt, written whole at its start and again at its end."""
+"""The `runs` table: a small Parquet file for each attempt at a stage.
+
+The file is written whole when the attempt begins, and again when it ends.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
+from foreshock.columns import RUNS
 from foreshock.platform.parquet import write_table
 
 SCHEMA = pa.schema(
@@ -25,11 +29,24 @@ SCHEMA = pa.schema(
         ("versions", pa.string()),
     ]
 )
+PACKAGES = (
+    "foreshock",
+    "pyspark",
+    "tensorflow-cpu",
+    "tensorflow",
+    "petastorm",
+    "pyarrow",
+    "numpy",
+    "scikit-learn",
+)
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """A stage's attempt. status: running, done, failed; a row still `running` was killed."""
+    """An attempt at a stage. status: running, done or failed.
+
+    An attempt that still runs in the table was killed. counts: whatever the stage counted.
+    """
 
     run_id: str
     stage: str
@@ -37,36 +54,38 @@ class Attempt:
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     ended: datetime | None = None
     status: str = "running"
-    counts: dict[str, Any] = field(default_factory=dict)
+    counts: Mapping[str, object] = field(default_factory=dict)
 
-    def finished(self, status: str, counts: dict[str, Any]) -> Attempt:
+    def finished(self, status: str, counts: Mapping[str, object]) -> Attempt:
+        """The same attempt, ended now.
+
+        >>> Attempt("demo", "score", "ab").finished("done", {"judged": 5}).status
+        'done'
+        """
         return replace(self, status=status, counts=counts, ended=datetime.now(UTC))
 
     def write(self, tables: Path) -> None:
-        """Write the row to `tables/runs/`, in place of this attempt's earlier one."""
-        folder = tables / "runs"
+        """Write the row to `tables/runs/`, in place of what was written of this attempt before."""
+        folder = tables / RUNS
         folder.mkdir(parents=True, exist_ok=True)
-        name = f"{self.stage}-{self.started:%Y%m%dT%H%M%S%f}.parquet"
-        counts = json.dumps(self.counts, sort_keys=True, default=str)
-        row = asdict(self) | {"counts": counts, "versions": json.dumps(versions())}
-        write_table(pa.Table.from_pylist([row], SCHEMA), folder / name)
+        row = asdict(self) | {
+            "counts": json.dumps(self.counts, sort_keys=True, default=str),
+            "versions": json.dumps(versions()),
+        }
+        file = folder / f"{self.stage}-{self.started:%Y%m%dT%H%M%S%f}.parquet"
+        write_table(pa.Table.from_pylist([row], SCHEMA), file)
 
 
 def versions() -> dict[str, str]:
-    """The versions that a result depends on."""
-    found = {}
-    for package in (
-        "foreshock",
-        "pyspark",
-        "tensorflow-cpu",
-        "tensorflow",
-        "petastorm",
-        "pyarrow",
-        "numpy",
-        "scikit-learn",
-    ):
+    """The versions of the packages that a result depends on; those not installed are left out.
+
+    >>> "pyarrow" in versions()
+    True
+    """
+    installed = {}
+    for package in PACKAGES:
         try:
-            found[package] = metadata.version(package)
+            installed[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return installed

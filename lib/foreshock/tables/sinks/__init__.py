@@ -1,1 +1,1 @@
-"""Where tables are published, one technology a file."""
+"""Where tables are published, one technology a file behind one protocol."""

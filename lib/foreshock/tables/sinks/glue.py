@@ -1,228 +1,70 @@
-"""Parquet tables registered in Glue, with partitions and comments, so that Athena, Spark and Redshift know them."""
+"""Parquet tables on S3, registered in Glue so that Athena, Spark and Redshift know them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from foreshock.errors import ServiceError, SettingsError
-from foreshock.tables.describe import Column, Described
-from foreshock.tables.sinks.iceberg import Key
-
-AT_ONCE = 25  # what Glue takes in one call to delete; it takes 100 to create
-SERDE = {
-    "InputFormat": "org.apache.hadoop.hive.ql.io.parquet.MapredParquetInputFormat",
-    "OutputFormat": "org.apache.hadoop.hive.ql.io.parquet.MapredParquetOutputFormat",
-    "SerdeInfo": {
-        "SerializationLibrary": "org.apache.hadoop.hive.ql.io.parquet.serde.ParquetHiveSerDe"
-    },
-}
+from foreshock.columns import RUNS
+from foreshock.errors import SettingsError
+from foreshock.platform import aws_boto
+from foreshock.platform.paths import is_remote
+from foreshock.tables.describe import TableDescription
+from foreshock.tables.sinks.glue_registry import GlueRegistry
+from foreshock.tables.sinks.protocol import RunTables, TurnCheck
 
 
-class Registry:
-    """A Glue database. client: boto3's of Glue."""
+@dataclass
+class GlueSink:
+    """`tables.glue`: the tables that lie in `location`. check_run: raises once the run is lost."""
 
-    def __init__(self, client: Any, database: str, create: bool) -> None:
-        self.client, self.database, self.create = client, database, create
+    location: Path
+    database: str
+    create: bool
+    check_run: TurnCheck
 
-    def look(self, tables: dict[str, tuple[Described, str]]) -> None:
-        """Raise SettingsError where the database is missing, or one of these tables (name -> description, location) is another's."""
-        try:
-            self.client.get_database(Name=self.database)
-        except ClientError as error:
-            if not _missing(error):
-                raise _service("GetDatabase", error) from None
-            if not self.create:
-                raise SettingsError(
-                    f"`tables.glue.database`: Glue has no database {self.database!r}. Make it, correct the name, or set "
-                    "tables.glue.create: true."
-                ) from None
-            try:
-                self.client.create_database(
-                    DatabaseInput={
-                        "Name": self.database,
-                        "Description": "Foreshock's result tables",
-                    }
-                )
-            except ClientError as second:
-                if second.response["Error"]["Code"] != "AlreadyExistsException":
-                    raise _service("CreateDatabase", second) from None
-        for name, (wanted, location) in tables.items():
-            there = self._table(name)
-            if there is None:
-                continue
-            place = there.get("StorageDescriptor", {}).get("Location", "").rstrip("/")
-            if place != location.rstrip("/"):
-                raise SettingsError(
-                    f"`tables.glue.database`: {self.database}.{name} is there already, for {place or 'no location'}. Use "
-                    "another database for these tables, or set tables.location to where that one's tables lie."
-                )
-            keys = [c["Name"] for c in there.get("PartitionKeys", [])]
-            if keys != list(wanted.partitions):
-                by, other = (", ".join(k) or "nothing" for k in (wanted.partitions, keys))
-                raise SettingsError(
-                    f"`tables.glue.database`: {self.database}.{name} is there, partitioned by {other}; {by} is wanted. Use "
-                    "another database."
-                )
-            types = {c["Name"]: c["Type"] for c in there["StorageDescriptor"].get("Columns", [])}
-            for column in wanted.plain:
-                have = types.get(column.name, column.type)
-                if have != column.type and not (
-                    have.startswith("struct<") and column.type.startswith("struct<")
-                ):
-                    raise SettingsError(
-                        f"`tables.glue.database`: {self.database}.{name} is there, its column {column.name} is "
-                        f"{have}; {column.type} is wanted. Use another database."
-                    )
-
-    def register(
-        self,
-        name: str,
-        wanted: Described,
-        location: str,
-        added: Mapping[Key, str] | None = None,
-        gone: Sequence[Key] = (),
-    ) -> None:
-        """Have Glue know a table, its comments and, where it is partitioned, these partitions (values -> folder below
-        `location`); those in `gone` it forgets."""
-        try:
-            there = self._table(name)
-            columns = [_column(c) for c in wanted.plain]
-            if there is not None:  # what others' rows hold besides stays
-                known = {c["Name"]: c for c in there["StorageDescriptor"].get("Columns", [])}
-                own = {c["Name"] for c in columns}
-                columns = [
-                    c | {"Type": merged(known[c["Name"]]["Type"], c["Type"])}
-                    if c["Name"] in known
-                    else c
-                    for c in columns
-                ]
-                columns += [c for n, c in known.items() if n not in own]
-            storage = {**SERDE, "Location": location, "Columns": columns}
-            body = {
-                "Name": name,
-                "Description": wanted.comment,
-                "TableType": "EXTERNAL_TABLE",
-                "StorageDescriptor": storage,
-                "PartitionKeys": [_column(c) for c in wanted.keys],
-                "Parameters": {"classification": "parquet", "EXTERNAL": "TRUE"},
-            }
-            if there is None:
-                try:
-                    self.client.create_table(DatabaseName=self.database, TableInput=body)
-                except ClientError as error:
-                    if error.response["Error"]["Code"] != "AlreadyExistsException":
-                        raise
-            elif _differs(there, body):
-                self.client.update_table(DatabaseName=self.database, TableInput=body)
-            if wanted.partitions:
-                self._partitions(name, storage, location, added or {}, gone)
-        except (ClientError, BotoCoreError) as error:
-            raise _service(f"registering {self.database}.{name}", error) from None
-
-    def _partitions(
-        self,
-        name: str,
-        storage: dict[str, Any],
-        location: str,
-        added: Mapping[Key, str],
-        gone: Sequence[Key],
-    ) -> None:
-        for some in _chunks(sorted(set(gone) - set(added))):
-            answer = self.client.batch_delete_partition(
-                DatabaseName=self.database,
-                TableName=name,
-                PartitionsToDelete=[{"Values": list(k)} for k in some],
+    def look(self, descriptions: Mapping[str, TableDescription]) -> None:
+        """Raises SettingsError unless the tables lie on S3 and the database can take them."""
+        if not is_remote(self.location):
+            raise SettingsError(
+                "`tables.glue.database`: Glue registers tables on S3; these lie in "
+                f"{self.location}. Set tables.location, or use a run directory on S3."
             )
-            self._refused("BatchDeletePartition", name, answer, "EntityNotFoundException")
-        for some in _chunks(sorted(added)):
-            inputs = [
-                {
-                    "Values": list(k),
-                    "StorageDescriptor": {**storage, "Location": f"{location}/{added[k]}"},
-                }
-                for k in some
-            ]
-            answer = self.client.batch_create_partition(
-                DatabaseName=self.database, TableName=name, PartitionInputList=inputs
-            )
-            known = self._refused("BatchCreatePartition", name, answer, "AlreadyExistsException")
-            for own in inputs:
-                if tuple(own["Values"]) in known:  # of other columns it may be
-                    self.client.update_partition(
-                        DatabaseName=self.database,
-                        TableName=name,
-                        PartitionValueList=own["Values"],
-                        PartitionInput=own,
-                    )
+        self._registry.look(
+            {name: (table, self._place(name)) for name, table in descriptions.items()}
+        )
 
-    def _refused(
-        self, call: str, name: str, answer: dict[str, Any], expected: str
-    ) -> set[tuple[str, ...]]:
-        """The partitions of an answer that have the error which may be expected. Raises ServiceError for any other."""
-        for error in answer.get("Errors", []):
-            detail = error.get("ErrorDetail", {})
-            if detail.get("ErrorCode") != expected:
-                raise ServiceError(
-                    f"Glue {call} {self.database}.{name} {'/'.join(error['PartitionValues'])}: {detail.get('ErrorCode')}: "
-                    f"{detail.get('ErrorMessage')}."
+    def turn(self) -> AbstractContextManager[TurnCheck]:
+        """No turn: registering the same partition twice changes nothing."""
+        return nullcontext(self.check_run)
+
+    def conflict(self, tables: RunTables) -> str | None:
+        """None: the rows are not here."""
+        return None
+
+    def replace(self, tables: RunTables, check_turn: TurnCheck) -> dict[str, int]:
+        """Register each table that is there with the run's partitions."""
+        for name, description in tables.descriptions.items():
+            if (self.location / name).exists():
+                self._registry.register(
+                    name,
+                    description,
+                    self._place(name),
+                    tables.written.get(name, {}),
+                    tables.removed.get(name, ()),
                 )
-        return {tuple(e["PartitionValues"]) for e in answer.get("Errors", [])}
+        return {}
 
-    def _table(self, name: str) -> dict[str, Any] | None:
-        try:
-            found: dict[str, Any] = self.client.get_table(DatabaseName=self.database, Name=name)[
-                "Table"
-            ]
-        except ClientError as error:
-            if _missing(error):
-                return None
-            raise _service("GetTable", error) from None
-        return found
+    def publish_runs(self, folder: Path, run_id: str, description: TableDescription) -> None:
+        """Register the table `runs`."""
+        self._registry.register(RUNS, description, self._place(RUNS))
 
+    @cached_property
+    def _registry(self) -> GlueRegistry:
+        return GlueRegistry(aws_boto.client("glue"), self.database, self.create)
 
-def merged(there: str, wanted: str) -> str:
-    """A column's type that holds both: of structs of plain fields, such as shares of features, the fields of either."""
-    if not (there.startswith("struct<") and wanted.startswith("struct<")):
-        return wanted
-    fields = {
-        name: kind
-        for text in (there, wanted)
-        for name, _, kind in (f.partition(":") for f in text[7:-1].split(","))
-    }
-    return (
-        f"struct<{','.join(f'{n}:{k}' for n, k in fields.items())}>"
-        if "<" not in there[7:] + wanted[7:]
-        else wanted
-    )
-
-
-def _chunks(keys: Sequence[Key]) -> Iterator[Sequence[Key]]:
-    for at in range(0, len(keys), AT_ONCE):
-        yield keys[at : at + AT_ONCE]
-
-
-def _column(column: Column) -> dict[str, str]:
-    return {"Name": column.name, "Type": column.type, "Comment": column.comment}
-
-
-def _differs(there: dict[str, Any], wanted: dict[str, Any]) -> bool:
-    have = [
-        (c["Name"], c["Type"], c.get("Comment"))
-        for c in there["StorageDescriptor"].get("Columns", [])
-    ]
-    return have != [
-        (c["Name"], c["Type"], c.get("Comment")) for c in wanted["StorageDescriptor"]["Columns"]
-    ]
-
-
-def _missing(error: ClientError) -> bool:
-    return str(error.response.get("Error", {}).get("Code")) == "EntityNotFoundException"
-
-
-def _service(call: str, error: Exception) -> ServiceError:
-    return ServiceError(
-        f"Glue {call}: {error}. Check permissions and the service, then run the same command."
-    )
+    def _place(self, table: str) -> str:
+        return f"{str(self.location).rstrip('/')}/{table}"

@@ -1,0 +1,79 @@
+"""Columns of Iceberg tables: their types, how those of a run fit them, which rows are meant."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from functools import reduce
+from typing import cast
+
+from pyspark.sql import Column
+from pyspark.sql import functions as F
+from pyspark.sql.types import DataType, StructField, StructType, _parse_datatype_string
+
+from foreshock.tables.describe import TableDescription
+from foreshock.tables.sinks.protocol import PartitionKey
+
+
+def described_fields(description: TableDescription) -> list[StructField]:
+    """The columns of a description, with Spark's types."""
+    ddl = ", ".join(f"`{column.name}` {column.sql_type}" for column in description.columns)
+    return cast(StructType, _parse_datatype_string(ddl)).fields
+
+
+def type_difference(present: DataType, wanted: DataType, name: str) -> str | None:
+    """Why a column cannot take values of a type, in words; None: it can.
+
+    A struct can if each field that both have can.
+    """
+    if isinstance(present, StructType) and isinstance(wanted, StructType):
+        for field in wanted.fields:
+            if field.name in present.names:
+                present_type = present[field.name].dataType
+                reason = type_difference(present_type, field.dataType, f"{name}.{field.name}")
+                if reason:
+                    return reason
+        return None
+    if present.simpleString() == wanted.simpleString():
+        return None
+    return f"column {name} is {present.simpleString()}, {wanted.simpleString()} is wanted"
+
+
+def fit_column(schema: StructType, name: str, table_type: DataType) -> Column:
+    """A column of a run as the table has it: null if the run has none, and so for its fields."""
+    if name not in schema.names:
+        return F.lit(None).cast(table_type).alias(name)
+    run_type = schema[name].dataType
+    if not (isinstance(table_type, StructType) and isinstance(run_type, StructType)):
+        return F.col(name)
+    if table_type.names == run_type.names:
+        return F.col(name)
+    fields = []
+    for field in table_type.fields:
+        if field.name in run_type.names:
+            value = F.col(name)[field.name]
+        else:
+            value = F.lit(None).cast(field.dataType)
+        fields.append(value.alias(field.name))
+    return F.when(F.col(name).isNotNull(), F.struct(*fields)).alias(name)
+
+
+def in_partitions(keys: Sequence[PartitionKey]) -> Column:
+    """Which rows lie in some partitions."""
+    by_split: dict[str, list[str]] = {}
+    for key in keys:
+        by_split.setdefault(key.split, []).append(key.partition)
+    conditions = [
+        (F.col("split") == split) & F.col("partition").isin(*partitions)
+        for split, partitions in sorted(by_split.items())
+    ]
+    return reduce(operator.or_, conditions)
+
+
+def quoted(text: str) -> str:
+    """Text as a literal of Spark's SQL.
+
+    >>> quoted("a feature's share")
+    "'a feature\\\\'s share'"
+    """
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
