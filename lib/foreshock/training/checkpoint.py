@@ -1,8 +1,9 @@
-"""Checkpoints of a training: one file each, written whole or not at all, the newest whole one found again. NumPy alone.
+"""Checkpoints of a training: one file each, written whole or not at all. NumPy alone.
 
-A file `checkpoint-<global step>.npz` holds weights, optimiser, best weights and a JSON member with position, early stopping and
-the identity of model, data and plan. `losses.csv` beside it has the loss of every step; on resuming it is cut back to the
-checkpoint's position. The two newest are kept, so that a damaged one leaves the one before.
+A file `checkpoint-<global step>.npz` holds weights, optimiser, best weights and a JSON member with
+the position and the identity of model, data and plan. `losses.csv` beside it has the loss of every
+step; on resuming it is cut back to the checkpoint's position. The two newest checkpoints are kept,
+so that a damaged one leaves the one before it.
 """
 
 from __future__ import annotations
@@ -12,140 +13,134 @@ import json
 import re
 import zipfile
 import zlib
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from foreshock.errors import DataError
 from foreshock.platform.files import append_text, write_bytes, write_text
 from foreshock.platform.transfers import remove
+from foreshock.training.history import Position, StepLoss
+from foreshock.training.trainable import Plain, Weights
 
-Arrays = list[npt.NDArray[Any]]
-NAME = re.compile(r"checkpoint-(\d{10})\.npz")
+FILE_NAME = re.compile(r"checkpoint-(\d{10})\.npz")
 KEPT = 2
 LOSSES = "losses.csv"
 HEADER = "epoch,step,loss,gradient_norm\n"
 DAMAGE = (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+LONGEST_VALUE = 60  # letters of a value that a message shows
 
 
-@dataclass
-class Position:
-    """Where a training stands. epoch counts from 1; step: steps done in it; total, windows, seconds, waited: sums of that epoch;
-    replicas: of a worker.
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint holds: weights of network, optimiser and best epoch, position, identity."""
+
+    weights: Weights
+    optimizer: Weights
+    best: Weights
+    position: Position
+    identity: Plain
+
+
+class CheckpointStore:
+    """The checkpoints of one training under a folder.
+
+    `identity` is what a checkpoint must agree with to be resumed. `warn` is told of damage.
     """
 
-    epoch: int = 1
-    step: int = 0
-    global_step: int = 0
-    total: float = 0.0
-    windows: int = 0
-    seconds: float = 0.0
-    waited: float = 0.0
-    best: float | None = None
-    best_epoch: int = 0
-    since: int = 0
-    finished: bool = False
-    note: str = ""
-    replicas: int = 0
-    epochs: list[dict[str, Any]] = field(default_factory=list)
-
-
-@dataclass
-class Checkpoint:
-    """What a checkpoint holds: arrays of network, optimiser and best weights, the position and the identity."""
-
-    weights: Arrays
-    optimizer: Arrays
-    best: Arrays
-    position: Position
-    identity: dict[str, Any]
-
-
-class Store:
-    """The checkpoints of one training under a folder."""
-
-    def __init__(self, folder: Path, identity: dict[str, Any], warn: Callable[[str], None]) -> None:
-        self.folder, self.identity, self._warn = folder, identity, warn
+    def __init__(self, folder: Path, identity: Plain, warn: Callable[[str], None]) -> None:
+        self.folder = folder
+        self.identity = identity
+        self._warn = warn
 
     def files(self) -> list[Path]:
         """Checkpoint files, newest first."""
-        found = self.folder.glob("checkpoint-*.npz") if self.folder.exists() else []
-        return sorted((f for f in found if NAME.fullmatch(f.name)), reverse=True)
+        files = self.folder.glob("checkpoint-*.npz") if self.folder.exists() else []
+        return sorted((file for file in files if FILE_NAME.fullmatch(file.name)), reverse=True)
 
-    def save(self, checkpoint: Checkpoint, losses: list[tuple[int, int, float, float]]) -> Path:
-        """Append the losses since the last one, write the checkpoint, remove all but the newest."""
+    def save(self, checkpoint: Checkpoint, losses: Iterable[StepLoss]) -> Path:
+        """Append the losses since the last checkpoint, write this one, remove all but the newest."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        csv = self.folder / LOSSES
-        lines = "".join(f"{epoch},{step},{loss!r},{norm!r}\n" for epoch, step, loss, norm in losses)
-        append_text(csv, lines if csv.exists() else HEADER + lines)
+        self._append_losses(losses)
         path = self.folder / f"checkpoint-{checkpoint.position.global_step:010d}.npz"
-        state = {"identity": checkpoint.identity, "position": asdict(checkpoint.position)}
-        arrays = {
-            f"{kind}{i:04d}": a
-            for kind, own in (
-                ("w", checkpoint.weights),
-                ("o", checkpoint.optimizer),
-                ("b", checkpoint.best),
-            )
-            for i, a in enumerate(own)
+        state = {
+            "identity": dict(checkpoint.identity),
+            "position": checkpoint.position.to_mapping(),
         }
+        members = {"state": np.frombuffer(json.dumps(state).encode(), np.uint8)}
+        for letter, arrays in (
+            ("w", checkpoint.weights),
+            ("o", checkpoint.optimizer),
+            ("b", checkpoint.best),
+        ):
+            members |= {f"{letter}{number:04d}": array for number, array in enumerate(arrays)}
         memory = io.BytesIO()
-        np.savez(memory, state=np.frombuffer(json.dumps(state).encode(), np.uint8), **arrays)  # type: ignore[arg-type]
+        np.savez(memory, **members)  # type: ignore[arg-type]
         write_bytes(path, memory.getbuffer())
-        for old in self.files()[KEPT:]:
-            old.unlink(missing_ok=True)
+        for old_file in self.files()[KEPT:]:
+            old_file.unlink(missing_ok=True)
         return path
 
-    def newest(self) -> Checkpoint | None:
-        """The newest whole checkpoint; a damaged one is passed over with a warning.
+    def _append_losses(self, losses: Iterable[StepLoss]) -> None:
+        csv_file = self.folder / LOSSES
+        lines = "".join(
+            f"{step_loss.epoch},{step_loss.step},{step_loss.loss!r},{step_loss.gradient_norm!r}\n"
+            for step_loss in losses
+        )
+        append_text(csv_file, lines if csv_file.exists() else HEADER + lines)
 
-        One of a finished training of other data or settings is removed. Raises DataError for an unfinished one of another model,
-        other features, another dataset or plan, saying what differs.
+    def newest(self) -> Checkpoint | None:
+        """The newest whole checkpoint. A damaged one is passed over with a warning.
+
+        One of a finished training of other data or settings is removed. Raises DataError for an
+        unfinished one of another model, other features, another dataset or plan; it says what
+        differs.
         """
         for file in self.files():
             try:
-                found = read(file)
+                checkpoint = read(file)
             except DAMAGE as error:
                 self._warn(
                     f"{file.name} is damaged ({type(error).__name__}); the one before it is used"
                 )
                 file.unlink(missing_ok=True)
                 continue
-            differing = differences(found.identity, self.identity)
+            differing = differences(checkpoint.identity, self.identity)
             if not differing:
-                return found
-            if found.position.finished:
+                return checkpoint
+            if checkpoint.position.finished:
                 self.clear()
                 return None
             raise DataError(
-                f"{file}: this checkpoint does not belong to this training: {'; '.join(differing)}. Remove {self.folder}, "
-                "or run jobs/train.py --force, to train anew."
+                f"{file}: this checkpoint does not belong to this training: "
+                f"{'; '.join(differing)}. Remove {self.folder}, or run jobs/train.py --force, to "
+                "train anew."
             )
         return None
 
     def cut_losses(self, position: Position) -> None:
-        """Leave in losses.csv the steps up to a position; without any, none."""
-        csv = self.folder / LOSSES
-        if not csv.exists():
+        """Leave in losses.csv the steps up to a position."""
+        csv_file = self.folder / LOSSES
+        if not csv_file.exists():
             return
-        kept = [HEADER]
-        for line in csv.read_text(encoding="utf-8").splitlines(keepends=True)[1:]:
-            parts = line.split(",")
-            if (
-                len(parts) == 4
-                and line.endswith("\n")
-                and (int(parts[0]), int(parts[1])) <= (position.epoch, position.step)
-            ):
-                kept.append(line)
-        write_text(csv, "".join(kept))
+        lines = csv_file.read_text(encoding="utf-8").splitlines(keepends=True)[1:]
+        kept = [line for line in lines if _is_up_to(line, position)]
+        write_text(csv_file, "".join([HEADER, *kept]))
 
     def clear(self) -> None:
         """Remove all of the training's state."""
         remove(self.folder)
+
+
+def _is_up_to(line: str, position: Position) -> bool:
+    """Whether a line of losses.csv is whole and its step not after a position."""
+    values = line.split(",")
+    if len(values) != 4 or not line.endswith("\n"):
+        return False
+    return (int(values[0]), int(values[1])) <= (position.epoch, position.step)
 
 
 def read(file: Path) -> Checkpoint:
@@ -153,33 +148,37 @@ def read(file: Path) -> Checkpoint:
     with file.open("rb") as handle, np.load(handle, allow_pickle=False) as members:
         state = json.loads(bytes(members["state"]))
         names = sorted(members.files)
-        arrays = {
-            kind: [members[n] for n in names if n[0] == kind and n[1:].isdigit()] for kind in "wob"
-        }
-    try:
-        return Checkpoint(
-            arrays["w"], arrays["o"], arrays["b"], Position(**state["position"]), state["identity"]
+        weights, optimizer, best = (
+            [members[name] for name in names if name[0] == letter and name[1:].isdigit()]
+            for letter in "wob"
         )
+    try:
+        position = Position.from_mapping(state["position"])
     except TypeError as error:
         raise ValueError(str(error)) from None
+    return Checkpoint(weights, optimizer, best, position, state["identity"])
 
 
-def differences(there: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
-    """What differs between two identities, in words: `dataset: events is 10, the checkpoint has 9`."""
-    found = []
-    for part in sorted(there.keys() | wanted.keys()):
-        a, b = there.get(part), wanted.get(part)
-        if isinstance(a, dict) and isinstance(b, dict):
-            found += [
-                f"{part}: {key} is {_short(b.get(key))}, the checkpoint has {_short(a.get(key))}"
-                for key in sorted(a.keys() | b.keys())
-                if a.get(key) != b.get(key)
+def differences(checkpoint: Plain, wanted: Plain) -> list[str]:
+    """What differs between two identities, in words.
+
+    >>> differences({"dataset": {"events": 9}}, {"dataset": {"events": 10}})
+    ['dataset: events is 10, the checkpoint has 9']
+    """
+    sentences = []
+    for part in sorted(checkpoint.keys() | wanted.keys()):
+        old, new = checkpoint.get(part), wanted.get(part)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            sentences += [
+                f"{part}: {key} is {_shown(new.get(key))}, the checkpoint has {_shown(old.get(key))}"
+                for key in sorted(old.keys() | new.keys())
+                if old.get(key) != new.get(key)
             ]
-        elif a != b:
-            found.append(f"{part} is {_short(b)}, the checkpoint has {_short(a)}")
-    return found
+        elif old != new:
+            sentences.append(f"{part} is {_shown(new)}, the checkpoint has {_shown(old)}")
+    return sentences
 
 
-def _short(value: Any) -> str:
+def _shown(value: Any) -> str:
     text = json.dumps(value)
-    return text if len(text) <= 60 else text[:57] + "…"
+    return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 3] + "…"

@@ -1,363 +1,281 @@
-"""The one training loop: `strategy.run` over the plan's batches, early stopping on the last part of train, checkpoints."""
+"""The one training loop: steps over the plan's batches, early stopping, checkpoints."""
 
 from __future__ import annotations
 
 import io
 import math
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from foreshock.errors import DataError, ServiceError
 from foreshock.platform.files import write_bytes
 from foreshock.platform.quiet import silenced_stderr
-from foreshock.training.checkpoint import Arrays, Checkpoint, Position, Store
+from foreshock.training.batches import TimedBatches
+from foreshock.training.checkpoint import Checkpoint, CheckpointStore
+from foreshock.training.devices import Replication
+from foreshock.training.history import EpochRecord, History, Position, StepLoss
+from foreshock.training.spec import TrainingOptions
 from foreshock.training.steps import Stepper, learning_rate, wants_xla
-from foreshock.training.strategy import Replication
+from foreshock.training.trainable import (
+    Batch,
+    EpochShare,
+    Trainable,
+    TrainingData,
+    TrainingWatch,
+    Weights,
+)
 
 with silenced_stderr():
     import keras
-    import tensorflow as tf
 
-CHECK_EVERY = 25
-MOST_VALIDATION = 8192
-
-
-class Share(Protocol):
-    """A worker's part of an epoch (dataset.plan)."""
-
-    @property
-    def steps(self) -> int: ...
-    @property
-    def batch(self) -> int: ...
-    @property
-    def used(self) -> int: ...
-    @property
-    def left_out(self) -> int: ...
-
-
-class Data(Protocol):
-    """Where batches come from (dataset.reader)."""
-
-    failure: Exception | None
-    seen: list[int]
-
-    def share(self, epoch: int) -> Share:
-        """What this worker reads in an epoch."""
-
-    def dataset(self, share: Any, first: int = 0) -> tf.data.Dataset:
-        """(x (b, L, F), weight (b, L)) from a step on, one element a replica."""
-
-    def blocks_of(self, epoch: int, step: int) -> list[int]:
-        """Ids of the blocks in a step's batch, of all workers; steps count from 0."""
-
-    def empty(self, epoch: int) -> int:
-        """Windows of weight 0 in an epoch, of all workers."""
-
-    def held_out(self, most: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Validation windows and weights."""
-
-
-class Watch(Protocol):
-    """Who is told how training goes (training.watch)."""
-
-    def steps(self, position: Position, steps: int, loss: float, norm: float, rate: float) -> None:
-        """Some steps of the epoch are done; loss is their mean."""
-
-    def epoch(self, epoch: Epoch, position: Position) -> None:
-        """An epoch is done."""
-
-    def note(self, message: str) -> None:
-        """What a user should know."""
-
-    def state(self, doing: str) -> None:
-        """`data` while it reads, `step`, `validate`, `save`."""
+CHECK_EVERY = 25  # steps whose losses are fetched from the device together
+MOST_VALIDATION = 8192  # windows
+NAMED_BLOCKS = 12  # in a message
 
 
 @dataclass(frozen=True)
-class Options:
-    """Settings of the loop (interface: training)."""
+class TrainingState:
+    """What a step of the loop hands on, beside the network's and the optimiser's weights.
 
-    epochs: int
-    batch: int
-    learning_rate: float
-    patience: int
-    schedule: str = "constant"
-    warmup_steps: int = 0
-    clip_norm: float | None = None
-    jit_compile: str = "auto"
-    checkpoint_steps: int = 200
-
-
-@dataclass
-class Epoch:
-    """One epoch's record. Losses are means over windows; validation_loss is null where train has no last part.
-
-    windows: trained on; left_out, empty: windows (dataset.plan); all three of all workers. waited: share of the time spent waiting for
-    data; blocks: read; both of worker 0.
+    Attributes:
+        position: where training stands.
+        best: the weights of the best epoch.
+        unsaved: the losses since the last checkpoint.
     """
 
-    epoch: int
-    loss: float
-    validation_loss: float | None
-    windows: int
-    seconds: float
-    steps: int = 0
-    waited: float = 0.0
-    left_out: int = 0
-    empty: int = 0
-    blocks: int = 0
+    position: Position
+    best: Weights
+    unsaved: tuple[StepLoss, ...] = ()
 
 
-@dataclass
-class History:
-    """What training did."""
+class TrainingLoop:
+    """Trains a network in place, from the newest checkpoint if there is one."""
 
-    epochs: list[Epoch] = field(default_factory=list)
-    best_epoch: int = 0
-    note: str = ""
-
-    def to_mapping(self) -> dict[str, Any]:
-        windows, seconds = sum(e.windows for e in self.epochs), sum(e.seconds for e in self.epochs)
-        return asdict(self) | {
-            "windows": windows,
-            "windows_per_second": windows / seconds if seconds else None,
-        }
-
-
-def train(
-    network: keras.Model,
-    data: Data,
-    where: Replication,
-    options: Options,
-    store: Store,
-    watch: Watch,
-) -> History:
-    """Train the network in place, from the newest checkpoint if there is one, and leave it with the weights of the best epoch.
-
-    Raises DataError when the loss is not finite, naming epoch, step and blocks, when data cannot be read, and for a checkpoint that
-    does not belong.
-    """
-    return _Training(network, data, where, options, store, watch).run()
-
-
-class _Training:
     def __init__(
         self,
+        trainable: Trainable,
         network: keras.Model,
-        data: Data,
-        where: Replication,
-        options: Options,
-        store: Store,
-        watch: Watch,
+        data: TrainingData,
+        replication: Replication,
+        options: TrainingOptions,
+        store: CheckpointStore,
+        watch: TrainingWatch,
     ) -> None:
-        self.network, self.data, self.where, self.o, self.store, self.watch = (
-            network,
-            data,
-            where,
-            options,
-            store,
-            watch,
-        )
-        self.rate = learning_rate(
+        self._network = network
+        self._data = data
+        self._replication = replication
+        self._options = options
+        self._store = store
+        self._watch = watch
+        self._rate = learning_rate(
             options.learning_rate,
             options.schedule,
             options.warmup_steps,
             options.epochs * data.share(1).steps,
         )
-        self.stepper = Stepper(
-            network,
-            where,
-            self.rate,
-            options.clip_norm,
-            jit=wants_xla(options.jit_compile, network),
+        jit = wants_xla(options.jit_compile, has_fused_kernels=trainable.has_fused_kernels(network))
+        self._stepper = Stepper(
+            trainable, network, replication, self._rate, options.clip_norm, jit=jit
         )
-        self.position = Position()
-        self.best: Arrays = network.get_weights()
-        self.losses: list[tuple[int, int, float, float]] = []
 
     def run(self) -> History:
-        self._restore()
-        self.watch.state("data")
-        held = self.data.held_out(MOST_VALIDATION)
-        p = self.position
-        if not len(held[0]):
-            p.note = (
+        """Train to the end and leave the network with the weights of the best epoch.
+
+        Raises DataError for a loss that is not finite (it names epoch, step and blocks), for data
+        that cannot be read, and for a checkpoint that does not belong.
+        """
+        state = self._restored()
+        self._watch.state("data")
+        validation = self._data.held_out(MOST_VALIDATION)
+        if not len(validation[0]):
+            without = (
                 "the last part of train holds no window: no early stopping, the last epoch is kept"
             )
-        while not p.finished:
-            self._epoch()
-            self._end_epoch(*held)
-        self.network.set_weights(self.best)
-        return History([Epoch(**e) for e in p.epochs], p.best_epoch, p.note)
+            state = replace(state, position=replace(state.position, note=without))
+        while not state.position.finished:
+            state = self._steps_of_epoch(state)
+            state = self._end_of_epoch(state, validation)
+        self._network.set_weights(state.best)
+        return state.position.history
 
-    def _restore(self) -> None:
-        found = self.store.newest()
-        if (
-            self.where.workers > 1
-            and self.stepper.agreed(float(mine := found.position.global_step if found else 0))
-            != mine
-        ):
+    def _restored(self) -> TrainingState:
+        """The state of the newest checkpoint, with its weights, or that of the beginning."""
+        checkpoint = self._store.newest()
+        step = checkpoint.position.global_step if checkpoint is not None else 0
+        if self._replication.workers > 1 and self._stepper.agreed(float(step)) != step:
             raise ServiceError(
-                f"training worker {self.where.worker} found the checkpoint of step {mine}, other workers another: they do "
-                f"not see the same {self.store.folder}. Use a run directory that all workers share."
+                f"training worker {self._replication.worker} found the checkpoint of step {step}, "
+                f"other workers another: they do not see the same {self._store.folder}. Use a run "
+                "directory that all workers share."
             )
-        if found is not None:
-            with self.where.strategy.scope():
-                for variables, values in (
-                    (self.network.variables, found.weights),
-                    (self.stepper.optimizer.variables, found.optimizer),
-                ):
-                    for variable, value in zip(variables, values, strict=True):
-                        variable.assign(value)
-            self.position, self.best = found.position, found.best
-            if not self.position.finished:
-                self.watch.note(
-                    f"resumed at epoch {self.position.epoch}, step {self.position.step}"
+        if checkpoint is None:
+            state = TrainingState(Position(), self._network.get_weights())
+        else:
+            self._assign(checkpoint)
+            state = TrainingState(checkpoint.position, checkpoint.best)
+            if not state.position.finished:
+                self._watch.note(
+                    f"resumed at epoch {state.position.epoch}, step {state.position.step}"
                 )
-        if self.where.chief:
-            self.store.cut_losses(self.position)
+        if self._replication.is_chief:
+            self._store.cut_losses(state.position)
+        return state
 
-    def _batches(self, share: Share) -> Iterator[list[Any]]:
-        """The replicas' parts of each batch that is left of the epoch."""
-        waiting = iter(self.data.dataset(share, self.position.step))
-        for _ in range(self.position.step, share.steps):
-            self.watch.state("data")
-            started = time.monotonic()
-            try:
-                parts = [next(waiting) for _ in range(self.where.replicas)]
-            except (tf.errors.OpError, StopIteration) as error:
-                if self.data.failure is not None:
-                    raise self.data.failure from None
-                raise ServiceError(
-                    f"training cannot read its data ({' '.join(str(error).split())[:300]})."
-                ) from None
-            self.position.waited += time.monotonic() - started
-            self.watch.state("step")
-            yield parts
+    def _assign(self, checkpoint: Checkpoint) -> None:
+        """Give network and optimiser the weights of a checkpoint."""
+        with self._replication.strategy.scope():
+            for variables, values in (
+                (self._network.variables, checkpoint.weights),
+                (self._stepper.optimizer.variables, checkpoint.optimizer),
+            ):
+                for variable, value in zip(variables, values, strict=True):
+                    variable.assign(value)
 
-    def _epoch(self) -> None:
-        """The rest of the position's epoch."""
-        p, share = self.position, self.data.share(self.position.epoch)
+    def _steps_of_epoch(self, state: TrainingState) -> TrainingState:
+        """The rest of the position's epoch, step by step."""
+        share = self._data.share(state.position.epoch)
         if not share.used:
             raise DataError(
-                "training: the dataset holds no window to fit on; widen split.train or lower training.validation."
+                "training: the dataset holds no window to fit on; widen split.train or lower "
+                "training.validation."
             )
+        batches = TimedBatches(
+            self._data,
+            share,
+            state.position.step,
+            self._replication.replicas,
+            self._watch.state,
+        )
         pending: list[Any] = []
-        self._started = time.monotonic()
-        for parts in self._batches(share):
-            pending.append(self.stepper(parts))
-            p.step += 1
-            p.global_step += 1
-            due = p.global_step % self.o.checkpoint_steps == 0 and p.step < share.steps
-            if due or len(pending) >= CHECK_EVERY or p.step == share.steps:
-                self._take(pending, share)
-                pending = []
-            if due:
-                self._save()
-        if self.stepper.note and self.stepper.note not in p.note:
-            p.note = "; ".join(filter(None, [p.note, self.stepper.note]))
-            self.watch.note(self.stepper.note)
-
-    def _take(self, pending: list[Any], share: Share) -> None:
-        """Account for steps done; raises DataError naming the first that is not finite."""
-        p = self.position
-        first, before, windows_before = p.step - len(pending) + 1, p.total, p.windows
-        for i, values in enumerate(np.stack([v.numpy() for v in pending]).tolist()):
-            total, windows, norm = values
-            if not (math.isfinite(total) and math.isfinite(norm)):
-                blocks = self.data.blocks_of(p.epoch, first + i - 1)
-                raise DataError(
-                    f"training turned NaN or infinite in epoch {p.epoch}, step {first + i}, on the blocks "
-                    f"{', '.join(map(str, blocks[:12]))}{' …' if len(blocks) > 12 else ''} of the training dataset (learning rate "
-                    f"{self.o.learning_rate:g}). Lower training.learning_rate, set training.clip_norm or scaling.clip, or look for "
-                    "extreme values in the features. The last good checkpoint is kept."
-                )
-            p.total += total
-            p.windows += int(windows)
-            self.losses.append((p.epoch, first + i, total / max(windows, 1.0), norm))
-        now = time.monotonic()
-        p.seconds, self._started = p.seconds + now - self._started, now
-        rate = self.rate if isinstance(self.rate, float) else float(self.rate(p.global_step))
-        self.watch.steps(
-            p,
-            share.steps,
-            (p.total - before) / max(1, p.windows - windows_before),
-            self.losses[-1][3],
-            rate,
-        )
-
-    def _end_epoch(self, held_x: Any, held_weight: Any) -> None:
-        p, share = self.position, self.data.share(self.position.epoch)
         started = time.monotonic()
-        self.watch.state("validate")
-        held = self.stepper.validation(held_x, held_weight, self.o.batch) if len(held_x) else None
-        p.seconds += time.monotonic() - started
-        if held is not None and not math.isfinite(held):
-            raise DataError(
-                f"training turned NaN or infinite: the validation loss of epoch {p.epoch} is {held}. Lower "
-                "training.learning_rate or set training.clip_norm. The last good checkpoint is kept."
-            )
-        epoch = Epoch(
-            p.epoch,
-            p.total / max(1, p.windows),
-            held,
-            p.windows,
-            p.seconds,
-            share.steps,
-            p.waited / max(p.seconds, 1e-9),
-            share.left_out,
-            self.data.empty(p.epoch),
-            len(self.data.seen),
-        )
-        p.epochs.append(asdict(epoch))
-        self._note_blocks()
-        if held is None or p.best is None or held < p.best:
-            p.best, p.best_epoch, p.since, self.best = held, p.epoch, 0, self.network.get_weights()
-        else:
-            p.since += 1
-        if p.since and p.since >= self.o.patience:
-            p.finished = True
-            p.note = "; ".join(
-                filter(
-                    None,
-                    [
-                        p.note,
-                        f"stopped early: no better validation loss for {self.o.patience} epochs",
-                    ],
+        for parts in batches:
+            pending.append(self._stepper(parts))
+            step = state.position.step + len(pending)
+            global_step = state.position.global_step + len(pending)
+            is_last = step == share.steps
+            is_due = global_step % self._options.checkpoint_steps == 0 and not is_last
+            if is_due or is_last or len(pending) >= CHECK_EVERY:
+                losses = self._losses_of(pending, state.position)
+                now = time.monotonic()
+                state = self._after_steps(
+                    state, share, losses, now - started, batches.take_waited_seconds()
                 )
+                started, pending = now, []
+            if is_due:
+                state = self._saved(state)
+        note = self._stepper.note
+        if note and note not in state.position.note:
+            state = replace(state, position=state.position.noted(note))
+            self._watch.note(note)
+        return state
+
+    def _losses_of(self, pending: Sequence[Any], position: Position) -> list[StepLoss]:
+        """The losses of steps that follow a position.
+
+        Raises DataError that names the first step whose loss or gradient is not finite.
+        """
+        losses = []
+        values = np.stack([result.numpy() for result in pending]).tolist()
+        for step, (loss_sum, windows, norm) in enumerate(values, start=position.step + 1):
+            if not (math.isfinite(loss_sum) and math.isfinite(norm)):
+                raise self._not_finite(position.epoch, step)
+            losses.append(StepLoss(position.epoch, step, loss_sum, windows, norm))
+        return losses
+
+    def _not_finite(self, epoch: int, step: int) -> DataError:
+        blocks = self._data.blocks_of(epoch, step - 1)
+        named = ", ".join(map(str, blocks[:NAMED_BLOCKS]))
+        more = " …" if len(blocks) > NAMED_BLOCKS else ""
+        return DataError(
+            f"training turned NaN or infinite in epoch {epoch}, step {step}, on the blocks {named}"
+            f"{more} of the training dataset (learning rate {self._options.learning_rate:g}). "
+            "Lower training.learning_rate, set training.clip_norm or scaling.clip, or look for "
+            "extreme values in the features. The last good checkpoint is kept."
+        )
+
+    def _after_steps(
+        self,
+        state: TrainingState,
+        share: EpochShare,
+        losses: Sequence[StepLoss],
+        seconds: float,
+        waited_seconds: float,
+    ) -> TrainingState:
+        """The state after some steps; tells who watches."""
+        before = state.position
+        position = before.after_steps(losses, seconds, waited_seconds)
+        windows = max(1, position.windows - before.windows)
+        rate = self._rate
+        self._watch.steps(
+            position,
+            share.steps,
+            (position.loss_sum - before.loss_sum) / windows,
+            losses[-1].gradient_norm,
+            rate if isinstance(rate, float) else float(rate(position.global_step)),
+        )
+        return replace(state, position=position, unsaved=(*state.unsaved, *losses))
+
+    def _end_of_epoch(self, state: TrainingState, validation: Batch) -> TrainingState:
+        """Validate, decide whether this epoch is the best and whether it is the last, and save."""
+        started = time.monotonic()
+        self._watch.state("validate")
+        loss = None
+        if len(validation[0]):
+            loss = self._stepper.validation(validation, self._options.batch)
+        seconds = time.monotonic() - started
+        position = state.position.after_steps([], seconds, 0.0)
+        if loss is not None and not math.isfinite(loss):
+            raise DataError(
+                f"training turned NaN or infinite: the validation loss of epoch {position.epoch} "
+                f"is {loss}. Lower training.learning_rate or set training.clip_norm. The last good "
+                "checkpoint is kept."
             )
-        p.finished = p.finished or p.epoch >= self.o.epochs
-        self.watch.epoch(epoch, p)
-        p.epoch, p.step, p.total, p.windows, p.seconds, p.waited = p.epoch + 1, 0, 0.0, 0, 0.0, 0.0
-        self._save()
-
-    def _save(self) -> None:
-        if not self.where.chief:
-            return
-        self.watch.state("save")
-        self.position.replicas = self.where.replicas
-        weights, optimizer = (
-            [np.asarray(v) for v in own]
-            for own in (self.network.variables, self.stepper.optimizer.variables)
+        record = self._record(position, loss)
+        self._write_block_ids(position.epoch)
+        position = position.after_epoch(
+            record, patience=self._options.patience, most_epochs=self._options.epochs
         )
-        self.store.save(
-            Checkpoint(weights, optimizer, self.best, self.position, self.store.identity),
-            self.losses,
-        )
-        self.losses = []
+        is_best = position.best_epoch == record.epoch
+        best = self._network.get_weights() if is_best else state.best
+        self._watch.epoch(record, position)
+        return self._saved(TrainingState(position.at_next_epoch(), best, state.unsaved))
 
-    def _note_blocks(self) -> None:
-        """Record which blocks this worker saw in the epoch, in order."""
-        folder = self.store.folder / "blocks"
+    def _record(self, position: Position, validation_loss: float | None) -> EpochRecord:
+        share = self._data.share(position.epoch)
+        return EpochRecord(
+            position.epoch,
+            position.loss_sum / max(1, position.windows),
+            validation_loss,
+            position.windows,
+            position.seconds,
+            share.steps,
+            position.waited_seconds / max(position.seconds, 1e-9),
+            share.left_out,
+            self._data.empty(position.epoch),
+            len(self._data.seen),
+        )
+
+    def _saved(self, state: TrainingState) -> TrainingState:
+        """The state once the first worker has written a checkpoint of it."""
+        if not self._replication.is_chief:
+            return replace(state, unsaved=())
+        self._watch.state("save")
+        position = replace(state.position, replicas=self._replication.replicas)
+        weights = [np.asarray(variable) for variable in self._network.variables]
+        optimizer = [np.asarray(variable) for variable in self._stepper.optimizer.variables]
+        checkpoint = Checkpoint(weights, optimizer, state.best, position, self._store.identity)
+        self._store.save(checkpoint, state.unsaved)
+        return TrainingState(position, state.best)
+
+    def _write_block_ids(self, epoch: int) -> None:
+        """Record which blocks this worker saw in an epoch, in order."""
+        folder = self._store.folder / "blocks"
         folder.mkdir(parents=True, exist_ok=True)
         memory = io.BytesIO()  # np.save opens local paths only, and a run directory may lie on S3
-        np.save(memory, np.array(self.data.seen, np.int64))
-        write_bytes(
-            folder / f"epoch-{self.position.epoch:05d}-worker-{self.where.worker}.npy",
-            memory.getvalue(),
-        )
+        np.save(memory, np.array(self._data.seen, np.int64))
+        name = f"epoch-{epoch:05d}-worker-{self._replication.worker}.npy"
+        write_bytes(folder / name, memory.getvalue())

@@ -1,17 +1,25 @@
-"""One optimiser step over all replicas: gradients compiled by XLA, summed, averaged over the global batch, clipped, applied."""
+"""One optimiser step over all replicas.
+
+Gradients are computed by each replica, summed over replicas and workers, divided by the windows of
+the global batch, clipped and applied: the same step, however many replicas share it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from foreshock.platform.quiet import silenced_stderr
-from foreshock.training.strategy import Replication
-from foreshock.windows.models.lstm_autoencoder import window_loss as loss
+from foreshock.training.devices import Replication
+from foreshock.training.trainable import Batch, Trainable
 
 with silenced_stderr():
     import keras
     import tensorflow as tf
+
+# Errors by which XLA says that it does not compile a network on a device.
+XLA_ERRORS = (tf.errors.UnimplementedError, tf.errors.InvalidArgumentError)
+LONGEST_REASON = 150  # letters
 
 
 class ReducedAdam(keras.optimizers.Adam):  # type: ignore[misc]
@@ -22,135 +30,163 @@ class ReducedAdam(keras.optimizers.Adam):  # type: ignore[misc]
 
 
 def learning_rate(rate: float, schedule: str, warmup: int, steps: int) -> Any:
-    """A rate, or a schedule over `steps` optimiser steps: a linear warm-up, then constant or half a cosine down to 0."""
+    """A rate, or a schedule over `steps` optimiser steps.
+
+    A linear warm-up over `warmup` steps, then constant or half a cosine down to 0 (Loshchilov &
+    Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", 2017, without restarts).
+    """
+    schedules = keras.optimizers.schedules
+    first_rate = rate / (warmup + 1)
     if schedule == "cosine":
-        decay = max(1, steps - warmup)
+        decay_steps = max(1, steps - warmup)
         if warmup:
-            return keras.optimizers.schedules.CosineDecay(
-                rate / (warmup + 1), decay, warmup_target=rate, warmup_steps=warmup
+            return schedules.CosineDecay(
+                first_rate, decay_steps, warmup_target=rate, warmup_steps=warmup
             )
-        return keras.optimizers.schedules.CosineDecay(rate, decay)
+        return schedules.CosineDecay(rate, decay_steps)
     if warmup:
-        return keras.optimizers.schedules.PolynomialDecay(
-            rate / (warmup + 1), warmup, end_learning_rate=rate
-        )
+        return schedules.PolynomialDecay(first_rate, warmup, end_learning_rate=rate)
     return rate
 
 
-def wants_xla(choice: str, network: keras.Model) -> bool:
-    """Whether XLA compiles the step. `auto`: on a GPU, unless the network's LSTMs are of the kind that cuDNN computes (tanh).
+def wants_xla(choice: str, *, has_fused_kernels: bool) -> bool:
+    """Whether XLA compiles the step, by `training.jit_compile`.
 
-    On a CPU TensorFlow's own kernels trained the demo's network 1.6 times faster than XLA (docs/benchmarks.md, training_vs_fit).
+    `auto`: on a GPU, unless the network has kernels of its own there (cuDNN's LSTM). On a CPU
+    TensorFlow's kernels trained the demo's network 1.6 times faster than XLA (docs/benchmarks.md,
+    training_vs_fit).
     """
     if choice != "auto":
         return choice == "always"
-    lstms = [layer for layer in network.layers if isinstance(layer, keras.layers.LSTM)]
-    fused = all(layer.activation is keras.activations.tanh for layer in lstms)
-    return bool(tf.config.list_physical_devices("GPU")) and not fused
+    return bool(tf.config.list_physical_devices("GPU")) and not has_fused_kernels
 
 
 class Stepper:
-    """The compiled step and validation of a network. `note` says where XLA could not compile it."""
+    """The compiled step and validation of a network. `note` says if XLA could not compile it."""
 
     def __init__(
         self,
+        trainable: Trainable,
         network: keras.Model,
-        where: Replication,
+        replication: Replication,
         rate: Any,
         clip_norm: float | None,
         *,
         jit: bool,
     ) -> None:
-        self.network, self.where, self._clip = network, where, clip_norm
+        self._trainable = trainable
+        self._network = network
+        self._replication = replication
+        self._clip_norm = clip_norm
         self.note = ""
-        with where.strategy.scope():
+        with replication.strategy.scope():
             self.optimizer = ReducedAdam(rate)
             self.optimizer.build(network.trainable_variables)
-        self._build(jit)
+        self._compile(jit)
 
-    def _build(self, jit: bool) -> None:
+    def _compile(self, jit: bool) -> None:
         self._jit = jit
-        network, strategy = self.network, self.where.strategy
-        compiled: dict[Any, Any] = {}
+        strategy = self._replication.strategy
+        self._gradients_of_replica: dict[int, Callable[..., Any]] = {}
 
-        def gradients(x: Any, weight: Any) -> Any:
-            with tf.GradientTape() as tape:
-                total, windows = loss(
-                    network, x, weight, training=True
-                )  # sums over the replica's windows
-                objective = total + windows * tf.add_n([tf.constant(0.0), *network.losses])
-            return total, windows, tape.gradient(objective, network.trainable_variables)
+        def step(*batch: tf.Tensor) -> Any:
+            return strategy.run(self._replica_step, args=batch)
 
-        def replica(x: Any, weight: Any) -> Any:
-            context = tf.distribute.get_replica_context()
-            number = context.replica_id_in_sync_group
-            # A function of its own for every replica: a trace holds the variables of the device it was made for.
-            own = compiled.setdefault(
-                number if isinstance(number, int) else 0, tf.function(gradients, jit_compile=jit)
-            )
-            total, windows, found = own(x, weight)
-            total, windows, *found = context.all_reduce(
-                tf.distribute.ReduceOp.SUM, [total, windows, *found]
-            )
-            found = [g / tf.maximum(windows, 1.0) for g in found]
-            norm = tf.linalg.global_norm(found)
-            if self._clip is not None:
-                found, _ = tf.clip_by_global_norm(found, self._clip, use_norm=norm)
-            self.optimizer.apply_gradients(zip(found, network.trainable_variables, strict=True))
-            return tf.stack([total, windows, norm])
+        def validation_loss(*batch: tf.Tensor) -> tf.Tensor:
+            return self._trainable.loss(self._network, *batch, training=False)[0]
 
-        @tf.function(reduce_retracing=True)
-        def step(x: Any, weight: Any) -> Any:
-            return strategy.run(replica, args=(x, weight))
+        self._step = tf.function(step, reduce_retracing=True)
+        self._validation_loss = tf.function(validation_loss, jit_compile=jit)
 
-        self._step = step
-        self._validate = tf.function(
-            lambda x, w: loss(network, x, w, training=False)[0], jit_compile=jit
+    def _gradients(self, *batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
+        """The sum of losses of a replica's windows, their number, and the gradient of the sum."""
+        network = self._network
+        with tf.GradientTape() as tape:
+            loss_sum, windows = self._trainable.loss(network, *batch, training=True)
+            penalties = tf.add_n([tf.constant(0.0), *network.losses])
+            objective = loss_sum + windows * penalties
+        return loss_sum, windows, tape.gradient(objective, network.trainable_variables)
+
+    def _replica_step(self, *batch: tf.Tensor) -> tf.Tensor:
+        """A replica's part of a step: [sum of losses, windows, gradient norm], (3,)."""
+        context = tf.distribute.get_replica_context()
+        number = context.replica_id_in_sync_group
+        key = number if isinstance(number, int) else 0
+        # A function for each replica: a trace holds the variables of the device it was made for.
+        if key not in self._gradients_of_replica:
+            compiled = tf.function(self._gradients, jit_compile=self._jit)
+            self._gradients_of_replica[key] = compiled
+        loss_sum, windows, gradients = self._gradients_of_replica[key](*batch)
+        loss_sum, windows, *gradients = context.all_reduce(
+            tf.distribute.ReduceOp.SUM, [loss_sum, windows, *gradients]
         )
+        gradients = [gradient / tf.maximum(windows, 1.0) for gradient in gradients]
+        norm = tf.linalg.global_norm(gradients)
+        if self._clip_norm is not None:
+            gradients, _ = tf.clip_by_global_norm(gradients, self._clip_norm, use_norm=norm)
+        variables = self._network.trainable_variables
+        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        return tf.stack([loss_sum, windows, norm])
 
-    def __call__(self, parts: list[tuple[Any, Any]]) -> Any:
-        """Train on a batch, a part (x: (b, L, F), weight: (b, L)) a replica: [sum of losses, windows, gradient norm], (3,)."""
+    def __call__(self, parts: Sequence[Batch]) -> tf.Tensor:
+        """Train on a batch, given as a part for each replica.
+
+        Returns [sum of losses, windows, gradient norm], (3,), of the whole batch.
+        """
         try:
-            return self._once(parts)
-        except (tf.errors.UnimplementedError, tf.errors.InvalidArgumentError) as error:
+            return self._step_once(parts)
+        except XLA_ERRORS as error:
             if not self._jit:
                 raise
-            self.note = f"XLA does not compile this network on this device ({str(error).splitlines()[0][:150]}); trained without"
-            self._build(jit=False)
-            return self._once(parts)
+            reason = str(error).splitlines()[0][:LONGEST_REASON]
+            self.note = (
+                f"XLA does not compile this network on this device ({reason}); trained without"
+            )
+            self._compile(jit=False)
+            return self._step_once(parts)
 
-    def _once(self, parts: list[tuple[Any, Any]]) -> Any:
+    def _step_once(self, parts: Sequence[Batch]) -> tf.Tensor:
         if len(parts) == 1:
             return self._local(self._step(*parts[0]))[0]
-        x, weight = (self._spread([part[i] for part in parts]) for i in (0, 1))
-        return self._local(self._step(x, weight))[0]
+        batch = [self._spread(arrays) for arrays in zip(*parts, strict=True)]
+        return self._local(self._step(*batch))[0]
 
-    def _spread(self, parts: list[Any]) -> Any:
-        waiting = iter(parts)
-        return self.where.strategy.experimental_distribute_values_from_function(
+    def _spread(self, arrays: Sequence[Any]) -> Any:
+        """One array for each replica, as the strategy wants them."""
+        waiting = iter(arrays)
+        return self._replication.strategy.experimental_distribute_values_from_function(
             lambda _: next(waiting)
         )
 
     def _local(self, value: Any) -> Any:
-        return self.where.strategy.experimental_local_results(value)
+        return self._replication.strategy.experimental_local_results(value)
 
-    def validation(self, x: Any, weight: Any, batch: int) -> float:
-        """Mean loss of windows (N, L, F) with weights (N, L), in batches of one shape; the same on every worker."""
-        total = 0.0
-        for at in range(0, len(x), batch):
-            own, w = x[at : at + batch], weight[at : at + batch]
-            if len(own) < batch:
-                own, w = (
-                    tf.pad(a, [[0, batch - len(own)], *([[0, 0]] * (a.ndim - 1))]) for a in (own, w)
-                )
-            total += float(self._validate(own, w))
-        return self.agreed(total / len(x))
+    def validation(self, examples: Batch, batch: int) -> float:
+        """The mean loss of examples, in batches of one shape; the same on every worker."""
+        n_examples = len(examples[0])
+        loss_sum = 0.0
+        for begin in range(0, n_examples, batch):
+            part = [array[begin : begin + batch] for array in examples]
+            missing = batch - len(part[0])
+            if missing:
+                part = [_filled_up(array, missing) for array in part]
+            loss_sum += float(self._validation_loss(*part))
+        return self.agreed(loss_sum / n_examples)
 
     def agreed(self, value: float) -> float:
         """The mean of a value over all workers, so that they decide alike."""
-        if self.where.workers == 1:
+        if self._replication.workers == 1:
             return value
-        per_replica: Callable[[], Any] = lambda: tf.distribute.get_replica_context().all_reduce(  # noqa: E731
-            tf.distribute.ReduceOp.MEAN, tf.constant(value, tf.float64)
-        )
-        return float(self._local(self.where.strategy.run(tf.function(per_replica)))[0])
+
+        def mean_over_workers() -> tf.Tensor:
+            return tf.distribute.get_replica_context().all_reduce(
+                tf.distribute.ReduceOp.MEAN, tf.constant(value, tf.float64)
+            )
+
+        per_worker = self._replication.strategy.run(tf.function(mean_over_workers))
+        return float(self._local(per_worker)[0])
+
+
+def _filled_up(array: Any, missing: int) -> tf.Tensor:
+    """An array with so many more rows of zeros: examples of weight 0."""
+    return tf.pad(array, [[0, missing], *([[0, 0]] * (array.ndim - 1))])

@@ -1,4 +1,4 @@
-"""How training is watched: progress lines, TensorBoard event files, and a beat for whoever supervises a worker."""
+"""How training is watched: progress lines, TensorBoard's event files, a beat for a supervisor."""
 
 from __future__ import annotations
 
@@ -11,98 +11,108 @@ from typing import Any
 from foreshock.platform.paths import is_remote
 from foreshock.platform.quiet import silenced_stderr
 from foreshock.platform.transfers import copy
-from foreshock.training.checkpoint import Position
-from foreshock.training.loop import Epoch
+from foreshock.training.history import EpochRecord, Position
+from foreshock.training.trainable import Say
 
 with silenced_stderr():
     import tensorflow as tf
 
 EVERY_SECONDS = 10.0
-# What tf.summary.scalar marks a value with; that function wants the tensorboard package, which only a reader of the files needs.
+LEAST_SECONDS = 1e-9  # a divisor
+# What tf.summary.scalar marks a value with; that function wants the tensorboard package, which only
+# a reader of the files needs.
 SCALAR = tf.compat.v1.SummaryMetadata(
     plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars")
 )
 
 
-class Progress:
-    """Tells `say(message, **fields)` every ten seconds and at each epoch, and writes scalars under `folder` for TensorBoard."""
+class TrainingProgress:
+    """Tells `say(message, **fields)` every ten seconds and at each epoch.
+
+    It writes scalars under `folder` for TensorBoard, and tells `beat` what the worker does.
+    """
 
     def __init__(
         self,
-        say: Callable[..., None],
+        say: Say,
         folder: Path | None,
         epochs: int,
         beat: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._say, self._epochs, self._beat = say, epochs, beat
-        self._folder = (
-            folder  # TensorFlow writes to no S3: there the events go up when the training closes
-        )
-        self._local = (
-            tempfile.TemporaryDirectory() if folder is not None and is_remote(folder) else None
-        )
+        self._say = say
+        self._folder = folder
+        self._epochs = epochs
+        self._beat = beat
+        self._local: tempfile.TemporaryDirectory[str] | None = None
         self._writer: Any = None
         if folder is not None:
-            self._writer = tf.summary.create_file_writer(
-                str(folder) if self._local is None else self._local.name
-            )
-        self._shown = time.monotonic()
-        self._began: tuple[int, float] | None = None
+            # TensorFlow writes to no S3: there the events go up when the training closes.
+            if is_remote(folder):
+                self._local = tempfile.TemporaryDirectory()
+            target = str(folder) if self._local is None else self._local.name
+            self._writer = tf.summary.create_file_writer(target)
+        self._last_said = time.monotonic()
+        self._began: tuple[int, float] | None = None  # global step and time
 
     def steps(self, position: Position, steps: int, loss: float, norm: float, rate: float) -> None:
-        self._write(
-            position.global_step,
-            **{"step/loss": loss, "step/gradient_norm": norm, "step/learning_rate": rate},
-        )
+        """Some steps of the epoch's `steps` are done; `loss` is their mean."""
+        scalars = {
+            "step/loss": loss,
+            "step/gradient_norm": norm,
+            "step/learning_rate": rate,
+        }
+        self._write(position.global_step, scalars)
         now = time.monotonic()
         self._began = self._began or (position.global_step, now)
-        if now - self._shown < EVERY_SECONDS:
+        if now - self._last_said < EVERY_SECONDS:
             return
-        self._shown = now
-        done, since = position.global_step - self._began[0], now - self._began[1]
-        left = (self._epochs - position.epoch) * steps + steps - position.step
+        self._last_said = now
+        steps_done = position.global_step - self._began[0]
+        steps_left = (self._epochs - position.epoch) * steps + steps - position.step
+        seconds_left = None
+        if steps_done:
+            seconds_left = round(steps_left * (now - self._began[1]) / steps_done)
         self._say(
             f"epoch {position.epoch}/{self._epochs} step {position.step}/{steps}",
             loss=loss,
-            windows_per_second=position.windows / max(position.seconds, 1e-9),
+            windows_per_second=position.windows / max(position.seconds, LEAST_SECONDS),
             gradient_norm=norm,
-            seconds_left=round(left * since / done) if done else None,
+            seconds_left=seconds_left,
         )
 
-    def epoch(self, epoch: Epoch, position: Position) -> None:
-        speed = epoch.windows / max(epoch.seconds, 1e-9)
-        held = (
-            {}
-            if epoch.validation_loss is None
-            else {"epoch/validation_loss": epoch.validation_loss}
-        )
-        self._write(
-            position.global_step,
-            **{
-                "epoch/loss": epoch.loss,
-                "epoch/windows_per_second": speed,
-                "epoch/waiting_for_data": epoch.waited,
-                **held,
-            },
-        )
-        left = 0 if position.finished else round((self._epochs - epoch.epoch) * epoch.seconds)
+    def epoch(self, record: EpochRecord, position: Position) -> None:
+        """An epoch is done."""
+        windows_per_second = record.windows / max(record.seconds, LEAST_SECONDS)
+        scalars = {
+            "epoch/loss": record.loss,
+            "epoch/windows_per_second": windows_per_second,
+            "epoch/waiting_for_data": record.waited,
+        }
+        if record.validation_loss is not None:
+            scalars["epoch/validation_loss"] = record.validation_loss
+        self._write(position.global_step, scalars)
+        seconds_left = 0
+        if not position.finished:
+            seconds_left = round((self._epochs - record.epoch) * record.seconds)
         self._say(
-            f"epoch {epoch.epoch}/{self._epochs}",
-            loss=epoch.loss,
-            validation_loss=epoch.validation_loss,
-            windows_per_second=speed,
-            waiting_for_data=epoch.waited,
-            seconds_left_at_most=left,
+            f"epoch {record.epoch}/{self._epochs}",
+            loss=record.loss,
+            validation_loss=record.validation_loss,
+            windows_per_second=windows_per_second,
+            waiting_for_data=record.waited,
+            seconds_left_at_most=seconds_left,
         )
-        self._shown = time.monotonic()
+        self._last_said = time.monotonic()
 
     def note(self, message: str) -> None:
+        """What a user should know."""
         self._say(message)
 
     def state(self, doing: str) -> None:
+        """What the worker does now."""
         self._beat(doing)
 
-    def _write(self, step: int, **scalars: float) -> None:
+    def _write(self, step: int, scalars: dict[str, float]) -> None:
         if self._writer is None:
             return
         with self._writer.as_default(step=step):
@@ -111,6 +121,7 @@ class Progress:
         self._writer.flush()
 
     def close(self) -> None:
+        """Close the event file, and carry it to S3 if the folder lies there."""
         if self._writer is not None:
             self._writer.close()
         if self._local is not None and self._folder is not None:

@@ -1,0 +1,137 @@
+"""What the training loop asks of the outside: a network, its data, and somebody who watches.
+
+The loop knows no detector. A detector of the registry that is trained by it supplies a `Trainable`
+(`DetectorEntry.trainable`), which a worker's process loads by the detector's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from foreshock.statistics.arrays import AnyArray
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import keras
+    import tensorflow as tf
+
+    from foreshock.training.history import EpochRecord, Position
+
+Weights = list[AnyArray]
+Batch = tuple[Any, ...]  # arrays or tensors with one first axis; the last one holds weights
+Plain = Mapping[str, Any]  # as JSON holds it
+Say = Callable[..., None]  # say(message, **fields)
+
+
+@dataclass(frozen=True)
+class Dealing:
+    """How the examples of an epoch are dealt to workers and cut into batches.
+
+    Attributes:
+        seed: of the order of an epoch.
+        batch: windows of a step, of all workers.
+        workers: processes that train together.
+        windows_per_epoch: windows that an epoch draws; None for all.
+    """
+
+    seed: int
+    batch: int
+    workers: int
+    windows_per_epoch: int | None
+
+
+class EpochShare(Protocol):
+    """A worker's part of an epoch."""
+
+    @property
+    def steps(self) -> int:
+        """Steps of the epoch, the same for every worker."""
+
+    @property
+    def used(self) -> int:
+        """Windows that this worker trains on."""
+
+    @property
+    def left_out(self) -> int:
+        """Windows of the epoch that no worker trains on."""
+
+
+class TrainingData(Protocol):
+    """Where a worker's batches come from."""
+
+    @property
+    def failure(self) -> Exception | None:
+        """What stopped the reading: tf.data turns every exception into one of its own."""
+
+    @property
+    def seen(self) -> list[int]:
+        """Ids of the blocks that this worker read in the epoch, in order."""
+
+    def share(self, epoch: int) -> EpochShare:
+        """What this worker reads in an epoch; epochs count from 1."""
+
+    def dataset(self, share: Any, first: int = 0) -> tf.data.Dataset:
+        """The batches of an epoch from a step on, one element a replica."""
+
+    def blocks_of(self, epoch: int, step: int) -> list[int]:
+        """Ids of the blocks in a step's batch, of all workers; steps count from 0."""
+
+    def empty(self, epoch: int) -> int:
+        """Windows of weight 0 that fill batches up in an epoch, of all workers."""
+
+    def held_out(self, most: int) -> Batch:
+        """The validation examples, at most so many, as one batch of arrays."""
+
+
+class Trainable(Protocol):
+    """A network that the training loop can fit, made of its plain spec."""
+
+    def spec(self) -> Plain:
+        """The network's spec, as the checkpoints hold it."""
+
+    def build(self) -> keras.Model:
+        """A new network, with weights drawn from Keras's random state."""
+
+    def loss(
+        self, network: keras.Model, *batch: tf.Tensor, training: bool
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """The sum of the losses of a batch's examples, and their number.
+
+        An example of weight 0 fills the batch up: it adds to neither.
+        """
+
+    def has_fused_kernels(self, network: keras.Model) -> bool:
+        """Whether a GPU has kernels of its own for the network, which are faster than XLA."""
+
+    def data_identity(self, folder: Path, dealing: Dealing) -> Plain:
+        """What tells this dataset and its dealing from another: parts `dataset` and `plan`."""
+
+    def open_data(
+        self, folder: Path, dealing: Dealing, *, worker: int, replicas: int
+    ) -> TrainingData:
+        """A worker's batches of the dataset in a folder.
+
+        Raises SettingsError if there are more workers than blocks, DataError for altered data.
+        """
+
+    def detector(self, weights: Weights) -> Any:
+        """The fitted detector."""
+
+
+class TrainingWatch(Protocol):
+    """Who is told how training goes."""
+
+    def steps(self, position: Position, steps: int, loss: float, norm: float, rate: float) -> None:
+        """Some steps of the epoch's `steps` are done; `loss` is their mean."""
+
+    def epoch(self, record: EpochRecord, position: Position) -> None:
+        """An epoch is done."""
+
+    def note(self, message: str) -> None:
+        """What a user should know."""
+
+    def state(self, doing: str) -> None:
+        """What the worker does now: `data` (it waits for it), `step`, `validate`, `save`."""
