@@ -25,20 +25,35 @@ TECHNOLOGY = {
         "tables/sinks/iceberg_schema.py",
         "tables/sinks/iceberg_tables.py",
         "training/launcher.py",
+        "training/supervisor.py",
         "windows/dataset/petastorm_schema.py",  # Petastorm's codecs take Spark's types
     ],
     "py4j": ["*spark.py", "platform/session.py"],
     "tensorflow": [
-        "windows/models/*",
-        "training/*",
+        "windows/models/lstm_*.py",
         "windows/dataset/window_data.py",
-        "windows/scoring/scorer.py",
+        "windows/scoring/scorer.py",  # has TensorFlow use one thread
+        "training/batches.py",
+        "training/devices.py",
+        "training/fit.py",
+        "training/loop.py",
+        "training/steps.py",
+        "training/watch.py",
+        "training/worker.py",  # once its pulse beats
+        "platform/tensorflow_threads.py",
     ],
     "keras": [
-        "windows/models/*",
-        "training/*",
+        "windows/models/lstm_*.py",
         "windows/dataset/window_data.py",
-        "windows/scoring/scorer.py",
+        "windows/scoring/scorer.py",  # has TensorFlow use one thread
+        "training/batches.py",
+        "training/devices.py",
+        "training/fit.py",
+        "training/loop.py",
+        "training/steps.py",
+        "training/watch.py",
+        "training/worker.py",  # once its pulse beats
+        "platform/tensorflow_threads.py",
     ],
     "petastorm": [
         "windows/dataset/petastorm_*.py",
@@ -67,10 +82,9 @@ GROUND = {"platform", "statistics", "settings", "sequences"}
 # `stages` joins all rooms.
 ALLOWED = {
     ("tables/*", "thresholds.*"): "writes the rows of thresholds and error_distribution",
-    ("training/*", "windows.*"): "trains on the datasets of windows",
+    ("windows/models/lstm_trainable.py", "training.trainable"): "what the loop asks of a network",
     ("scored/adjust_spark.py", "windows.scoring"): "the schema of scored rows, until it moves",
     ("windows/cut/*", "scaling.robust"): "scales the events of a block as it cuts it",
-    ("windows/scoring/scorer.py", "training.strategy"): "a scoring worker uses one thread",
     ("diagnosis/drift_spark.py", "windows.dataset"): "decodes the scaled features of blocks",
 }
 
@@ -114,20 +128,28 @@ INNER_IMPORTS = {
     ("stages/report.py", "foreshock.stages.reporting"): (
         "a report that is done needs neither Spark nor the page's libraries"
     ),
-    ("training/worker.py", "foreshock.errors"): "loaded with the next three",
-    ("training/worker.py", "foreshock.platform.failures"): "loaded with the next two",
     ("training/worker.py", "foreshock.training.fit"): (
-        "TensorFlow is loaded after the environment that it reads is set"
+        "TensorFlow takes seconds to load, in which the pulse beats already"
     ),
-    ("training/worker.py", "foreshock.training.loop"): (
-        "TensorFlow is loaded after the environment that it reads is set"
+    ("training/worker.py", "foreshock.training.spec"): "loaded with the one before",
+    ("training/worker.py", "foreshock.errors"): "loaded when something failed",
+    ("training/worker.py", "foreshock.platform.failures"): "loaded when something failed",
+    ("stages/train.py", "foreshock.stages.train_detectors"): (
+        "Spark and TensorFlow are loaded only where there is something to fit"
     ),
+    ("stages/train.py", "foreshock.training.launcher"): "only with several workers",
+    ("stages/train.py", "foreshock.training.devices"): "TensorFlow, only with several replicas",
+    ("stages/train_network.py", "foreshock.training.fit"): (
+        "TensorFlow's devices are prepared only where a network is trained in this process"
+    ),
+    ("stages/train_network.py", "foreshock.training.launcher"): "only with several workers",
+    ("platform/tensorflow_threads.py", "tensorflow"): "only where a network is loaded",
 }
 
 # `assert` never checks arguments; these narrow a type that the code before has settled.
 ASSERTS = {
-    ("training/launcher.py", "process.stdin is not None"),
-    ("training/launcher.py", "process.stdout is not None"),
+    ("training/supervisor.py", "process.stdin is not None"),
+    ("training/supervisor.py", "process.stdout is not None"),
     ("windows/scoring/scorer.py", "isinstance(model, IsolationForest)"),
     ("stages/prepare_scaler.py", "settings.split.train is not None"),
 }

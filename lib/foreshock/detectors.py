@@ -129,12 +129,11 @@ class DetectorEntry:
         """The detector's class. The first call imports its module, with what that needs."""
         return _load(self.location)
 
-    def load_trainable(self) -> Callable[[Spec], Any]:
-        """What makes a `Trainable` of a network's spec. Raises ValueError if there is none."""
+    def load_trainable(self) -> Any:
+        """The class of the detector's `Trainable`. Raises ValueError if there is none."""
         if self.trainable is None:
             raise ValueError(f"detector {self.name} is not trained by the training loop")
-        loaded: Callable[[Spec], Any] = _load(self.trainable)
-        return loaded
+        return _load(self.trainable)
 
 
 def _load(location: str) -> Any:

@@ -60,8 +60,8 @@ def training_info(run_dir: Path) -> dict[str, Any]:
 
 def _fit_here(dataset: str, out: str, replicas: int, batch: int, steps: int) -> None:
     """In a process of its own: train one epoch of `steps` batches on some replicas."""
-    from foreshock.training.fit import Fit, fit
-    from foreshock.training.loop import Options
+    from foreshock.training.fit import fit
+    from foreshock.training.spec import TrainingOptions, TrainingSpec
 
     network = {
         "length": 8,
@@ -74,12 +74,13 @@ def _fit_here(dataset: str, out: str, replicas: int, batch: int, steps: int) -> 
         "l1": 0.0,
         "l2": 0.0,
     }
-    spec = Fit(
+    spec = TrainingSpec(
+        "lstm_autoencoder",
+        network,
         dataset,
         f"{out}/checkpoints",
         f"{out}/tensorboard",
-        network,
-        Options(1, batch, 0.01, 3),
+        TrainingOptions(1, batch, 0.01, 3),
         3,
         replicas,
         1,

@@ -16,7 +16,7 @@ from foreshock.settings.load import build_settings
 from foreshock.stages.context import Context
 from foreshock.stages.extract import extract
 from foreshock.stages.prepare import prepare
-from foreshock.training.strategy import settle_memory
+from foreshock.training.devices import settle_memory
 from foreshock.windows.dataset.manifest import read_manifest
 from foreshock.windows.dataset.plan import make_plan
 from foreshock.windows.dataset.window_data import WindowData

@@ -11,11 +11,12 @@ import numpy as np
 import pyarrow as pa
 from foreshock.platform.files import file_sha256
 from foreshock.platform.session import map_items
+from foreshock.training.devices import prepare_devices
 from foreshock.training.steps import Stepper, wants_xla
-from foreshock.training.strategy import prepare_devices
 from foreshock.windows.dataset.manifest import read_manifest
 from foreshock.windows.models import bundle as bundles
 from foreshock.windows.models.lstm_autoencoder import LSTMAutoencoder, NetworkSpec, build
+from foreshock.windows.models.lstm_trainable import LSTMTrainable
 from foreshock.windows.scoring.scorer import Plan, Task, schema_of, score_chunk
 from foreshock.windows.scoring.spark import score_files
 from pyspark.sql.pandas.types import from_arrow_schema
@@ -44,7 +45,9 @@ def _train(run_dir: Path) -> Any:
     where = prepare_devices(1)
     with where.strategy.scope():
         network = build(SPEC)
-    stepper = Stepper(network, where, 0.001, None, jit=wants_xla("auto", network))
+    trainable = LSTMTrainable(SPEC.to_mapping())
+    jit = wants_xla("auto", has_fused_kernels=trainable.has_fused_kernels(network))
+    stepper = Stepper(trainable, network, where, 0.001, None, jit=jit)
     epoch = iter(range(1, 10_000))
 
     def speed() -> float:

@@ -127,7 +127,9 @@ def test_the_network_of_a_fold_is_trained_without_it(
             range(manifest.total("blocks"))
         )
         newest = read(max((run / "checkpoints" / f"fold-{fold}").glob("checkpoint-*.npz")))
-        assert [e["windows"] for e in newest.position.epochs] == [sum(not w[1] for w in wanted)] * 2
+        assert [record.windows for record in newest.position.epochs] == [
+            sum(not w[1] for w in wanted)
+        ] * 2
         networks.append(load(run / "model" / f"fold-{fold}").models["lstm_autoencoder"])
     x = np.random.default_rng(1).normal(size=(8, 5, 2)).astype(np.float32)
     outputs = [n.reconstruct(x) for n in networks]

@@ -14,7 +14,7 @@ from foreshock.detectors import DetectorEntry, WindowDetector
 from foreshock.errors import DataError
 from foreshock.windows.models.fitting import errors_and_expected, fit_sample, load_fitted
 
-from support.small_detectors import small_network
+from support.small_detectors import network_mapping, small_network
 
 LENGTH, FEATURES, WINDOWS = 6, 2, 400
 Maker = Callable[[], WindowDetector]
@@ -165,6 +165,27 @@ def it_is_fitted_on_a_true_number_of_windows(
     assert fitted_on is None or fitted_on == len(windows)
 
 
+def steps_lower_the_loss_if_it_is_trainable(
+    entry: DetectorEntry, make: Maker, windows: np.ndarray
+) -> None:
+    """Of the same batch, over some steps: one step alone may overshoot."""
+    if not entry.is_trainable:
+        return
+    from foreshock.training.devices import prepare_devices
+    from foreshock.training.steps import Stepper
+
+    trainable = entry.load_trainable()(network_mapping(LENGTH, FEATURES))
+    replication = prepare_devices(5)
+    with replication.strategy.scope():
+        network = trainable.build()
+    stepper = Stepper(trainable, network, replication, 0.01, None, jit=False)
+    weights = np.ones(windows.shape[:2], np.float32)
+    before = stepper.validation((windows, weights), batch=100)
+    for _ in range(5):
+        stepper([(windows, weights)])
+    assert stepper.validation((windows, weights), batch=100) < before
+
+
 CHECKS: tuple[Check, ...] = (
     errors_have_one_value_an_event,
     errors_are_finite_and_not_negative,
@@ -182,6 +203,7 @@ CHECKS: tuple[Check, ...] = (
     a_row_has_the_same_score_in_every_window_if_it_scores_rows,
     a_merged_fit_is_the_fit_on_all_if_it_is_additive,
     it_is_fitted_on_a_true_number_of_windows,
+    steps_lower_the_loss_if_it_is_trainable,
 )
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from foreshock.errors import DataError
-from foreshock.training.checkpoint import Checkpoint, Position, Store
+from foreshock.training.checkpoint import Checkpoint, CheckpointStore
+from foreshock.training.history import EpochRecord, Position, StepLoss
 
 IDENTITY: dict[str, Any] = {
     "model": {"units": [8], "dense": 4},
@@ -17,13 +18,15 @@ IDENTITY: dict[str, Any] = {
     "plan": {"seed": 1},
 }
 
+FIRST_EPOCH = EpochRecord(1, 0.1, 0.5, 50, 2.0)
+
 
 class Kept:
     """A store and what it warned of."""
 
     def __init__(self, folder: Path, **identity: Any) -> None:
         self.warned: list[str] = []
-        self.store = Store(folder, IDENTITY | identity, self.warned.append)
+        self.store = CheckpointStore(folder, IDENTITY | identity, self.warned.append)
 
     def save(self, epoch: int, step: int, total: int, *, finished: bool = False) -> Path:
         weights = [np.full((3, 2), total, np.float32), np.arange(total, dtype=np.float32)]
@@ -31,15 +34,15 @@ class Kept:
             epoch,
             step,
             total,
-            best=0.5,
+            best_loss=0.5,
             best_epoch=1,
             finished=finished,
-            epochs=[{"epoch": 1, "loss": 0.1}],
+            epochs=(FIRST_EPOCH,),
         )
         checkpoint = Checkpoint(
             weights, [np.array(total)], [w + 1 for w in weights], position, self.store.identity
         )
-        return self.store.save(checkpoint, [(epoch, step, 1.0 / total, 2.0)])
+        return self.store.save(checkpoint, [StepLoss(epoch, step, 1.0, float(total), 2.0)])
 
 
 @pytest.fixture
@@ -51,9 +54,7 @@ def test_what_was_saved_is_found_again(kept: Kept) -> None:
     kept.save(2, 7, 17)
     found = kept.store.newest()
     assert found is not None
-    assert found.position == Position(
-        2, 7, 17, best=0.5, best_epoch=1, epochs=[{"epoch": 1, "loss": 0.1}]
-    )
+    assert found.position == Position(2, 7, 17, best_loss=0.5, best_epoch=1, epochs=(FIRST_EPOCH,))
     assert [w.tolist() for w in found.weights] == [[[17.0] * 2] * 3, list(range(17))]
     assert found.optimizer[0].tolist() == 17
     assert found.best[0].tolist() == [[18.0] * 2] * 3

@@ -12,8 +12,8 @@ import pytest
 from acceptance import tools
 from acceptance.checks import prepare_only
 from foreshock.errors import DataError, SettingsError
-from foreshock.training.fit import Fit, fit
-from foreshock.training.loop import Options
+from foreshock.training.fit import fit
+from foreshock.training.spec import TrainingOptions, TrainingSpec
 from foreshock.windows.dataset.manifest import read_manifest
 from foreshock.windows.dataset.plan import make_plan
 from foreshock.windows.dataset.window_data import WindowData
@@ -40,13 +40,16 @@ def dataset(tmp_path_factory: pytest.TempPathFactory, spark: Any) -> Path:
 
 
 @pytest.fixture
-def spec(dataset: Path, tmp_path: Path) -> Fit:
-    options = Options(epochs=3, batch=50, learning_rate=0.01, patience=3, checkpoint_steps=7)
-    return Fit(
+def spec(dataset: Path, tmp_path: Path) -> TrainingSpec:
+    options = TrainingOptions(
+        epochs=3, batch=50, learning_rate=0.01, patience=3, checkpoint_steps=7
+    )
+    return TrainingSpec(
+        "lstm_autoencoder",
+        NETWORK,
         str(dataset),
         str(tmp_path / "checkpoints"),
         str(tmp_path / "tensorboard"),
-        NETWORK,
         options,
         5,
         1,
@@ -60,7 +63,7 @@ def quiet(message: str, **_: Any) -> None:
     """Nobody listens."""
 
 
-def steps_of(spec: Fit) -> list[str]:
+def steps_of(spec: TrainingSpec) -> list[str]:
     return (Path(spec.checkpoints) / "losses.csv").read_text().splitlines()[1:]
 
 
@@ -68,7 +71,7 @@ class Stopped(Exception):
     """What stands for a kill: raised at a step, past which nothing is written."""
 
 
-def stopped_at(spec: Fit, step: int) -> None:
+def stopped_at(spec: TrainingSpec, step: int) -> None:
     """Train until a batch is about to be trained on; what was written by then stays."""
     count = 0
 
@@ -83,7 +86,9 @@ def stopped_at(spec: Fit, step: int) -> None:
 
 
 @pytest.mark.slow
-def test_a_stopped_training_goes_on_as_if_nothing_had_been(spec: Fit, tmp_path: Path) -> None:
+def test_a_stopped_training_goes_on_as_if_nothing_had_been(
+    spec: TrainingSpec, tmp_path: Path
+) -> None:
     calm = replace(spec, checkpoints=str(tmp_path / "calm"))
     wanted = fit(calm, quiet)
     heard: list[str] = []
@@ -99,7 +104,9 @@ def test_a_stopped_training_goes_on_as_if_nothing_had_been(spec: Fit, tmp_path: 
 
 
 @pytest.mark.slow
-def test_a_truncated_checkpoint_gives_way_to_the_one_before(spec: Fit, tmp_path: Path) -> None:
+def test_a_truncated_checkpoint_gives_way_to_the_one_before(
+    spec: TrainingSpec, tmp_path: Path
+) -> None:
     calm = replace(spec, checkpoints=str(tmp_path / "calm"))
     wanted = fit(calm, quiet)
     stopped_at(spec, 17)
@@ -124,7 +131,7 @@ def test_a_truncated_checkpoint_gives_way_to_the_one_before(spec: Fit, tmp_path:
     ],
 )
 def test_a_checkpoint_that_does_not_belong_is_refused(
-    change: dict[str, Any], says: str, spec: Fit
+    change: dict[str, Any], says: str, spec: TrainingSpec
 ) -> None:
     stopped_at(spec, 9)
     with pytest.raises(DataError, match="does not belong") as caught:
@@ -134,7 +141,7 @@ def test_a_checkpoint_that_does_not_belong_is_refused(
 
 @pytest.mark.slow
 def test_a_dataset_that_changed_since_is_refused_in_words(
-    spec: Fit, tmp_path: Path, spark: Any
+    spec: TrainingSpec, tmp_path: Path, spark: Any
 ) -> None:
     stopped_at(spec, 9)
     made = tools.conf()
@@ -144,7 +151,7 @@ def test_a_dataset_that_changed_since_is_refused_in_words(
         fit(replace(spec, dataset=str(other)), quiet)
 
 
-def test_a_loss_that_is_not_finite_names_step_and_blocks(spec: Fit) -> None:
+def test_a_loss_that_is_not_finite_names_step_and_blocks(spec: TrainingSpec) -> None:
     wild = replace(
         spec,
         network={**NETWORK, "activation": "relu", "dropout": 0.0},
@@ -160,7 +167,7 @@ def test_a_loss_that_is_not_finite_names_step_and_blocks(spec: Fit) -> None:
 
 
 @pytest.mark.slow
-def test_a_clipped_gradient_trains_otherwise(spec: Fit, tmp_path: Path) -> None:
+def test_a_clipped_gradient_trains_otherwise(spec: TrainingSpec, tmp_path: Path) -> None:
     clipped = replace(
         spec, checkpoints=str(tmp_path / "clipped"), options=replace(spec.options, clip_norm=1e-6)
     )
@@ -168,7 +175,7 @@ def test_a_clipped_gradient_trains_otherwise(spec: Fit, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "constant"])
-def test_a_warm_up_begins_slowly(schedule: str, spec: Fit) -> None:
+def test_a_warm_up_begins_slowly(schedule: str, spec: TrainingSpec) -> None:
     from foreshock.training.steps import learning_rate
 
     rate = learning_rate(0.01, schedule, 10, 100)
@@ -178,7 +185,7 @@ def test_a_warm_up_begins_slowly(schedule: str, spec: Fit) -> None:
 
 
 @pytest.mark.slow
-def test_event_files_hold_the_losses_for_tensorboard(spec: Fit) -> None:
+def test_event_files_hold_the_losses_for_tensorboard(spec: TrainingSpec) -> None:
     import tensorflow as tf
 
     fit(spec, quiet)
@@ -192,7 +199,9 @@ def test_event_files_hold_the_losses_for_tensorboard(spec: Fit) -> None:
     assert found["epoch/validation_loss"][-1] < found["epoch/validation_loss"][0]
 
 
-def test_a_file_that_disappears_is_an_error(spec: Fit, dataset: Path, tmp_path: Path) -> None:
+def test_a_file_that_disappears_is_an_error(
+    spec: TrainingSpec, dataset: Path, tmp_path: Path
+) -> None:
     import shutil
 
     copied = tmp_path / "copied"
@@ -260,7 +269,7 @@ def test_memory_of_the_loader_stays_flat(dataset: Path) -> None:
 
 
 @pytest.mark.slow
-def test_xla_computes_what_the_kernels_compute(spec: Fit, tmp_path: Path) -> None:
+def test_xla_computes_what_the_kernels_compute(spec: TrainingSpec, tmp_path: Path) -> None:
     losses = []
     for choice in ("always", "never"):
         options = replace(spec.options, jit_compile=choice, epochs=1)
@@ -275,18 +284,18 @@ def test_xla_computes_what_the_kernels_compute(spec: Fit, tmp_path: Path) -> Non
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
-def test_more_replicas_than_devices_are_refused(spec: Fit) -> None:
+def test_more_replicas_than_devices_are_refused(spec: TrainingSpec) -> None:
     with pytest.raises(SettingsError, match=r"training.replicas is 4096.* at most \d+"):
         fit(replace(spec, replicas=4096), quiet)
 
 
-def test_more_workers_than_blocks_are_refused(spec: Fit, dataset: Path) -> None:
+def test_more_workers_than_blocks_are_refused(spec: TrainingSpec, dataset: Path) -> None:
     with pytest.raises(SettingsError, match=r"training.workers is 100000, but .* holds \d+ blocks"):
         make_plan(read_manifest(dataset), seed=1, batch=10**6, workers=100_000, limit=None)
 
 
 @pytest.mark.slow
-def test_bfloat16_trains_and_leaves_float32_weights(spec: Fit) -> None:
+def test_bfloat16_trains_and_leaves_float32_weights(spec: TrainingSpec) -> None:
     import keras
 
     found = fit(replace(spec, precision="bfloat16", options=replace(spec.options, epochs=1)), quiet)
@@ -301,7 +310,7 @@ def _gpus() -> int:
 
 
 @pytest.mark.gpu
-def test_a_gpu_trains_and_auto_takes_them_all(spec: Fit) -> None:
+def test_a_gpu_trains_and_auto_takes_them_all(spec: TrainingSpec) -> None:
     if not _gpus():
         pytest.skip("no GPU on this machine")
     found = fit(replace(spec, replicas="auto", precision="auto"), quiet)

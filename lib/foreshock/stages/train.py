@@ -1,53 +1,34 @@
-"""Train: the run's model and the detectors beside it, from the training dataset to the bundle."""
+"""Train: fit the run's detectors, or take those of the donor run, and publish `model/`.
+
+Whether anything is to be done is decided without Spark and TensorFlow.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
 
-from foreshock import columns as C
 from foreshock.detectors import REGISTRY
 from foreshock.errors import SettingsError
 from foreshock.platform.files import digest, file_sha256
 from foreshock.platform.paths import stamps
 from foreshock.platform.transfers import copy, remove
-from foreshock.sequences.split import BlockRole
 from foreshock.stages.context import Context
-from foreshock.stages.donor import donor_run
-from foreshock.stages.train_folds import fit_files, train_folds
-from foreshock.stages.train_network import train_network
-from foreshock.tables.runs import versions
-from foreshock.training.launcher import check_slots
-from foreshock.training.strategy import check_replicas
-from foreshock.windows.dataset.manifest import read_manifest
-from foreshock.windows.dataset.reader import sample_windows
-from foreshock.windows.models import bundle as bundles
-from foreshock.windows.models.bundle_facts import TrainingFacts
-from foreshock.windows.models.explained import explained
-from foreshock.windows.models.fitting import fit_moments, fit_sample
-from foreshock.windows.models.moments import WindowMoments, middle
-from foreshock.windows.models.moments_spark import MOST_VALUES, MomentJob, window_moments
+from foreshock.stages.donor import DonorRun, donor_run
+from foreshock.windows.models.bundle import NAME
 
-SAMPLE_WINDOWS = 50_000
+# What training does not read: other datasets may be prepared anew.
+NOT_TRAINED_ON = ("dataset/calibration", "dataset/test")
 
 
 def train(context: Context) -> None:
-    """Fit every detector of the run and publish `model/`; with `model.from`, take the other run's bundle."""
-    record = context.run.record("prepare")
-    if record is None:
-        raise SettingsError(
-            f"--run-dir {context.run.path}: nothing is prepared there. Run jobs/prepare.py first."
-        )
-    context.run.verify("prepare")
+    """Fit every detector of the run and publish `model/`, unless that is done.
+
+    With `model.from`, the donor run's bundle is taken. Raises SettingsError if nothing is prepared,
+    or for more devices or workers than there are; DataError for a dataset or a checkpoint that was
+    altered.
+    """
     donor = donor_run(context)
-    sealed = (
-        record["sealed"]
-        if donor is None
-        else {"other": file_sha256(donor / "model" / bundles.NAME)}
-    )
-    mine = {
-        k: v for k, v in sealed.items() if not k.startswith(("dataset/calibration", "dataset/test"))
-    }
-    fingerprint = digest({"settings": context.sha256, "sealed": mine})
+    fingerprint = digest({"settings": context.sha256, "sealed": _sealed_inputs(context, donor)})
     if not context.force and context.run.is_done("train", fingerprint):
         context.log.event("train", "nothing to do")
         return
@@ -59,103 +40,49 @@ def train(context: Context) -> None:
             copy(donor / "model", target)
             counts["from"] = str(donor.path)
         else:
+            # Only here: fitting needs Spark, and TensorFlow if a network is among the detectors.
+            from foreshock.stages.train_detectors import train_detectors
+
             target.mkdir()
             if context.force:
-                remove(context.run / "checkpoints")
-            counts |= _train(context, target)
-        files = [
-            context.run / "model" / f.relative_to(target).as_posix() for f, _, _ in stamps(target)
-        ]
-        context.run.publish("train", fingerprint, {target: context.run / "model"}, sealed=files)
+                remove(context.run.checkpoints)
+            counts |= train_detectors(context, target)
+        _publish(context, target, fingerprint)
         remove(work)
 
 
-def check_devices(context: Context) -> None:
-    """Raise SettingsError where the machine or the cluster has fewer devices or slots than `training` asks for."""
-    s = context.settings
-    if s.model.from_ is not None or "lstm_autoencoder" not in s.all_detectors:
-        return
-    if s.training.workers > 1:
-        check_slots(context.spark, s.training.workers)
-    elif s.training.replicas not in ("auto", 1):
-        check_replicas(s.training.replicas)
-
-
-def _train(context: Context, target: Any) -> dict[str, Any]:
-    s = context.settings
-    folder = context.run / "dataset" / "train"
-    manifest = read_manifest(folder)
-    scaler_sha = file_sha256(context.run / "scaler.json")
-    models: dict[str, Any] = {}
-    info: dict[str, Any] = {
-        "seed": s.run.seed,
-        "versions": versions(),
-        "train_windows": manifest.total("windows"),
-        "training": {},
-    }
-    x, weight = sample_windows(folder, manifest, BlockRole.FIT, SAMPLE_WINDOWS)
-    moments: WindowMoments | None = None
-    for name in s.fitted_detectors:
-        if name == "lstm_autoencoder":
-            models[name], info["training"] = train_network(context, manifest)
-        elif REGISTRY[name].is_additive and manifest.length * len(manifest.features) <= MOST_VALUES:
-            moments = moments or window_moments(
-                context.spark,
-                MomentJob(
-                    tuple(fit_files(context, manifest)),
-                    manifest.length,
-                    manifest.stride,
-                    len(manifest.features),
-                    middle(x),
-                ),
-            )
-            models[name] = fit_moments(name, moments)
-            context.log.event(
-                "train",
-                f"detector {name} fitted exactly",
-                windows=moments.n,
-                of=manifest.total("windows"),
-            )
-        else:
-            models[name] = fit_sample(name, x, weight, s.run.seed)
-            context.log.event(
-                "train",
-                f"detector {name} fitted on a sample",
-                windows=models[name].fitted_on,
-                of=manifest.total("windows"),
-            )
-    if s.fitted_split == C.OUT_OF_FOLD:
-        info["folds"] = train_folds(context, manifest, scaler_sha, models, moments, target)
-    info["sample_windows"] = len(x)
-    info["fitted_on"] = {
-        name: n for name, model in models.items() if (n := model.fitted_on) is not None
-    }
-    facts = {
-        name: explained(
-            model,
-            x,
-            weight,
-            manifest.features,
-            s.model.output if name == "lstm_autoencoder" else "linear",
+def _sealed_inputs(context: Context, donor: DonorRun | None) -> dict[str, str]:
+    """The digests of what training reads. Raises SettingsError if nothing is prepared."""
+    record = context.run.record("prepare")
+    if record is None:
+        raise SettingsError(
+            f"--run-dir {context.run.path}: nothing is prepared there. Run jobs/prepare.py first."
         )
-        for name, model in models.items()
-    }
-    bundles.save(
-        target,
-        bundles.Bundle(
-            models,
-            manifest.features,
-            manifest.length,
-            scaler_sha,
-            TrainingFacts(**info, explained=facts),
-        ),
-    )
-    curve = info["training"]
-    return {
-        "detectors": list(models),
-        "epochs": len(curve.get("epochs", [])),
-        "best_epoch": curve.get("best_epoch"),
-        "windows_per_second": curve.get("windows_per_second"),
-        "sample_windows": len(x),
-        "fitted_on": info["fitted_on"],
-    }
+    context.run.verify("prepare")
+    if donor is not None:
+        return {"other": file_sha256(donor / "model" / NAME)}
+    sealed: dict[str, str] = record["sealed"]
+    return {file: sha for file, sha in sealed.items() if not file.startswith(NOT_TRAINED_ON)}
+
+
+def _publish(context: Context, target: Path, fingerprint: str) -> None:
+    """Move the finished bundle to its place, with its files sealed."""
+    model = context.run.model
+    files = [model / file.relative_to(target).as_posix() for file, _, _ in stamps(target)]
+    context.run.publish("train", fingerprint, {target: model}, sealed=files)
+
+
+def check_devices(context: Context) -> None:
+    """Raise SettingsError for more devices or workers than the machine or the cluster has."""
+    settings = context.settings
+    trained = [name for name in settings.fitted_detectors if REGISTRY[name].is_trainable]
+    if settings.model.from_ is not None or not trained:
+        return
+    if settings.training.workers > 1:
+        from foreshock.training.launcher import check_slots
+
+        check_slots(context.spark, settings.training.workers)
+    elif settings.training.replicas not in ("auto", 1):
+        from foreshock.training.devices import check_replicas
+
+        check_replicas(settings.training.replicas)

@@ -1,197 +1,232 @@
-"""Cross-fitting: for each of K contiguous blocks of training time, models that saw no window touching it."""
+"""Cross-fitting: for each of K blocks of training time, detectors that did not see it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from foreshock.detectors import REGISTRY
+from foreshock.detectors import REGISTRY, WindowDetector
 from foreshock.errors import DataError
-from foreshock.platform.parquet import parquet_file, read_table
+from foreshock.platform.paths import at
 from foreshock.platform.session import each_item
 from foreshock.platform.transfers import remove
 from foreshock.sequences.folds import BINS, boundaries, counted, parts, spans, touching
 from foreshock.sequences.split import BlockRole
 from foreshock.stages.context import Context
 from foreshock.stages.train_network import train_network
+from foreshock.statistics.arrays import Float32Array, Int64Array
 from foreshock.windows.dataset.held_out_spark import write_without
-from foreshock.windows.dataset.manifest import Manifest
-from foreshock.windows.dataset.schema import decode
-from foreshock.windows.models import bundle as bundles
-from foreshock.windows.models.bundle import fold_name
-from foreshock.windows.models.bundle_facts import FoldFacts
+from foreshock.windows.dataset.manifest import BlockShape, Manifest
+from foreshock.windows.dataset.schema import read_rows
+from foreshock.windows.models.bundle import Bundle, fold_name, save
+from foreshock.windows.models.bundle_facts import Fold, FoldFacts
 from foreshock.windows.models.fitting import fit_moments, fit_sample
-from foreshock.windows.models.lstm_autoencoder import LSTMAutoencoder
 from foreshock.windows.models.moments import WindowMoments
-from foreshock.windows.models.moments_spark import MomentJob, window_moments
+from foreshock.windows.models.moments_spark import fit_files, moment_job, window_moments
 
-NETWORK = "lstm_autoencoder"
 SAMPLE_WINDOWS = 50_000
+SAMPLE_FIELDS = ("x", "event_time", "n_windows", "first_padding")
+TIME_FIELDS = ("event_time", "n_windows", "first_padding")
+BLOCKS_AT_ONCE = 64
 
 
-def fit_files(context: Context, manifest: Manifest) -> list[str]:
-    """The chunk files that models are fitted on."""
-    return [
-        str(context.run / "dataset" / "train" / c.file)
-        for c in manifest.chunks
-        if c.role == BlockRole.FIT
-    ]
+@dataclass(frozen=True)
+class FoldTraining:
+    """What the detectors of every fold are fitted from.
+
+    Attributes:
+        manifest: of the training dataset.
+        scaler_sha256: of the scaler that its events were scaled with.
+        names: of the detectors.
+        moments: of all training windows; None if additive detectors are fitted on a sample too.
+    """
+
+    manifest: Manifest
+    scaler_sha256: str
+    names: tuple[str, ...]
+    moments: WindowMoments | None
+
+    @property
+    def exact(self) -> tuple[str, ...]:
+        """The detectors that are fitted from moments."""
+        if self.moments is None:
+            return ()
+        return tuple(name for name in self.names if REGISTRY[name].is_additive)
+
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """The detectors that the training loop fits."""
+        return tuple(name for name in self.names if REGISTRY[name].is_trainable)
+
+    @property
+    def sampled(self) -> tuple[str, ...]:
+        """The detectors that are fitted on a sample of windows."""
+        others = (*self.exact, *self.trained)
+        return tuple(name for name in self.names if name not in others)
 
 
-def train_folds(
-    context: Context,
-    manifest: Manifest,
-    scaler_sha: str,
-    models: dict[str, Any],
-    moments: WindowMoments | None,
-    target: Path,
-) -> tuple[tuple[int, int], ...]:
+@dataclass(frozen=True)
+class SampledWindows:
+    """Evenly chosen windows (N, L, F), weights (N, L), and the times of first and last events."""
+
+    windows: Float32Array
+    weights: Float32Array
+    first_times: Int64Array
+    last_times: Int64Array
+
+    def apart_from(self, span: Fold) -> SampledWindows:
+        """Those that touch no event of a span."""
+        keep = ~touching(self.first_times, self.last_times, span)
+        return SampledWindows(
+            self.windows[keep], self.weights[keep], self.first_times[keep], self.last_times[keep]
+        )
+
+
+def train_folds(context: Context, training: FoldTraining, target: Path) -> tuple[Fold, ...]:
     """Write a bundle for each fold under `target`; returns the folds, [from, to) in microseconds.
 
-    The linear models' moments are those of all windows but those that touch the fold; the others are fitted again on their sample, the
-    network on a dataset written without those windows.
-    Raises DataError where a fold leaves too little.
+    Additive detectors are fitted on the moments of all windows but those that touch the fold,
+    sampled ones on their sample without those windows. The network is trained again, on a dataset
+    that is written without them. Raises DataError if a fold leaves too little.
     """
-    s, files = context.settings, fit_files(context, manifest)
-    found = spans(boundaries(*_events(context, files), s.calibration.folds))
-    sampled = [
-        n for n in models if n != NETWORK and (not REGISTRY[n].is_additive or moments is None)
-    ]
-    sample = _sample(files, manifest) if sampled else None
-    for fold, span in enumerate(found):
-        own: dict[str, Any] = {}
-        left = (
-            None if moments is None else _left(context, files, manifest, span, fold, moments.origin)
-        )
-        for name in models:
-            if name == NETWORK:
-                own[name] = _network(context, manifest, span, fold, target)
-            elif name not in sampled and left is not None:
-                own[name] = fit_moments(name, left)
-            elif sample is not None:
-                keep = ~touching(sample[2], sample[3], span)
-                own[name] = fit_sample(name, sample[0][keep], sample[1][keep], s.run.seed)
-        folder = target / fold_name(fold)
+    files = fit_files(context.run.dataset / "train", training.manifest)
+    folds = _fold_spans(context, files, training.manifest.block_shape)
+    sample = _sample(files, training.manifest) if training.sampled else None
+    for number, span in enumerate(folds):
+        fitted = _fit_without(context, training, sample, (number, span), target)
+        folder = target / fold_name(number)
         folder.mkdir()
-        bundles.save(
-            folder,
-            bundles.Bundle(
-                own, manifest.features, manifest.length, scaler_sha, FoldFacts(fold, span)
-            ),
+        manifest = training.manifest
+        bundle = Bundle(
+            {name: fitted[name] for name in training.names},
+            manifest.features,
+            manifest.length,
+            training.scaler_sha256,
+            FoldFacts(number, span),
         )
-        context.log.event("train", "fold fitted", fold=fold, of=len(found))
-    return tuple(found)
+        save(folder, bundle)
+        context.log.event("train", "fold fitted", fold=number, of=len(folds))
+    return folds
 
 
-def _network(
-    context: Context, manifest: Manifest, span: tuple[int, int], fold: int, target: Path
-) -> LSTMAutoencoder:
-    folder = target.parent / fold_name(fold)
-    without = write_without(
-        context.spark, context.run / "dataset" / "train", manifest, span, folder
-    )
+def _fit_without(
+    context: Context,
+    training: FoldTraining,
+    sample: SampledWindows | None,
+    fold: tuple[int, Fold],
+    target: Path,
+) -> dict[str, WindowDetector]:
+    """The detectors of a fold."""
+    number, span = fold
+    fitted: dict[str, WindowDetector] = {}
+    if training.moments is not None:
+        # Summed again: taking the fold's moments away would cost digits where it holds huge values.
+        folder, manifest = context.run.dataset / "train", training.manifest
+        job = moment_job(folder, manifest, origin=training.moments.origin, without=span)
+        moments = window_moments(context.spark, job)
+        if moments.n < 2:
+            raise _too_little(moments.n, number)
+        fitted |= {name: fit_moments(name, moments) for name in training.exact}
+    for name in training.trained:
+        fitted[name] = _train_without(context, name, training.manifest, fold, target)
+    if sample is not None:
+        rest = sample.apart_from(span)
+        seed = context.settings.run.seed
+        for name in training.sampled:
+            fitted[name] = fit_sample(name, rest.windows, rest.weights, seed)
+    return fitted
+
+
+def _train_without(
+    context: Context, name: str, manifest: Manifest, fold: tuple[int, Fold], target: Path
+) -> WindowDetector:
+    """A network that is trained on a dataset without a fold."""
+    number, span = fold
+    folder = target.parent / fold_name(number)
+    without = write_without(context.spark, context.run.dataset / "train", manifest, span, folder)
     if not without.total("windows", (BlockRole.FIT,)):
-        raise _too_little(0, fold)
-    network, _ = train_network(context, without, (fold_name(fold), folder))
+        raise _too_little(0, number)
+    network, _ = train_network(context, REGISTRY[name], without, (fold_name(number), folder))
     remove(folder)
     return network
 
 
 def _too_little(windows: int, fold: int) -> DataError:
     return DataError(
-        f"calibration.folds: only {windows} training windows do not touch fold {fold}. Lower calibration.folds, or widen "
-        "split.train."
+        f"calibration.folds: only {windows} training windows do not touch fold {fold}. Lower "
+        "calibration.folds, or widen split.train."
     )
 
 
-def _left(
-    context: Context,
-    files: list[str],
-    manifest: Manifest,
-    span: tuple[int, int],
-    fold: int,
-    origin: npt.NDArray[np.float64],
-) -> WindowMoments:
-    """The moments of the windows that do not touch a fold: summed, for taking away would cost digits where the fold holds huge values."""
-    left = window_moments(
-        context.spark,
-        MomentJob(
-            tuple(files), manifest.length, manifest.stride, len(manifest.features), origin, span
-        ),
-    )
-    if left.n < 2:
-        raise _too_little(left.n, fold)
-    return left
+def _fold_spans(context: Context, files: tuple[str, ...], shape: BlockShape) -> tuple[Fold, ...]:
+    """The folds of training time, of about equally many events each."""
+    low, high = _time_range(context, files, shape)
+    counts = _counts_by_part(context, files, shape, parts(low, high))
+    return tuple(spans(boundaries(low, high, counts, context.settings.calibration.folds)))
 
 
-def _events(context: Context, files: list[str]) -> tuple[int, int, npt.NDArray[np.int64]]:
-    """The first and last event time, and the events by BINS equal parts between."""
+def _event_times(file: str, shape: BlockShape) -> Iterator[Int64Array]:
+    """The times of the events of each block of a file, without padding."""
+    for row in read_rows(at(file), shape, TIME_FIELDS, at_once=BLOCKS_AT_ONCE):
+        yield row["event_time"][row["first_padding"] :]
 
-    def times(file: str) -> Iterator[npt.NDArray[np.int64]]:
-        for batch in parquet_file(file).iter_batches(
-            batch_size=64, columns=["event_time", "first_padding"]
-        ):
-            for value, padding in zip(
-                batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True
-            ):
-                yield decode(value)[padding:]
 
-    def ends(file: str) -> Iterator[pa.RecordBatch]:
-        both = [(t.min(), t.max()) for t in times(file)]
-        yield pa.RecordBatch.from_pydict(
-            {"low": [min(int(a) for a, _ in both)], "high": [max(int(b) for _, b in both)]}
-        )
+def _time_range(context: Context, files: tuple[str, ...], shape: BlockShape) -> tuple[int, int]:
+    """The first and last event time."""
 
-    rows = list(each_item(context.spark, files, ends, "low bigint, high bigint"))
-    low, high = min(r["low"] for r in rows), max(r["high"] for r in rows)
-    begins = parts(low, high)
+    def range_of_file(file: str) -> Iterator[pa.RecordBatch]:
+        ranges = [(int(times.min()), int(times.max())) for times in _event_times(file, shape)]
+        row = {"low": [min(low for low, _ in ranges)], "high": [max(high for _, high in ranges)]}
+        yield pa.RecordBatch.from_pydict(row)
 
-    def counts(file: str) -> Iterator[pa.RecordBatch]:
+    rows = list(each_item(context.spark, files, range_of_file, "low bigint, high bigint"))
+    return min(row["low"] for row in rows), max(row["high"] for row in rows)
+
+
+def _counts_by_part(
+    context: Context, files: tuple[str, ...], shape: BlockShape, begins: Int64Array
+) -> Int64Array:
+    """The events (BINS,) in each of the equal parts of time that begin at `begins`."""
+
+    def counts_of_file(file: str) -> Iterator[pa.RecordBatch]:
         total = np.zeros(BINS, np.int64)
-        for t in times(file):
-            total += counted(t, begins)
-        yield pa.RecordBatch.from_pydict(
-            {"counts": pa.array([total.tolist()], pa.list_(pa.int64()))}
-        )
+        for times in _event_times(file, shape):
+            total += counted(times, begins)
+        counts = pa.array([total.tolist()], pa.list_(pa.int64()))
+        yield pa.RecordBatch.from_pydict({"counts": counts})
 
-    return (
-        low,
-        high,
-        np.sum(
-            [r["counts"] for r in each_item(context.spark, files, counts, "counts array<bigint>")],
-            axis=0,
-        ),
-    )
+    rows = each_item(context.spark, files, counts_of_file, "counts array<bigint>")
+    total: Int64Array = np.sum([row["counts"] for row in rows], axis=0)
+    return total
 
 
-def _sample(files: list[str], manifest: Manifest) -> tuple[Any, Any, Any, Any]:
-    """Evenly chosen windows (N, L, F), weights (N, L), and the times of each one's first and last event."""
-    step = max(1, -(-manifest.total("windows", (BlockRole.FIT,)) // SAMPLE_WINDOWS))
-    held: list[tuple[Any, ...]] = []
-    seen = 0
+def _sample(files: tuple[str, ...], manifest: Manifest) -> SampledWindows:
+    """Evenly chosen windows, at most so many as detectors are fitted on."""
+    n_windows = manifest.total("windows", (BlockRole.FIT,))
+    thinning = max(1, -(-n_windows // SAMPLE_WINDOWS))
+    chosen: list[SampledWindows] = []
+    windows_before = 0
     for file in files:
-        for row in read_table(
-            file, columns=["x", "event_time", "n_windows", "first_padding"]
-        ).to_pylist():
-            starts = (np.arange(row["n_windows"]) * manifest.stride)[-seen % step :: step]
-            seen += row["n_windows"]
-            if len(starts):
-                x, times = decode(row["x"]), decode(row["event_time"])
-                at = starts[:, None] + np.arange(manifest.length)
-                weight = np.ones(at.shape, np.float32)
-                weight[:, : row["first_padding"]] = 0
-                held.append(
-                    (
-                        x[at],
-                        weight,
-                        times[np.maximum(at[:, 0], row["first_padding"])],
-                        times[at[:, -1]],
-                    )
-                )
-    x, weight, first, last = (np.concatenate(c) for c in zip(*held, strict=True))
-    return x, weight, first, last
+        for row in read_rows(at(file), manifest.block_shape, SAMPLE_FIELDS, BLOCKS_AT_ONCE):
+            all_starts = np.arange(row["n_windows"]) * manifest.stride
+            starts = all_starts[-windows_before % thinning :: thinning]
+            windows_before += row["n_windows"]
+            if not len(starts):
+                continue
+            rows, times, padding = row["x"], row["event_time"], row["first_padding"]
+            positions = starts[:, None] + np.arange(manifest.length)
+            weights = np.ones(positions.shape, np.float32)
+            weights[:, :padding] = 0
+            first_times = times[np.maximum(positions[:, 0], padding)]
+            last_times = times[positions[:, -1]]
+            chosen.append(SampledWindows(rows[positions], weights, first_times, last_times))
+    return SampledWindows(
+        np.concatenate([part.windows for part in chosen]),
+        np.concatenate([part.weights for part in chosen]),
+        np.concatenate([part.first_times for part in chosen]),
+        np.concatenate([part.last_times for part in chosen]),
+    )

@@ -62,7 +62,7 @@ class CheckpointStore:
         return sorted((file for file in files if FILE_NAME.fullmatch(file.name)), reverse=True)
 
     def save(self, checkpoint: Checkpoint, losses: Iterable[StepLoss]) -> Path:
-        """Append the losses since the last checkpoint, write this one, remove all but the newest."""
+        """Append the losses since the last one, write this one, remove all but the newest."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._append_losses(losses)
         path = self.folder / f"checkpoint-{checkpoint.position.global_step:010d}.npz"
@@ -78,7 +78,7 @@ class CheckpointStore:
         ):
             members |= {f"{letter}{number:04d}": array for number, array in enumerate(arrays)}
         memory = io.BytesIO()
-        np.savez(memory, **members)  # type: ignore[arg-type]
+        np.savez(memory, **members)
         write_bytes(path, memory.getbuffer())
         for old_file in self.files()[KEPT:]:
             old_file.unlink(missing_ok=True)
@@ -170,13 +170,17 @@ def differences(checkpoint: Plain, wanted: Plain) -> list[str]:
         old, new = checkpoint.get(part), wanted.get(part)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
             sentences += [
-                f"{part}: {key} is {_shown(new.get(key))}, the checkpoint has {_shown(old.get(key))}"
+                _sentence(f"{part}: {key}", old.get(key), new.get(key))
                 for key in sorted(old.keys() | new.keys())
                 if old.get(key) != new.get(key)
             ]
         elif old != new:
-            sentences.append(f"{part} is {_shown(new)}, the checkpoint has {_shown(old)}")
+            sentences.append(_sentence(part, old, new))
     return sentences
+
+
+def _sentence(subject: str, old: Any, new: Any) -> str:
+    return f"{subject} is {_shown(new)}, the checkpoint has {_shown(old)}"
 
 
 def _shown(value: Any) -> str:

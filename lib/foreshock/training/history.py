@@ -6,6 +6,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
+# The keys of a checkpoint's JSON that are not the attribute's name.
+KEYS: dict[str, str] = {
+    "loss_sum": "total",
+    "waited_seconds": "waited",
+    "best_loss": "best",
+    "epochs_since_best": "since",
+}
+
 
 @dataclass(frozen=True)
 class EpochRecord:
@@ -109,7 +117,9 @@ class Position:
 
         Without a validation loss every epoch counts as the best.
 
-        >>> first = Position().after_epoch(EpochRecord(1, 0.5, 0.4, 9, 1.0), patience=1, most_epochs=9)
+        >>> first = Position().after_epoch(
+        ...     EpochRecord(1, 0.5, 0.4, 9, 1.0), patience=1, most_epochs=9
+        ... )
         >>> second = first.at_next_epoch().after_epoch(
         ...     EpochRecord(2, 0.4, 0.6, 9, 1.0), patience=1, most_epochs=9
         ... )
@@ -154,7 +164,9 @@ class Position:
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain data for JSON, by the keys of the checkpoint's format."""
-        members = asdict(self) | {"epochs": [asdict(record) for record in self.epochs]}
+        members: dict[str, Any] = asdict(self) | {
+            "epochs": [asdict(record) for record in self.epochs]
+        }
         return {KEYS.get(name, name): value for name, value in members.items()}
 
     @classmethod
@@ -166,18 +178,9 @@ class Position:
         return cls(**members | {"epochs": records})
 
 
-# The keys of a checkpoint's JSON that are not the attribute's name.
-KEYS = {
-    "loss_sum": "total",
-    "waited_seconds": "waited",
-    "best_loss": "best",
-    "epochs_since_best": "since",
-}
-
-
 @dataclass(frozen=True)
 class History:
-    """What a training did: its epochs, the one whose weights are kept, and what a user should know."""
+    """What a training did: its epochs, the best one, and what a user should know."""
 
     epochs: tuple[EpochRecord, ...] = ()
     best_epoch: int = 0

@@ -132,9 +132,7 @@ def _noted_failure(folder: Path) -> errors.ForeshockError | None:
     """The first failure that a process of the training left."""
     with contextlib.suppress(OSError, ValueError, KeyError):
         failure = json.loads((folder / FAILURE).read_text(encoding="utf-8"))
-        kind: type[errors.ForeshockError] = getattr(
-            errors, failure["error"], errors.ForeshockError
-        )
+        kind: type[errors.ForeshockError] = getattr(errors, failure["error"], errors.ForeshockError)
         return kind(failure["message"])
     return None
 

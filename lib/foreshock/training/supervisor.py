@@ -105,9 +105,7 @@ def _environment(context: BarrierTaskContext, place: _Place) -> dict[str, str]:
     return {**os.environ, "TF_CONFIG": json.dumps(cluster), "PYTHONPATH": python_path}
 
 
-def _watched(
-    process: subprocess.Popen[str], spec: TrainingSpec, place: _Place
-) -> WorkerResult:
+def _watched(process: subprocess.Popen[str], spec: TrainingSpec, place: _Place) -> WorkerResult:
     """The result of a process, read line by line."""
     assert process.stdin is not None
     who = (

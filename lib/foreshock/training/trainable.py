@@ -6,7 +6,7 @@ The loop knows no detector. A detector of the registry that is trained by it sup
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,15 +15,14 @@ from foreshock.statistics.arrays import AnyArray
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import keras
-    import tensorflow as tf
-
     from foreshock.training.history import EpochRecord, Position
 
 Weights = list[AnyArray]
 Batch = tuple[Any, ...]  # arrays or tensors with one first axis; the last one holds weights
 Plain = Mapping[str, Any]  # as JSON holds it
 Say = Callable[..., None]  # say(message, **fields)
+Network = Any  # keras.Model; this file loads no TensorFlow
+Tensor = Any  # tf.Tensor
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ class TrainingData(Protocol):
     def share(self, epoch: int) -> EpochShare:
         """What this worker reads in an epoch; epochs count from 1."""
 
-    def dataset(self, share: Any, first: int = 0) -> tf.data.Dataset:
+    def dataset(self, share: Any, first: int = 0) -> Iterable[Batch]:
         """The batches of an epoch from a step on, one element a replica."""
 
     def blocks_of(self, epoch: int, step: int) -> list[int]:
@@ -89,21 +88,26 @@ class TrainingData(Protocol):
 class Trainable(Protocol):
     """A network that the training loop can fit, made of its plain spec."""
 
+    def __init__(self, spec: Plain) -> None:
+        """Take a network's plain spec. Raises KeyError if it is not whole."""
+
+    @classmethod
+    def spec_of(cls, model_settings: Plain, *, length: int, features: int) -> Plain:
+        """The spec of the network that the settings `model` describe, for windows (N, L, F)."""
+
     def spec(self) -> Plain:
         """The network's spec, as the checkpoints hold it."""
 
-    def build(self) -> keras.Model:
+    def build(self) -> Network:
         """A new network, with weights drawn from Keras's random state."""
 
-    def loss(
-        self, network: keras.Model, *batch: tf.Tensor, training: bool
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+    def loss(self, network: Network, *batch: Tensor, training: bool) -> tuple[Tensor, Tensor]:
         """The sum of the losses of a batch's examples, and their number.
 
         An example of weight 0 fills the batch up: it adds to neither.
         """
 
-    def has_fused_kernels(self, network: keras.Model) -> bool:
+    def has_fused_kernels(self, network: Network) -> bool:
         """Whether a GPU has kernels of its own for the network, which are faster than XLA."""
 
     def data_identity(self, folder: Path, dealing: Dealing) -> Plain:

@@ -1,1 +1,1 @@
-"""Models of the registry: fit, per-event errors, save and load without pickle. Higher is more anomalous."""
+"""Detectors of windows: how each is fitted, what it expects, how it is kept without pickle."""

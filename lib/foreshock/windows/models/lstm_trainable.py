@@ -29,6 +29,12 @@ class LSTMTrainable(Trainable):
         """Raises KeyError if the spec is not whole."""
         self._network_spec = NetworkSpec.from_mapping(spec)
 
+    @classmethod
+    def spec_of(cls, model_settings: Plain, *, length: int, features: int) -> Plain:
+        """The spec of the network that the settings `model` describe, for windows (N, L, F)."""
+        shape = {**model_settings, "length": length, "features": features}
+        return NetworkSpec.from_mapping(shape).to_mapping()
+
     def spec(self) -> Plain:
         """The network's shape."""
         return self._network_spec.to_mapping()

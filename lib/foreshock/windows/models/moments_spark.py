@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -12,8 +13,9 @@ from pyspark.sql import SparkSession
 from foreshock.platform.paths import at
 from foreshock.platform.session import each_item
 from foreshock.sequences.folds import touching
+from foreshock.sequences.split import BlockRole
 from foreshock.statistics.arrays import Float32Array, Float64Array, Int64Array
-from foreshock.windows.dataset.manifest import BlockShape
+from foreshock.windows.dataset.manifest import BlockShape, Manifest
 from foreshock.windows.dataset.schema import read_rows
 from foreshock.windows.models.moments import WindowMoments
 
@@ -56,6 +58,29 @@ class MomentJob:
         """The moments of all whole windows of some files."""
         blocks = (block for file in files for block in self.blocks_of(file))
         return WindowMoments.of_blocks(blocks, self.length, self.features, self.origin)
+
+
+def fit_files(folder: Path, manifest: Manifest) -> tuple[str, ...]:
+    """The chunk files of a training dataset that detectors are fitted on."""
+    return tuple(str(folder / chunk.file) for chunk in manifest.chunks_of(BlockRole.FIT))
+
+
+def moment_job(
+    folder: Path,
+    manifest: Manifest,
+    *,
+    origin: Float64Array | None = None,
+    without: tuple[int, int] | None = None,
+) -> MomentJob:
+    """The moments of a training dataset's windows that detectors are fitted on."""
+    return MomentJob(
+        fit_files(folder, manifest),
+        manifest.length,
+        manifest.stride,
+        len(manifest.features),
+        origin,
+        without,
+    )
 
 
 def window_moments(spark: SparkSession, job: MomentJob) -> WindowMoments:

@@ -12,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from foreshock.detectors import WindowDetector
+from foreshock.detectors import REGISTRY, WindowDetector
 from foreshock.errors import DataError
 from foreshock.platform.files import file_sha256
 from foreshock.platform.parquet import parquet_file, read_table
 from foreshock.platform.paths import at
+from foreshock.platform.tensorflow_threads import use_one_thread
 from foreshock.sequences.split import BlockRole, Split
-from foreshock.training.strategy import one_thread
 from foreshock.windows.dataset.schema import decode
 from foreshock.windows.models import bundle as bundles
 from foreshock.windows.models.fitting import errors_and_expected
@@ -61,7 +61,8 @@ class Plan:
 
 @functools.lru_cache(maxsize=4)
 def _bundle(folder: str, sha256: str, detectors: tuple[str, ...]) -> bundles.Bundle:
-    one_thread()
+    if any(REGISTRY[name].is_trainable for name in detectors):
+        use_one_thread()
     if file_sha256(at(folder) / bundles.NAME) != sha256:
         raise DataError(f"{folder}/{bundles.NAME}: altered while it was in use.")
     return bundles.load(at(folder), names=detectors)
