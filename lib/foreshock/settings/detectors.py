@@ -1,24 +1,19 @@
-"""The names of detectors, as `model.name`, `detectors` and `ensemble.of` take them."""
+"""The names of detectors, as `model.name`, `detectors` and `ensemble.of` take them.
+
+They come from the registry: a detector that is added there is known here.
+"""
 
 from __future__ import annotations
 
+from foreshock.detectors import ENSEMBLE, REGISTRY, detector_names
 from foreshock.settings.section import not_available
 
-NETWORK = "lstm_autoencoder"
-DETECTORS = (
-    NETWORK,
-    "pca",
-    "isolation_forest",
-    "ridge_forecast",
-    "kmeans",
-    "last_value",
-    "zscore",
-)
-ENSEMBLE = "ensemble"
 LATER_DETECTORS = ("point_process",)
 
-# They forecast an event from those before it, so they say nothing of a window's first event.
-FORECASTERS = ("last_value", "ridge_forecast")
+
+def detectors_beside() -> tuple[str, ...]:
+    """The detectors that may run beside the model; one that is trained runs as the model."""
+    return detector_names(lambda entry: not entry.is_trainable)
 
 
 def known_detector(name: str) -> str:
@@ -29,6 +24,6 @@ def known_detector(name: str) -> str:
     """
     if name in LATER_DETECTORS:
         raise not_available(f"`{name}`")
-    if name not in (*DETECTORS, ENSEMBLE):
-        raise ValueError(f"allowed: {', '.join(DETECTORS)}; received {name!r}")
+    if name not in (*REGISTRY, ENSEMBLE):
+        raise ValueError(f"allowed: {', '.join(REGISTRY)}; received {name!r}")
     return name

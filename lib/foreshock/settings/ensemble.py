@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from foreshock.settings.detectors import DETECTORS, ENSEMBLE, known_detector
+from foreshock.detectors import ENSEMBLE, REGISTRY
+from foreshock.settings.detectors import known_detector
 from foreshock.settings.section import SettingsSection
 
 
@@ -18,7 +19,7 @@ class EnsembleSettings(SettingsSection):
         Field(
             min_length=2,
             description="The members.",
-            json_schema_extra={"allowed": f"list of two or more of {', '.join(DETECTORS)}"},
+            json_schema_extra={"allowed": f"list of two or more of {', '.join(REGISTRY)}"},
         ),
     ]
     combine: Annotated[

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from foreshock.settings.detectors import DETECTORS, ENSEMBLE, known_detector
+from foreshock.detectors import ENSEMBLE, REGISTRY
+from foreshock.settings.detectors import known_detector
 from foreshock.settings.section import PositiveInteger, SettingsSection
 
 
@@ -17,7 +18,7 @@ class ModelSettings(SettingsSection):
         str,
         Field(
             description="The run's model.",
-            json_schema_extra={"allowed": ", ".join((*DETECTORS, ENSEMBLE))},
+            json_schema_extra={"allowed": ", ".join((*REGISTRY, ENSEMBLE))},
         ),
     ] = "lstm_autoencoder"
     units: Annotated[

@@ -6,15 +6,10 @@ from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
 
+from foreshock.detectors import ENSEMBLE, detector_names, entry_of
 from foreshock.settings.aws import AwsSettings
 from foreshock.settings.calibration import CalibrationSettings
-from foreshock.settings.detectors import (
-    DETECTORS,
-    ENSEMBLE,
-    FORECASTERS,
-    NETWORK,
-    known_detector,
-)
+from foreshock.settings.detectors import detectors_beside, known_detector
 from foreshock.settings.ensemble import EnsembleSettings
 from foreshock.settings.events import EventsSettings
 from foreshock.settings.model import ModelSettings
@@ -32,7 +27,6 @@ from foreshock.settings.windows import WindowsSettings
 
 __all__ = [
     "ANOMALY_KINDS",
-    "DETECTORS",
     "ENSEMBLE",
     "RuleSettings",
     "Settings",
@@ -56,7 +50,7 @@ class Settings(SettingsSection):
         tuple[str, ...],
         Field(
             description="Detectors that run beside the model; their scores: `detector_scores`.",
-            json_schema_extra={"allowed": f"list of {', '.join(DETECTORS[1:])}"},
+            json_schema_extra={"allowed": f"list of {', '.join(detectors_beside())}"},
         ),
     ] = ("pca", "isolation_forest")
     ensemble: Annotated[
@@ -73,12 +67,12 @@ class Settings(SettingsSection):
     @field_validator("detectors")
     @classmethod
     def _detectors_run_beside(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        places = {NETWORK: "model.name", ENSEMBLE: "the section ensemble"}
+        beside = detectors_beside()
         for name in value:
-            if known_detector(name) in places:
+            if known_detector(name) not in beside:
+                place = "the section ensemble" if name == ENSEMBLE else "model.name"
                 raise ValueError(
-                    f"{name} runs as {places[name]}; detectors beside the model: "
-                    + ", ".join(DETECTORS[1:])
+                    f"{name} runs as {place}; detectors beside the model: " + ", ".join(beside)
                 )
         if len(set(value)) != len(value):
             raise ValueError("a detector is named twice")
@@ -102,7 +96,9 @@ class Settings(SettingsSection):
                 "model.name: ensemble wants the section ensemble, such as "
                 "{of: [pca, ridge_forecast]}"
             )
-        if self.scoring.errors != "plain" and model in ("isolation_forest", ENSEMBLE):
+        entry = entry_of(model)
+        has_errors = entry.sees_features and entry.expects_values
+        if self.scoring.errors != "plain" and not has_errors:
             raise ValueError(
                 f"scoring.errors: {self.scoring.errors} wants a model that expects a value of "
                 f"each feature; {model} does not"
@@ -111,19 +107,35 @@ class Settings(SettingsSection):
 
     @model_validator(mode="after")
     def _forecasters_have_a_past(self) -> Settings:
-        for name in set(FORECASTERS) & set(self.all_detectors):
-            takes_worst = name == "last_value" and self.scoring.score == "min"
-            if takes_worst or self.windows.short == "pad":
+        zero_first = detector_names(lambda entry: entry.first_error_is_zero)
+        for name in self.all_detectors:
+            entry = entry_of(name)
+            if not entry.forecasts:
+                continue
+            takes_least = entry.first_error_is_zero and self.scoring.score == "min"
+            if takes_least or self.windows.short == "pad":
                 raise ValueError(
                     f"detector {name} knows nothing before a window's first event, so neither "
-                    "windows.short: pad nor, for last_value, scoring.score: min go with it; leave "
-                    "one of them out"
+                    f"windows.short: pad nor, for {', '.join(zero_first)}, scoring.score: min go "
+                    "with it; leave one of them out"
                 )
             if self.windows.length < 2:
                 raise ValueError(
                     f"detector {name} wants windows.length of 2 or more; "
                     f"received {self.windows.length}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _detectors_can_leave_out_a_fold(self) -> Settings:
+        if self.calibration.method == "out_of_fold":
+            for name in self.fitted_detectors:
+                if not entry_of(name).refits_without_fold:
+                    raise ValueError(
+                        "calibration.method: out_of_fold wants detectors that can be fitted "
+                        f"without a fold of training time; {name} cannot. Leave it out, or use "
+                        "calibration.method: split"
+                    )
         return self
 
     @model_validator(mode="after")

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from foreshock.columns import CALIBRATION, TEST
+from foreshock.detectors import detector_names
 from foreshock.report.judging import main_group
 from foreshock.report.records.data import ReportData
 from foreshock.report.records.rows import MetricRow
@@ -48,7 +49,7 @@ ORDER = (
 KIND_METRICS = ("roc_auc", "pr_auc", "sensitivity", "event_recall")
 # Each of these is defined as soon as one event is labelled anomalous.
 JUDGING_METRICS = ("roc_auc", "sensitivity", "tp")
-SIMPLE_DETECTORS = ("pca", "isolation_forest", "ridge_forecast", "kmeans", "last_value", "zscore")
+SIMPLE_DETECTORS = detector_names(lambda entry: not entry.is_trainable)
 CLOSE_TO_GUESSING = 0.65
 
 MetricTable = dict[str, dict[str, MetricRow]]  # detector to metric to its row
