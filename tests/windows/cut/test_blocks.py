@@ -1,4 +1,6 @@
-"""Windows: whatever the partitioning, blocks hold exactly the windows that NumPy cuts sequence by sequence."""
+"""Windows: whatever the partitioning, blocks hold exactly the windows that NumPy cuts sequence by
+sequence.
+"""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -23,7 +25,9 @@ NONE, TRAIN, CAL, TST = 0, 1, 2, 3  # split codes of an event
 
 @dataclass
 class Events:
-    """Events in total order: entity and time per row, the split of the row by its time, train_where."""
+    """Events in total order: entity and time per row, the split of the row by its time,
+    train_where.
+    """
 
     entity: np.ndarray
     time: np.ndarray
@@ -42,7 +46,9 @@ def events_of(
     step: int = SECOND,
     validation: int = 1 << 62,
 ) -> Events:
-    """Entities of given lengths, an event a second; `splits` and `bad` (train_where is false) are by row."""
+    """Entities of given lengths, an event a second; `splits` and `bad` (train_where is false) are
+    by row.
+    """
     n = sum(lengths)
     entity = np.repeat(np.arange(len(lengths)), lengths)
     time = (
@@ -151,7 +157,9 @@ def sequences(events: Events, max_gap: int | None) -> list[np.ndarray]:
 
 
 def wanted_split(events: Events, rows: np.ndarray) -> int:
-    """The dataset a window belongs to: the split of its last event; a training window holds training events only."""
+    """The dataset a window belongs to: the split of its last event; a training window holds
+    training events only.
+    """
     last = rows[-1]
     split = events.split[last]
     if split == TRAIN:
@@ -208,7 +216,9 @@ def check(events: Events, cut: WindowGrid, partitionings: list[list[int]]) -> Fo
 
 @st.composite
 def tables(draw: st.DrawFn) -> Events:
-    """Entities with events at drawn times (ties and gaps included), splits by time, some rows without train_where."""
+    """Entities with events at drawn times (ties and gaps included), splits by time, some rows
+    without train_where.
+    """
     lengths = draw(st.lists(st.integers(1, 40), min_size=0, max_size=6))
     if lengths and draw(st.booleans()):  # one entity holds 95 % of the rows
         lengths[draw(st.integers(0, len(lengths) - 1))] = min(19 * sum(lengths), 300)
@@ -259,7 +269,9 @@ def test_blocks_hold_numpys_windows_however_events_are_partitioned(
 
 
 def tails_in_parts(events: Events, edges: list[int], grid: WindowGrid, needed: int) -> np.ndarray:
-    """The rows kept for later windows, each file seeing only its rows and its halo; each row at most once."""
+    """The rows kept for later windows, each file seeing only its rows and its halo; each row at
+    most once.
+    """
     kept: list[int] = []
     for file in sorted_files(events, edges, grid):
         is_kept = tail_rows(file.starts, file.entity_starts, file.place, needed, grid.stride)
@@ -304,7 +316,9 @@ def test_the_tails_of_yesterday_and_todays_events_hold_todays_windows(
 @pytest.mark.parametrize("pad", [False, True])
 @pytest.mark.parametrize("stride", [1, 3, 7])
 def test_every_single_cut_point(stride: int, pad: bool) -> None:
-    """Two parts, cut at each row in turn, around entities shorter than, equal to and longer than the window."""
+    """Two parts, cut at each row in turn, around entities shorter than, equal to and longer than
+    the window.
+    """
     splits = ([NONE] * 2 + [TRAIN] * 15 + [CAL] * 8 + [NONE] * 3 + [TST] * 12)[:40]
     events = events_of([3, 5, 6, 40, 1, 13], ([TRAIN] * 14) + splits + [TST] * 14, bad=(20,))
     cut = WindowGrid(length=5, stride=stride, block=4, max_gap=None, pad=pad)
@@ -458,7 +472,9 @@ def test_no_events_and_empty_parts() -> None:
 
 
 def test_storage_is_near_the_matrix_itself_and_the_halo_is_small() -> None:
-    """Length 50, block 1024, long sequences: blocks hold at most 1.10 × the events, in any number of parts."""
+    """Length 50, block 1024, long sequences: blocks hold at most 1.10 × the events, in any number
+    of parts.
+    """
     events = events_of([60_000, 40_000], [TST] * 100_000)
     grid = WindowGrid(length=50, stride=1, block=1024, max_gap=None, pad=False)
     edges = [len(events) * number // 9 for number in range(1, 9)]
