@@ -33,12 +33,13 @@ def transform(values: npt.ArrayLike, name: str) -> Float32Array:
     >>> transform([-1.0, 0.0, 1.0], "log1p").round(3).tolist()
     [-0.6930000185966492, 0.0, 0.6930000185966492]
     """
-    transformed = np.asarray(values, np.float64)
+    transformed_values = np.asarray(values, np.float64)
     if name == "asinh":
-        transformed = np.arcsinh(transformed)
+        transformed_values = np.arcsinh(transformed_values)
     elif name == "log1p":
-        transformed = np.sign(transformed) * np.log1p(np.abs(transformed))
-    return np.clip(transformed, -LIMIT, LIMIT).astype(np.float32)
+        transformed_values = np.sign(transformed_values) * np.log1p(np.abs(transformed_values))
+    # What exceeds float32 would become infinity, and a histogram takes finite values only.
+    return np.clip(transformed_values, -LIMIT, LIMIT).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -90,25 +91,34 @@ class Scaler:
 
     @property
     def kept(self) -> tuple[str, ...]:
-        """The names of the features of `x`, in order."""
-        return tuple(feature.name for feature in self.kept_features)
+        """The names of the features of `x`, in order.
+
+        A feature of policy `dropped` is none of them.
+        """
+        return tuple(kept_feature.name for kept_feature in self.kept_features)
 
     def apply(self, values: npt.ArrayLike) -> Float32Array:
         """Scaled features (n, kept) of raw ones (n, all of the settings), where NaN is a null to
         fill.
         """
-        raw = np.array(values, np.float64, ndmin=2)
-        columns = [column for column, feature in enumerate(self.features) if feature.is_kept]
-        scales = self.kept_features
-        scaled: Float64Array = transform(raw[:, columns], self.transform).astype(np.float64)
-        fills = np.array([feature.fill for feature in scales])
-        centers = np.array([feature.center for feature in scales])
-        divisors = np.array([feature.scale or 1.0 for feature in scales])
-        scaled = (np.where(np.isnan(scaled), fills, scaled) - centers) / divisors
-        scaled[:, [feature.policy == ZERO for feature in scales]] = 0.0
-        limit = LIMIT if self.clip is None else self.clip
-        clipped: Float64Array = np.clip(scaled, -limit, limit)
-        return clipped.astype(np.float32)
+        raw_values = np.array(values, np.float64, ndmin=2)
+        kept_columns = [column for column, feature in enumerate(self.features) if feature.is_kept]
+        kept_features = self.kept_features
+        scaled_values: Float64Array = transform(raw_values[:, kept_columns], self.transform).astype(
+            np.float64
+        )
+        fills = np.array([feature.fill for feature in kept_features])
+        centers = np.array([feature.center for feature in kept_features])
+        # A scale of 0 belongs to a feature that is set to 0 below.
+        divisors = np.array([feature.scale or 1.0 for feature in kept_features])
+        scaled_values = (
+            np.where(np.isnan(scaled_values), fills, scaled_values) - centers
+        ) / divisors
+        scaled_values[:, [feature.policy == ZERO for feature in kept_features]] = 0.0
+        # Even without a clip nothing leaves float32's range.
+        clip_limit = LIMIT if self.clip is None else self.clip
+        clipped_values: Float64Array = np.clip(scaled_values, -clip_limit, clip_limit)
+        return clipped_values.astype(np.float32)
 
     def invert(self, x: npt.ArrayLike) -> Float64Array:
         """Approximate original values of scaled ones, both (n, kept); what clip and `zero` removed
@@ -116,16 +126,20 @@ class Scaler:
         """
         scales = np.array([feature.scale for feature in self.kept_features])
         centers = np.array([feature.center for feature in self.kept_features])
-        values: Float64Array = np.asarray(x, np.float64) * scales + centers
+        original_values: Float64Array = np.asarray(x, np.float64) * scales + centers
         if self.transform == "asinh":
-            values = np.sinh(np.clip(values, -LARGEST_EXPONENT, LARGEST_EXPONENT))
+            # exp overflows float64 beyond 709.
+            original_values = np.sinh(np.clip(original_values, -LARGEST_EXPONENT, LARGEST_EXPONENT))
         elif self.transform == "log1p":
-            magnitudes = np.expm1(np.clip(np.abs(values), 0, LARGEST_EXPONENT))
-            values = np.sign(values) * magnitudes
-        return values
+            magnitudes = np.expm1(np.clip(np.abs(original_values), 0, LARGEST_EXPONENT))
+            original_values = np.sign(original_values) * magnitudes
+        return original_values
 
     def to_mapping(self) -> dict[str, Any]:
-        """Plain data for scaler.json; `from_mapping` reads it back."""
+        """Plain data for scaler.json.
+
+        `from_mapping` reads it back.
+        """
         return {
             "method": self.method,
             "transform": self.transform,
@@ -173,16 +187,16 @@ def fit_feature(
             f"events.features.{name}, or remove it."
         )
     lower_quartile, median, upper_quartile = quartiles
-    spread = histogram.maximum - histogram.minimum
+    value_range = histogram.maximum - histogram.minimum
     center, scale = _center_and_scale(method, histogram, quartiles)
-    no_spread = _no_spread(method, scale, floor * spread, spread)
+    no_spread = _no_spread(method, scale, floor * value_range, value_range)
     policy, why = SCALED, ""
     if no_spread is not None:
         why = no_spread or f"constant: {median:g} in all {histogram.n} training rows"
         policy = DROPPED if constant == "drop" else ZERO
-    elif method != "none" and scale < floor * spread:
-        policy, why = FLOORED, f"scale {scale:g} raised to {floor:g} of its range {spread:g}"
-        scale = floor * spread
+    elif method != "none" and scale < floor * value_range:
+        policy, why = FLOORED, f"scale {scale:g} raised to {floor:g} of its range {value_range:g}"
+        scale = floor * value_range
     if no_spread is not None and constant == "fail":
         raise DataError(
             f"feature `{name}`: {why}, and scaling.constant is fail. Remove it, transform it, set "

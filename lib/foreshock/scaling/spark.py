@@ -60,20 +60,23 @@ class TrainingValues:
             events = read_table(file, columns=columns)
         else:
             events = _first_rows(file, columns, most)
-        times = events[C.EVENT_TIME].cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_numpy()
-        in_span = (times >= self.span[0]) & (times < self.span[1])
+        event_times = (
+            events[C.EVENT_TIME].cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_numpy()
+        )
+        in_span = (event_times >= self.span[0]) & (event_times < self.span[1])
         admitted = in_span & events[C.TRAIN_OK].to_numpy()
-        for name in self.features:
-            values = pc.fill_null(events[name], float("nan")).to_numpy()[admitted]
-            yield name, transform(values[~np.isnan(values)], self.transform)
+        for feature_name in self.features:
+            # In Arrow a null is no number; as NaN it can be left out together with what was NaN.
+            feature_values = pc.fill_null(events[feature_name], float("nan")).to_numpy()[admitted]
+            yield feature_name, transform(feature_values[~np.isnan(feature_values)], self.transform)
 
 
 def _first_rows(file: str, columns: list[str], count: int) -> pa.Table:
     with parquet_file(file) as source:
-        batches = list(islice(source.iter_batches(count, columns=columns), 1))
-        empty = source.schema_arrow.empty_table()
-    first = pa.Table.from_batches(batches) if batches else empty
-    return first.select(columns)
+        first_batches = list(islice(source.iter_batches(count, columns=columns), 1))
+        empty_table = source.schema_arrow.empty_table()
+    first_table = pa.Table.from_batches(first_batches) if first_batches else empty_table
+    return first_table.select(columns)
 
 
 @dataclass(frozen=True)
@@ -108,31 +111,38 @@ def fit_summary(
     counted finely, every partition is read once more. say: told how many partitions are read. here:
     in this process, without Spark.
     """
-    values = TrainingValues(features, span, how)
-    keys = {partition: values.key(files) for partition, files in partitions.items()}
+    training_values = TrainingValues(features, span, how)
+    file_keys = {partition: training_values.key(files) for partition, files in partitions.items()}
     after.mkdir(parents=True)
-    kept = _kept(before, keys)
-    fresh = {name: files for name, files in partitions.items() if name not in kept.files}
-    say("scaler", partitions=len(partitions), read=len(fresh))
-    guide = kept.guide or _pilot_guide(values, [files[0] for files in fresh.values()])
-    reading = _Reading(spark, values, keys, after, here)
-    total = reading.add(fresh, guide, kept.total)
-    if total.reaches(guide):
+    kept = _kept(before, file_keys)
+    fresh_partitions = {
+        partition: files for partition, files in partitions.items() if partition not in kept.files
+    }
+    say("scaler", partitions=len(partitions), read=len(fresh_partitions))
+    guide = kept.guide or _pilot_guide(
+        training_values, [files[0] for files in fresh_partitions.values()]
+    )
+    reading = _Reading(spark, training_values, file_keys, after, here)
+    total_summary = reading.add(fresh_partitions, guide, kept.total)
+    if total_summary.reaches(guide):
         for path in kept.files.values():
+            # The next run finds every partition in one folder, whichever run read it.
             carry(path, after / path.name)
     else:
-        guide = total.guide()
+        guide = total_summary.guide()
         say("scaler, second pass", partitions=len(partitions))
-        total = reading.add(partitions, guide, Summary())
-    (after / MERGED).write_bytes(total.to_bytes({"keys": keys, "guide": guide}))
-    return total
+        total_summary = reading.add(partitions, guide, Summary())
+    (after / MERGED).write_bytes(total_summary.to_bytes({"keys": file_keys, "guide": guide}))
+    return total_summary
 
 
 def _pilot_guide(values: TrainingValues, files: list[str]) -> Guide:
     """The guide of a few events of some files."""
-    step = -(-len(files) // PILOTS) or 1
-    pilots = [Summary.of(values.read(file, PILOT_EVENTS), {}) for file in files[::step]]
-    return Summary.total(pilots).guide()
+    file_step = -(-len(files) // PILOTS) or 1
+    pilot_summaries = [
+        Summary.of(values.read(file, PILOT_EVENTS), {}) for file in files[::file_step]
+    ]
+    return Summary.total(pilot_summaries).guide()
 
 
 @dataclass(frozen=True)
@@ -147,29 +157,37 @@ class _Reading:
 
     def add(self, partitions: PartitionFiles, guide: Guide, total: Summary) -> Summary:
         """A total and the summaries of partitions, taken by a guide, together."""
-        waiting = [total]
+        waiting_summaries = [total]
         for partition, summary in self._summaries(partitions, guide):
             note = {"key": self.keys[partition], "guide": digest(guide)}
             (self.after / _name(partition)).write_bytes(summary.to_bytes(note))
-            waiting.append(summary)
-            if len(waiting) > MERGED_AT_ONCE:
-                waiting = [Summary.total(waiting)]
-        return Summary.total(waiting)
+            waiting_summaries.append(summary)
+            # Summing two by two would sort the same keys again and again.
+            if len(waiting_summaries) > MERGED_AT_ONCE:
+                waiting_summaries = [Summary.total(waiting_summaries)]
+        return Summary.total(waiting_summaries)
 
     def _summaries(self, partitions: PartitionFiles, guide: Guide) -> Iterator[tuple[str, Summary]]:
         """The summary of each partition in turn."""
-        items = [(partition, file) for partition, files in partitions.items() for file in files]
-        values = self.values  # a task takes along what it names: not the session
+        partition_files = [
+            (partition, file) for partition, files in partitions.items() for file in files
+        ]
+        training_values = self.values  # a task takes along what it names: not the session
 
         def summarize_file(item: tuple[str, str]) -> Iterator[pa.RecordBatch]:
-            summary = Summary.of(values.read(item[1]), guide)
+            summary = Summary.of(training_values.read(item[1]), guide)
             row = {"partition": item[0], "summary": summary.to_bytes({})}
             yield pa.RecordBatch.from_pylist([row])
 
-        rows = each_item(self.spark, items, summarize_file, SUMMARIES, here=self.here)
-        for partition, of_partition in groupby(rows, key=lambda row: str(row["partition"])):
-            parts = [Summary.from_bytes(bytes(row["summary"]))[0] for row in of_partition]
-            yield partition, Summary.total(parts) if len(parts) > 1 else parts[0]
+        summary_rows = each_item(
+            self.spark, partition_files, summarize_file, SUMMARIES, here=self.here
+        )
+        for partition, of_partition in groupby(summary_rows, key=lambda row: str(row["partition"])):
+            file_summaries = [Summary.from_bytes(bytes(row["summary"]))[0] for row in of_partition]
+            yield (
+                partition,
+                Summary.total(file_summaries) if len(file_summaries) > 1 else file_summaries[0],
+            )
 
 
 def _name(partition: str) -> str:
@@ -183,24 +201,25 @@ def _kept(before: Path, keys: Mapping[str, str]) -> _Kept:
     with contextlib.suppress(*DAMAGE):
         total, note = Summary.from_bytes((before / MERGED).read_bytes())
         guide, kept_keys = cast(Guide, note["guide"]), cast(dict[str, str], note["keys"])
-        files = {
+        kept_files = {
             partition: before / _name(partition)
             for partition, key in kept_keys.items()
             if keys.get(partition) == key
         }
-        if len(files) == len(kept_keys) and all(path.exists() for path in files.values()):
-            return _Kept(files, total, guide)
-        return _kept_parts(files, keys, guide)
+        if len(kept_files) == len(kept_keys) and all(path.exists() for path in kept_files.values()):
+            return _Kept(kept_files, total, guide)
+        return _kept_parts(kept_files, keys, guide)
     return _Kept()
 
 
 def _kept_parts(files: Mapping[str, Path], keys: Mapping[str, str], guide: Guide) -> _Kept:
     """What is kept of some partitions, added up anew from their summaries."""
-    parts: dict[str, Summary] = {}
+    kept_summaries: dict[str, Summary] = {}
+    # One damaged file costs reading its partition again, no more.
     for partition, path in files.items():
         with contextlib.suppress(*DAMAGE):
             summary, note = Summary.from_bytes(path.read_bytes())
             if note == {"key": keys[partition], "guide": digest(guide)}:
-                parts[partition] = summary
-    kept_files = {partition: files[partition] for partition in parts}
-    return _Kept(kept_files, Summary.total(parts.values()), guide)
+                kept_summaries[partition] = summary
+    kept_files = {partition: files[partition] for partition in kept_summaries}
+    return _Kept(kept_files, Summary.total(kept_summaries.values()), guide)

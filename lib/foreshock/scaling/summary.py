@@ -53,24 +53,31 @@ class KeyCounts:
         >>> KeyCounts.of(np.array([7, 3, 7], np.uint32)).counts.tolist()
         [1, 2]
         """
-        distinct, counts = np.unique(keys, return_counts=True)
-        return cls(distinct, counts)
+        distinct_keys, key_counts = np.unique(keys, return_counts=True)
+        return cls(distinct_keys, key_counts)
 
     @classmethod
     def total(cls, parts: Iterable[KeyCounts]) -> KeyCounts:
-        """The sum of several, at least one."""
+        """The sum of several, at least one.
+
+        >>> part = KeyCounts.of(np.array([3, 7], np.uint32))
+        >>> KeyCounts.total([part, part]).counts.tolist()
+        [2, 2]
+        """
         members = list(parts)
         all_keys = np.concatenate([part.keys for part in members])
         all_counts = np.concatenate([part.counts for part in members])
-        distinct, position = np.unique(all_keys, return_inverse=True)
-        counts = np.zeros(len(distinct), np.int64)
-        np.add.at(counts, position, all_counts)
-        return cls(distinct, counts)
+        distinct_keys, key_position = np.unique(all_keys, return_inverse=True)
+        added_counts = np.zeros(len(distinct_keys), np.int64)
+        np.add.at(added_counts, key_position, all_counts)
+        return cls(distinct_keys, added_counts)
 
     def value(self, bin_number: int, rank: int) -> float:
         """The value of a rank within a bin that the guide holds."""
-        inside = (self.keys >> 16) == bin_number
-        return exact_value(bin_number, rank, self.keys[inside] & LOWER_BITS, self.counts[inside])
+        inside_bin = (self.keys >> 16) == bin_number
+        return exact_value(
+            bin_number, rank, self.keys[inside_bin] & LOWER_BITS, self.counts[inside_bin]
+        )
 
 
 @dataclass
@@ -90,40 +97,50 @@ class Summary:
         {'fee': (1.0, 2.0, 3.0)}
         """
         summary = cls()
-        for name, numbers in values:
-            keys = order_keys(numbers)
-            in_guide = _guided_bins(guide.get(name, []))
-            summary.histograms[name] = Histogram.of(numbers)
-            summary.refined[name] = KeyCounts.of(keys[in_guide[keys >> 16]])
+        for feature_name, feature_values in values:
+            value_keys = order_keys(feature_values)
+            in_guide = _guided_bins(guide.get(feature_name, []))
+            summary.histograms[feature_name] = Histogram.of(feature_values)
+            summary.refined[feature_name] = KeyCounts.of(value_keys[in_guide[value_keys >> 16]])
         return summary
 
     @classmethod
     def total(cls, parts: Iterable[Summary]) -> Summary:
         """The sum of summaries that were taken by the same guide."""
         summaries, total = list(parts), cls()
-        for name in sorted({name for summary in summaries for name in summary.histograms}):
-            members = [summary for summary in summaries if name in summary.histograms]
-            histograms = (summary.histograms[name] for summary in members)
-            total.histograms[name] = sum(histograms, Histogram())
-            total.refined[name] = KeyCounts.total(summary.refined[name] for summary in members)
+        for feature_name in sorted(
+            {feature_name for summary in summaries for feature_name in summary.histograms}
+        ):
+            with_feature = [summary for summary in summaries if feature_name in summary.histograms]
+            feature_histograms = (summary.histograms[feature_name] for summary in with_feature)
+            total.histograms[feature_name] = sum(feature_histograms, Histogram())
+            total.refined[feature_name] = KeyCounts.total(
+                summary.refined[feature_name] for summary in with_feature
+            )
         return total
 
     def guide(self) -> Guide:
-        """The ranges of bins that hold the ranks within REACH of each quartile."""
+        """The ranges of bins that hold the ranks within REACH of each quartile.
+
+        A feature without a value has none.
+        """
         return {
-            name: [
+            feature_name: [
                 [histogram.locate(level + side)[0] for side in (-REACH, REACH)]
                 for level in QUARTILES
             ]
-            for name, histogram in self.histograms.items()
+            for feature_name, histogram in self.histograms.items()
             if histogram.n
         }
 
     def reaches(self, guide: Guide) -> bool:
         """Whether all quartiles lie in bins of the guide by which this summary was taken."""
         return all(
-            any(first <= histogram.locate(level)[0] <= last for first, last in guide.get(name, []))
-            for name, histogram in self.histograms.items()
+            any(
+                first <= histogram.locate(level)[0] <= last
+                for first, last in guide.get(feature_name, [])
+            )
+            for feature_name, histogram in self.histograms.items()
             if histogram.n
             for level in QUARTILES
         )
@@ -132,58 +149,61 @@ class Summary:
         """The exact quartiles of each feature (`numpy.quantile(method="inverted_cdf")`). Needs
         `reaches`.
         """
-        quartiles = {}
-        for name, histogram in self.histograms.items():
+        feature_quartiles = {}
+        for feature_name, histogram in self.histograms.items():
             if histogram.n:
-                lower, median, upper = (
-                    self.refined[name].value(*histogram.locate(level)) for level in QUARTILES
+                lower_quartile, median, upper_quartile = (
+                    self.refined[feature_name].value(*histogram.locate(level))
+                    for level in QUARTILES
                 )
-                quartiles[name] = (lower, median, upper)
-        return quartiles
+                feature_quartiles[feature_name] = (lower_quartile, median, upper_quartile)
+        return feature_quartiles
 
     def to_bytes(self, note: Note) -> bytes:
         """An npz file with a JSON member: `note` and what arrays do not hold."""
         memory = io.BytesIO()
-        plain = {
-            name: {
+        plain_features = {
+            feature_name: {
                 "n": histogram.n,
                 "min": histogram.minimum,
                 "max": histogram.maximum,
                 "power1": str(histogram.power1),
                 "power2": str(histogram.power2),
             }
-            for name, histogram in self.histograms.items()
+            for feature_name, histogram in self.histograms.items()
         }
         arrays: dict[str, AnyArray] = {}
-        for number, (name, histogram) in enumerate(self.histograms.items()):
-            refined = self.refined[name]
+        for number, (feature_name, histogram) in enumerate(self.histograms.items()):
+            refined = self.refined[feature_name]
             arrays[f"bins{number}"] = histogram.bins.astype(np.uint16)
             arrays[f"counts{number}"] = _small(histogram.counts)
             arrays[f"keys{number}"] = refined.keys
             arrays[f"key_counts{number}"] = _small(refined.counts)
-        text = json.dumps({"note": note, "features": plain})
-        np.savez(memory, state=np.frombuffer(text.encode(), np.uint8), **arrays)
+        # JSON for what arrays cannot hold: the moments are integers of hundreds of bits.
+        json_text = json.dumps({"note": note, "features": plain_features})
+        np.savez(memory, state=np.frombuffer(json_text.encode(), np.uint8), **arrays)
         return memory.getvalue()
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> tuple[Summary, Note]:
         """The summary and note of `to_bytes`. Raises one of DAMAGE if the bytes were altered."""
         summary = cls()
-        with np.load(io.BytesIO(raw), allow_pickle=False) as members:
-            state = json.loads(bytes(members["state"]))
-            for number, (name, plain) in enumerate(state["features"].items()):
-                summary.histograms[name] = Histogram(
-                    members[f"bins{number}"].astype(np.int32),
-                    members[f"counts{number}"].astype(np.int64),
-                    plain["n"],
-                    plain["min"],
-                    plain["max"],
-                    int(plain["power1"]),
-                    int(plain["power2"]),
+        # Whoever can write a run's directory must not run code here: nothing is unpickled.
+        with np.load(io.BytesIO(raw), allow_pickle=False) as npz_members:
+            json_state = json.loads(bytes(npz_members["state"]))
+            for number, (feature_name, plain_feature) in enumerate(json_state["features"].items()):
+                summary.histograms[feature_name] = Histogram(
+                    npz_members[f"bins{number}"].astype(np.int32),
+                    npz_members[f"counts{number}"].astype(np.int64),
+                    plain_feature["n"],
+                    plain_feature["min"],
+                    plain_feature["max"],
+                    int(plain_feature["power1"]),
+                    int(plain_feature["power2"]),
                 )
-                key_counts = members[f"key_counts{number}"].astype(np.int64)
-                summary.refined[name] = KeyCounts(members[f"keys{number}"], key_counts)
-        return summary, state["note"]
+                key_counts = npz_members[f"key_counts{number}"].astype(np.int64)
+                summary.refined[feature_name] = KeyCounts(npz_members[f"keys{number}"], key_counts)
+        return summary, json_state["note"]
 
 
 def _guided_bins(ranges: list[list[int]]) -> BoolArray:
@@ -196,5 +216,5 @@ def _guided_bins(ranges: list[list[int]]) -> BoolArray:
 
 def _small(counts: Int64Array) -> AnyArray:
     """Counts in the smallest unsigned type that holds them."""
-    smallest = np.min_scalar_type(int(counts.max(initial=0)))
-    return np.asarray(counts.astype(smallest))
+    smallest_type = np.min_scalar_type(int(counts.max(initial=0)))
+    return np.asarray(counts.astype(smallest_type))

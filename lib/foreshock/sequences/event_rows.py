@@ -57,11 +57,12 @@ def seconds_since_previous(
     >>> seconds_since_previous(starts, times, previous_time=3_000_000).tolist()
     [2.0, 0.5, nan]
     """
-    gaps = np.full(len(times), np.nan)
-    gaps[1:] = np.where(starts[1:], np.nan, np.diff(times) / 1e6)
+    gap_seconds = np.full(len(times), np.nan)
+    gap_seconds[1:] = np.where(starts[1:], np.nan, np.diff(times) / 1e6)
     if previous_time is not None:
-        gaps[:1] = (times[:1] - previous_time) / 1e6
-    return gaps
+        # The entity's last event in earlier files is known without reading it.
+        gap_seconds[:1] = (times[:1] - previous_time) / 1e6
+    return gap_seconds
 
 
 def sequence_events(events: pa.Table, place: FilePlace, first_time: int) -> pa.Table:
@@ -70,22 +71,23 @@ def sequence_events(events: pa.Table, place: FilePlace, first_time: int) -> pa.T
     first_time: of the run's first event, microseconds; events before it are of the donor's tails.
     They have no position, and like events outside every split no row, but count as previous events.
     """
+    # Each event has its row from the file that holds it.
     events = events.slice(place.halo)
-    times = events[C.EVENT_TIME].to_numpy()
-    gaps = seconds_since_previous(entity_starts(events), times, place.previous_time)
-    counted = np.cumsum(is_on_or_after(events, first_time))
-    positions = place.first_position + counted - 1
-    columns = {
+    event_times = events[C.EVENT_TIME].to_numpy()
+    gap_seconds = seconds_since_previous(entity_starts(events), event_times, place.previous_time)
+    numbered_so_far = np.cumsum(is_on_or_after(events, first_time))
+    positions = place.first_position + numbered_so_far - 1
+    row_columns = {
         **{name: events[name] for name in SEQUENCE_EVENTS.names if name in events.column_names},
         C.LABEL: pc.fill_null(events[C.LABEL], C.UNKNOWN_LABEL),
         C.KIND: pc.fill_null(events[C.KIND].cast(pa.string()), ""),
         CALIBRATE: events[C.CALIBRATE_OK].cast(pa.int8()),
-        GAP: pa.array(gaps, from_pandas=True),
+        GAP: pa.array(gap_seconds, from_pandas=True),
         POSITION: pa.array(positions.astype(np.int64)),
     }
     in_split = events[SPLIT].to_numpy() != Split.OUTSIDE
-    ordered = pa.table({name: columns[name] for name in SEQUENCE_EVENTS.names})
-    return ordered.filter(pa.array(in_split)).cast(SEQUENCE_EVENTS)
+    all_rows = pa.table({name: row_columns[name] for name in SEQUENCE_EVENTS.names})
+    return all_rows.filter(pa.array(in_split)).cast(SEQUENCE_EVENTS)
 
 
 def tail_events(
@@ -98,6 +100,7 @@ def tail_events(
     """
     starts_of_entities = entity_starts(events)
     starts = sequence_starts(starts_of_entities, events[C.EVENT_TIME].to_numpy(), max_gap)
+    # The halo begins within a sequence unless it reaches back to its start.
     starts[:1] = place.begins_sequence
     is_needed = tail_rows(starts, starts_of_entities, place, needed, stride)
     is_needed &= events[TABLE].to_numpy() == MAIN_TABLE

@@ -69,16 +69,16 @@ def summarize(
     """
     if not len(starts):
         return FileSummary(0)
-    lengths = np.diff(np.append(np.flatnonzero(starts), len(starts)))
+    sequence_lengths = np.diff(np.append(np.flatnonzero(starts), len(starts)))
     return FileSummary(
         rows=len(starts),
         first_entity=first_entity,
         first_time=int(times[0]),
         last_entity=last_entity,
         last_time=int(times[-1]),
-        leading=int(lengths[0]),
-        trailing=int(lengths[-1]),
-        longest=int(lengths.max()),
+        leading=int(sequence_lengths[0]),
+        trailing=int(sequence_lengths[-1]),
+        longest=int(sequence_lengths.max()),
         numbered=numbered,
     )
 
@@ -98,30 +98,34 @@ def place_files(
     0 0 1 None
     3 2 0 2
     """
-    beyond = _events_beyond(summaries, max_gap)
-    places: list[FilePlace] = []
+    events_beyond = _events_beyond(summaries, max_gap)
+    file_places: list[FilePlace] = []
     sequence_length = first_position = 0
-    before: FileSummary | None = None  # the last file before that holds events
-    for number, summary in enumerate(summaries):
+    previous_file: FileSummary | None = None  # the last file before that holds events
+    for file_number, summary in enumerate(summaries):
+        # An empty file lies between its neighbours and changes nothing for them.
         if not summary.rows:
-            places.append(FilePlace(first_position=first_position))
+            file_places.append(FilePlace(first_position=first_position))
             continue
-        first_index = sequence_length if _continues(before, summary, max_gap) else 0
-        same_entity = before is not None and before.last_entity == summary.first_entity
-        places.append(
+        first_index = sequence_length if _continues(previous_file, summary, max_gap) else 0
+        same_entity = (
+            previous_file is not None and previous_file.last_entity == summary.first_entity
+        )
+        file_places.append(
             FilePlace(
                 first_index,
                 halo_before(first_index),
-                beyond[number],
-                before.last_time if before is not None and same_entity else None,
+                events_beyond[file_number],
+                previous_file.last_time if previous_file is not None and same_entity else None,
                 first_position,
             )
         )
+        # A file within one sequence hands on its length and adds its rows.
         is_one_sequence = summary.leading == summary.rows
         sequence_length = first_index + summary.rows if is_one_sequence else summary.trailing
         first_position += summary.numbered
-        before = summary
-    return places
+        previous_file = summary
+    return file_places
 
 
 def _continues(before: FileSummary | None, summary: FileSummary, max_gap: int | None) -> bool:
@@ -132,19 +136,19 @@ def _continues(before: FileSummary | None, summary: FileSummary, max_gap: int | 
 
 def _events_beyond(summaries: Sequence[FileSummary], max_gap: int | None) -> list[int]:
     """Of each file, the events of its last sequence that later files hold."""
-    beyond = [0] * len(summaries)
-    after: FileSummary | None = None
-    leading = 0  # events of the first sequence of `after`, later files' included
-    for number in range(len(summaries) - 1, -1, -1):
-        summary = summaries[number]
+    events_beyond = [0] * len(summaries)
+    next_file: FileSummary | None = None
+    leading_events = 0  # events of the first sequence of `after`, later files' included
+    for file_number in range(len(summaries) - 1, -1, -1):
+        summary = summaries[file_number]
         if not summary.rows:
             continue
-        if after is not None and _continues(summary, after, max_gap):
-            beyond[number] = leading
+        if next_file is not None and _continues(summary, next_file, max_gap):
+            events_beyond[file_number] = leading_events
         is_one_sequence = summary.leading == summary.rows
-        leading = summary.leading + (beyond[number] if is_one_sequence else 0)
-        after = summary
-    return beyond
+        leading_events = summary.leading + (events_beyond[file_number] if is_one_sequence else 0)
+        next_file = summary
+    return events_beyond
 
 
 @dataclass(frozen=True)
@@ -169,17 +173,20 @@ class SequenceRows:
         >>> rows.index.tolist(), rows.whole.tolist()
         ([5, 6, 0], [7, 7, 5])
         """
-        begin = np.flatnonzero(starts)
-        if len(starts) and (not len(begin) or begin[0] != 0):
-            begin = np.insert(begin, 0, 0)
-        lengths = np.diff(np.append(begin, len(starts)))
-        total, origin = lengths.copy(), begin.copy()
-        missing = place.first_index - place.halo  # events of the first sequence before the halo
-        origin[:1] -= missing
-        total[:1] += missing
-        total[-1:] += place.beyond
-        index = np.arange(len(starts)) - np.repeat(origin, lengths)
-        return cls(begin, lengths, index, np.repeat(total, lengths))
+        begin_rows = np.flatnonzero(starts)
+        if len(starts) and (not len(begin_rows) or begin_rows[0] != 0):
+            begin_rows = np.insert(begin_rows, 0, 0)
+        row_counts = np.diff(np.append(begin_rows, len(starts)))
+        whole_lengths, origin_rows = row_counts.copy(), begin_rows.copy()
+        # Only the first sequence can begin before the halo, and only the last can go on after it.
+        missing_events = (
+            place.first_index - place.halo
+        )  # events of the first sequence before the halo
+        origin_rows[:1] -= missing_events
+        whole_lengths[:1] += missing_events
+        whole_lengths[-1:] += place.beyond
+        row_index = np.arange(len(starts)) - np.repeat(origin_rows, row_counts)
+        return cls(begin_rows, row_counts, row_index, np.repeat(whole_lengths, row_counts))
 
     def per_row(self, values: AnyArray) -> AnyArray:
         """Values of sequences (m,) as values of their rows (n,)."""
@@ -199,11 +206,14 @@ def tail_rows(
     >>> tail_rows(starts, starts, FilePlace(), needed=1).tolist()
     [False, False, True, False, True]
     """
-    rows = SequenceRows.of(starts, place)
-    last_row = rows.begin + rows.lengths - 1
+    sequence_rows = SequenceRows.of(starts, place)
+    last_row = sequence_rows.begin + sequence_rows.lengths - 1
     is_last = np.append(entity_starts, True)[last_row + 1]
+    # The entity goes on in the next file, which keeps its tail.
     if place.beyond:
         is_last[-1:] = False
-    end_index = rows.index[last_row] + 1
+    end_index = sequence_rows.index[last_row] + 1
     begin_index = np.maximum(0, end_index - needed) // stride * stride
-    return np.asarray(rows.per_row(is_last) & (rows.index >= rows.per_row(begin_index)))
+    return np.asarray(
+        sequence_rows.per_row(is_last) & (sequence_rows.index >= sequence_rows.per_row(begin_index))
+    )

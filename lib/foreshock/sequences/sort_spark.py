@@ -33,17 +33,23 @@ def sort_events(
 
     Columns: those of the order, SHAPE, CARRIED and the features; times become microseconds.
     """
-    order = order_columns(tiebreaks)
-    timed = events.withColumn(C.EVENT_TIME, F.unix_micros(C.EVENT_TIME))
+    sort_columns = order_columns(tiebreaks)
+    # Whole microseconds compare the same in Spark, Arrow and NumPy.
+    timed_events = events.withColumn(C.EVENT_TIME, F.unix_micros(C.EVENT_TIME))
     # One range needs no sampling of the events.
-    ranges = timed.repartitionByRange(files, *order) if files > 1 else timed.coalesce(1)
+    range_files = (
+        timed_events.repartitionByRange(files, *sort_columns)
+        if files > 1
+        else timed_events.coalesce(1)
+    )
     # Every column of the order is written: Spark 3.5 sorts wrongly if a write leaves one out.
-    columns = dict.fromkeys([*order, *SHAPE, *CARRIED, *features])
-    writer = ranges.sortWithinPartitions(*order).select(*columns).write
+    written_columns = dict.fromkeys([*sort_columns, *SHAPE, *CARRIED, *features])
+    writer = range_files.sortWithinPartitions(*sort_columns).select(*written_columns).write
+    # These files are read three times and then removed: speed matters more than size.
     writer = writer.option("compression", "lz4_raw")
     # A dictionary of values that hardly recur costs time and saves nothing.
-    for name in (C.EVENT_TIME, C.EVENT_ID, *features):
-        writer = writer.option(f"parquet.enable.dictionary#{name}", "false")
+    for column_name in (C.EVENT_TIME, C.EVENT_ID, *features):
+        writer = writer.option(f"parquet.enable.dictionary#{column_name}", "false")
     writer.parquet(str(target))
     return sorted(str(path) for path in target.glob("part-*.parquet"))
 
@@ -67,11 +73,15 @@ def place_sorted(
         summary = summarize_file(item[1], max_gap, first_time)
         yield pa.RecordBatch.from_pylist([{"file": item[0], **asdict(summary)}])
 
-    rows = collect_items(spark, list(enumerate(paths)), summarize_numbered, SUMMARY, here=here)
-    by_file = {row.pop("file"): FileSummary(**row) for row in rows}
-    summaries = [by_file[number] for number in range(len(paths))]
-    places = place_files(summaries, max_gap, halo_before)
+    summary_rows = collect_items(
+        spark, list(enumerate(paths)), summarize_numbered, SUMMARY, here=here
+    )
+    summary_by_file = {row.pop("file"): FileSummary(**row) for row in summary_rows}
+    summaries = [summary_by_file[file_number] for file_number in range(len(paths))]
+    file_places = place_files(summaries, max_gap, halo_before)
     # A sequence over several files is whole where the last of them begins.
-    crossing = [place.first_index + s.leading for place, s in zip(places, summaries, strict=True)]
-    longest = max([*(summary.longest for summary in summaries), *crossing], default=0)
-    return SortedFiles(tuple(paths), tuple(places), longest)
+    crossing_lengths = [
+        place.first_index + s.leading for place, s in zip(file_places, summaries, strict=True)
+    ]
+    longest = max([*(summary.longest for summary in summaries), *crossing_lengths], default=0)
+    return SortedFiles(tuple(paths), tuple(file_places), longest)

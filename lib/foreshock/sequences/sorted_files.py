@@ -28,14 +28,15 @@ class SortedFiles:
 
     def read(self, number: int, columns: Sequence[str]) -> pa.Table:
         """A file's rows behind its halo, which may lie in several files before it."""
-        names = list(columns)
-        tables = [read_table(self.paths[number], columns=names)]
-        missing, earlier = self.places[number].halo, number - 1
-        while missing > 0:
-            rows = last_rows(self.paths[earlier], missing, names)
-            tables.insert(0, rows)
-            missing -= len(rows)
-            earlier -= 1
+        column_names = list(columns)
+        tables = [read_table(self.paths[number], columns=column_names)]
+        missing_rows, earlier_file = self.places[number].halo, number - 1
+        # A file may hold fewer rows than its neighbour's halo needs: then the one before it helps.
+        while missing_rows > 0:
+            halo_rows = last_rows(self.paths[earlier_file], missing_rows, column_names)
+            tables.insert(0, halo_rows)
+            missing_rows -= len(halo_rows)
+            earlier_file -= 1
         return pa.concat_tables(tables)
 
 
@@ -44,15 +45,15 @@ def last_rows(path: str, count: int, columns: list[str]) -> pa.Table:
     them are read.
     """
     with parquet_file(path) as file:
-        groups: list[int] = []
-        rows = 0
-        for group in range(file.num_row_groups - 1, -1, -1):
-            if rows >= count:
+        row_groups: list[int] = []
+        rows_read = 0
+        for group_number in range(file.num_row_groups - 1, -1, -1):
+            if rows_read >= count:
                 break
-            groups.insert(0, group)
-            rows += file.metadata.row_group(group).num_rows
-        table = file.read_row_groups(groups, columns=columns).select(columns)
-    return table.slice(max(0, len(table) - count))
+            row_groups.insert(0, group_number)
+            rows_read += file.metadata.row_group(group_number).num_rows
+        rows_of_groups = file.read_row_groups(row_groups, columns=columns).select(columns)
+    return rows_of_groups.slice(max(0, len(rows_of_groups) - count))
 
 
 def summarize_file(path: str, max_gap: int | None, first_time: int) -> FileSummary:
@@ -62,8 +63,8 @@ def summarize_file(path: str, max_gap: int | None, first_time: int) -> FileSumma
     events = read_table(path, columns=[TABLE, C.ENTITY, C.EVENT_TIME])
     if not len(events):
         return FileSummary(0)
-    first, last = (f"{events[TABLE][row]}/{events[C.ENTITY][row]}" for row in (0, -1))
-    times = events[C.EVENT_TIME].to_numpy()
-    starts = sequence_starts(entity_starts(events), times, max_gap)
-    numbered = int(is_on_or_after(events, first_time).sum())
-    return summarize(first, last, starts, times, numbered)
+    first_entity, last_entity = (f"{events[TABLE][row]}/{events[C.ENTITY][row]}" for row in (0, -1))
+    event_times = events[C.EVENT_TIME].to_numpy()
+    starts = sequence_starts(entity_starts(events), event_times, max_gap)
+    numbered_rows = int(is_on_or_after(events, first_time).sum())
+    return summarize(first_entity, last_entity, starts, event_times, numbered_rows)

@@ -37,16 +37,16 @@ class DonorRun:
 
     def identity(self) -> dict[str, object]:
         """What of it decides how events are prepared, as data to be hashed."""
-        tails = stamps(self / TAILS) if self.has_tails else []
-        return {"scaler": file_sha256(self / SCALER), TAILS: tails}
+        tail_stamps = stamps(self / TAILS) if self.has_tails else []
+        return {"scaler": file_sha256(self / SCALER), TAILS: tail_stamps}
 
     def scaler(self, feature_names: tuple[str, ...]) -> Scaler:
         """Its scaler. Raises DataError if it is of other features, or of another order of them."""
         scaler = read_scaler(self / SCALER)
-        names = tuple(feature.name for feature in scaler.features)
-        if names != feature_names:
+        scaler_names = tuple(feature.name for feature in scaler.features)
+        if scaler_names != feature_names:
             raise DataError(
-                f"model.from {self.path}: its scaler has the features {', '.join(names)}; "
+                f"model.from {self.path}: its scaler has the features {', '.join(scaler_names)}; "
                 f"the settings have {', '.join(feature_names)}. Use the same features in order."
             )
         return scaler
@@ -61,12 +61,14 @@ def donor_run(context: Context) -> DonorRun | None:
     """
     if context.settings.model.from_ is None:
         return None
+    # Looked for each time: it may be scored anew while this run is at work.
     donor = find_donor(at(context.settings.model.from_))
-    first = context.shared.get(SHARED)
-    if first is None:
+    first_found = context.shared.get(SHARED)
+    # Hashing its files once a process is enough: they are read by this process alone.
+    if first_found is None:
         verify_donor(donor)
         context.shared[SHARED] = donor
-    elif first != donor:
+    elif first_found != donor:
         raise ServiceError(
             f"model.from {donor.path}: it was scored anew while this run was at work. "
             "Run the same command again."
@@ -76,19 +78,19 @@ def donor_run(context: Context) -> DonorRun | None:
 
 def find_donor(path: Path) -> DonorRun:
     """The finished run of a directory. Raises SettingsError if it holds none."""
-    for name in NEEDED:
-        if not (path / name).exists():
+    for needed_name in NEEDED:
+        if not (path / needed_name).exists():
             raise SettingsError(
-                f"`model.from`: {path} holds no {name}; a run directory with a finished run is "
-                "wanted."
+                f"`model.from`: {path} holds no {needed_name}; a run directory with a finished "
+                "run is wanted."
             )
-    record = RunDirectory(str(path)).record("score")
-    if record is None:
+    score_record = RunDirectory(str(path)).record("score")
+    if score_record is None:
         raise SettingsError(
             f"`model.from`: {path} holds no finished run: its scoring is under way, or was "
             "stopped. Let it finish first."
         )
-    return DonorRun(path, record["fingerprint"])
+    return DonorRun(path, score_record["fingerprint"])
 
 
 def verify_donor(donor: DonorRun) -> None:

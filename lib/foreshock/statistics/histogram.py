@@ -22,6 +22,7 @@ from foreshock.statistics.arrays import Float32Array, Int32Array, Int64Array, UI
 BINS = 1 << 16
 LOWER_BITS = np.uint32(0xFFFF)
 SIGN_BIT = np.uint32(0x80000000)
+# Values counted together: few enough that sums of 32-bit numbers are exact in float64.
 CHUNK = 1 << 21
 SMALLEST_EXPONENT = 149  # the smallest float32 above 0 is 2^-149
 
@@ -32,8 +33,9 @@ def order_keys(values: npt.ArrayLike) -> UInt32Array:
     >>> np.argsort(order_keys([2.0, -3.0, 0.5])).tolist()
     [1, 2, 0]
     """
-    bits = (np.asarray(values, np.float32) + np.float32(0)).view(np.uint32)
-    return np.where(bits >> 31, ~bits, bits | SIGN_BIT)
+    float_bits = (np.asarray(values, np.float32) + np.float32(0)).view(np.uint32)
+    # The sign bit makes negative numbers the larger ones, and their order is reversed.
+    return np.where(float_bits >> 31, ~float_bits, float_bits | SIGN_BIT)
 
 
 def key_values(keys: npt.ArrayLike) -> Float32Array:
@@ -42,9 +44,9 @@ def key_values(keys: npt.ArrayLike) -> Float32Array:
     >>> key_values(order_keys([2.0, -3.0])).tolist()
     [2.0, -3.0]
     """
-    order = np.asarray(keys, np.uint32)
-    bits = np.where(order >> 31, order & ~SIGN_BIT, ~order).astype(np.uint32)
-    return bits.view(np.float32)
+    order_key = np.asarray(keys, np.uint32)
+    float_bits = np.where(order_key >> 31, order_key & ~SIGN_BIT, ~order_key).astype(np.uint32)
+    return float_bits.view(np.float32)
 
 
 def rank_of(level: float, count: int) -> int:
@@ -85,14 +87,14 @@ class Histogram:
         flat = np.asarray(values, np.float32).ravel() + np.float32(0)  # −0 becomes 0
         if not np.isfinite(flat).all():
             raise ValueError("a histogram takes finite values only")
-        sums = _BitSums.of(flat)
+        bit_sums = _BitSums.of(flat)
         # The bits of negative numbers rise as the numbers fall.
-        counts = np.concatenate([sums.counts[:0x7FFF:-1], sums.counts[:0x8000]])
-        bins = np.flatnonzero(counts)
-        power1, power2 = sums.powers()
+        counts_in_order = np.concatenate([bit_sums.counts[:0x7FFF:-1], bit_sums.counts[:0x8000]])
+        filled_bins = np.flatnonzero(counts_in_order)
+        power1, power2 = bit_sums.powers()
         return cls(
-            bins.astype(np.int32),
-            counts[bins],
+            filled_bins.astype(np.int32),
+            counts_in_order[filled_bins],
             len(flat),
             float(flat.min()) if len(flat) else None,
             float(flat.max()) if len(flat) else None,
@@ -101,15 +103,16 @@ class Histogram:
         )
 
     def __add__(self, other: Histogram) -> Histogram:
-        bins = np.union1d(self.bins, other.bins)
-        counts = np.zeros(len(bins), np.int64)
-        counts[np.searchsorted(bins, self.bins)] += self.counts
-        counts[np.searchsorted(bins, other.bins)] += other.counts
+        all_bins = np.union1d(self.bins, other.bins)
+        # Both bins are sorted and without repeats, so each lands in one place.
+        added_counts = np.zeros(len(all_bins), np.int64)
+        added_counts[np.searchsorted(all_bins, self.bins)] += self.counts
+        added_counts[np.searchsorted(all_bins, other.bins)] += other.counts
         minima = [low for low in (self.minimum, other.minimum) if low is not None]
         maxima = [high for high in (self.maximum, other.maximum) if high is not None]
         return Histogram(
-            bins.astype(np.int32),
-            counts,
+            all_bins.astype(np.int32),
+            added_counts,
             self.n + other.n,
             min(minima, default=None),
             max(maxima, default=None),
@@ -127,8 +130,9 @@ class Histogram:
         """The population standard deviation from the exact moments; None if there is no value."""
         if not self.n:
             return None
-        variance = Fraction(self.power2, self.n) - Fraction(self.power1, self.n) ** 2
-        return float(np.sqrt(float(variance / (1 << 2 * SMALLEST_EXPONENT))))
+        scaled_variance = Fraction(self.power2, self.n) - Fraction(self.power1, self.n) ** 2
+        # Divided by the unit before it is a float: the integer alone may exceed float64's range.
+        return float(np.sqrt(float(scaled_variance / (1 << 2 * SMALLEST_EXPONENT))))
 
     def locate(self, level: float) -> tuple[int, int]:
         """The bin that holds the quantile at a level, and the quantile's rank within the bin.
@@ -139,9 +143,9 @@ class Histogram:
             raise ValueError("an empty histogram has no quantile")
         rank = rank_of(level, self.n)
         cumulated = np.cumsum(self.counts)
-        position = int(np.searchsorted(cumulated, rank, side="right"))
-        before = int(cumulated[position - 1]) if position else 0
-        return int(self.bins[position]), rank - before
+        bin_position = int(np.searchsorted(cumulated, rank, side="right"))
+        count_before = int(cumulated[bin_position - 1]) if bin_position else 0
+        return int(self.bins[bin_position]), rank - count_before
 
     def quantile(self, level: float) -> float | None:
         """The quantile to within 1/128 of its value, from above in its bin; None if the histogram
@@ -153,8 +157,8 @@ class Histogram:
         if not self.n or self.minimum is None or self.maximum is None:
             return None
         bin_number, _ = self.locate(level)
-        upper = key_values(np.array([_key(bin_number, 0xFFFF)], np.uint32))[0]
-        return float(min(max(float(upper), self.minimum), self.maximum))
+        upper_end = key_values(np.array([_key(bin_number, 0xFFFF)], np.uint32))[0]
+        return float(min(max(float(upper_end), self.minimum), self.maximum))
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain data. The moments' integers are text: they are too large for JSON's numbers."""
@@ -196,9 +200,9 @@ def refine(values: npt.ArrayLike, bin_number: int) -> tuple[Int32Array, Int64Arr
     >>> round(exact_value(bin_number, rank, lower_bits, counts), 6)
     1.001
     """
-    keys = order_keys(np.asarray(values, np.float32).ravel())
-    inside = keys[(keys >> 16) == bin_number] & LOWER_BITS
-    lower_bits, counts = np.unique(inside, return_counts=True)
+    value_keys = order_keys(np.asarray(values, np.float32).ravel())
+    inside_bin = value_keys[(value_keys >> 16) == bin_number] & LOWER_BITS
+    lower_bits, counts = np.unique(inside_bin, return_counts=True)
     return lower_bits.astype(np.int32), counts.astype(np.int64)
 
 
@@ -209,10 +213,11 @@ def exact_value(
 
     lower_bits, counts (n,): those of all parts, in any order; bits may repeat.
     """
-    merged = np.zeros(BINS, np.int64)
-    np.add.at(merged, np.asarray(lower_bits, np.int64), np.asarray(counts, np.int64))
-    lower = int(np.searchsorted(np.cumsum(merged), rank, side="right"))
-    return float(key_values(np.array([_key(bin_number, lower)], np.uint32))[0])
+    # Every lower part is counted anew: parts of the data may share some of them.
+    merged_counts = np.zeros(BINS, np.int64)
+    np.add.at(merged_counts, np.asarray(lower_bits, np.int64), np.asarray(counts, np.int64))
+    lower_part = int(np.searchsorted(np.cumsum(merged_counts), rank, side="right"))
+    return float(key_values(np.array([_key(bin_number, lower_part)], np.uint32))[0])
 
 
 def _key(bin_number: int, lower_bits: int) -> int:
@@ -231,17 +236,20 @@ class _BitSums:
 
     @classmethod
     def of(cls, flat: Float32Array) -> _BitSums:
-        counts, lower_sums, square_sums = (np.zeros(BINS, np.int64) for _ in range(3))
-        for start in range(0, len(flat), CHUNK):
-            bits = flat[start : start + CHUNK].view(np.uint32)
-            upper, lower = (bits >> 16).astype(np.int64), (bits & LOWER_BITS).astype(np.float64)
-            counts += np.bincount(upper, minlength=BINS)
+        value_counts, lower_sums, square_sums = (np.zeros(BINS, np.int64) for _ in range(3))
+        for chunk_start in range(0, len(flat), CHUNK):
+            float_bits = flat[chunk_start : chunk_start + CHUNK].view(np.uint32)
+            upper_bits, lower_bits = (
+                (float_bits >> 16).astype(np.int64),
+                (float_bits & LOWER_BITS).astype(np.float64),
+            )
+            value_counts += np.bincount(upper_bits, minlength=BINS)
             # Exact in float64: fewer than 2^21 numbers below 2^32.
-            lower_sum = np.bincount(upper, weights=lower, minlength=BINS)
-            square_sum = np.bincount(upper, weights=lower * lower, minlength=BINS)
+            lower_sum = np.bincount(upper_bits, weights=lower_bits, minlength=BINS)
+            square_sum = np.bincount(upper_bits, weights=lower_bits * lower_bits, minlength=BINS)
             lower_sums += lower_sum.astype(np.int64)
             square_sums += square_sum.astype(np.int64)
-        return cls(counts, lower_sums, square_sums)
+        return cls(value_counts, lower_sums, square_sums)
 
     def powers(self) -> tuple[int, int]:
         """The exact sums of the values and of their squares, as `Histogram` has them.
@@ -249,27 +257,34 @@ class _BitSums:
         A float32 is an integer of 24 bits, upper × 2^16 + lower, times a power of two by its
         exponent.
         """
-        used = np.flatnonzero(self.counts)
-        exponent = (used >> 7) & 0xFF
-        upper = (used & 0x7F) + np.where(exponent > 0, 0x80, 0)
-        shift = np.maximum(exponent, 1) - 1
-        sign = np.where(used >> 15, -1, 1)
-        count, lower = self.counts[used], self.lower[used]
-        values = _sums_by_shift(shift, sign * (((count * upper) << 16) + lower))
+        used_uppers = np.flatnonzero(self.counts)
+        # Subnormal numbers have exponent 0 and no implicit leading bit.
+        exponent = (used_uppers >> 7) & 0xFF
+        upper_part = (used_uppers & 0x7F) + np.where(exponent > 0, 0x80, 0)
+        bit_shifts = np.maximum(exponent, 1) - 1
+        sign = np.where(used_uppers >> 15, -1, 1)
+        value_counts, lower_sums = self.counts[used_uppers], self.lower[used_uppers]
+        value_sums = _sums_by_shift(
+            bit_shifts, sign * (((value_counts * upper_part) << 16) + lower_sums)
+        )
         # (upper × 2^16 + lower)², term by term, so that each sum fits 64 bits.
-        upper_squares = _sums_by_shift(shift, count * upper * upper)
-        products = _sums_by_shift(shift, upper * lower)
-        lower_squares = _sums_by_shift(shift, self.lower_squared[used])
+        upper_square_sums = _sums_by_shift(bit_shifts, value_counts * upper_part * upper_part)
+        product_sums = _sums_by_shift(bit_shifts, upper_part * lower_sums)
+        lower_square_sums = _sums_by_shift(bit_shifts, self.lower_squared[used_uppers])
         power1 = power2 = 0
-        for bits in range(255):
-            squares = (upper_squares[bits] << 32) + (products[bits] << 17) + lower_squares[bits]
-            power1 += values[bits] << bits
-            power2 += squares << (2 * bits)
+        for shift_bits in range(255):
+            square_sum = (
+                (upper_square_sums[shift_bits] << 32)
+                + (product_sums[shift_bits] << 17)
+                + lower_square_sums[shift_bits]
+            )
+            power1 += value_sums[shift_bits] << shift_bits
+            power2 += square_sum << (2 * shift_bits)
         return power1, power2
 
 
 def _sums_by_shift(shift: Int64Array, terms: Int64Array) -> list[int]:
     """The sum of the terms of each power of two, as Python's integers."""
-    sums = np.zeros(255, np.int64)
-    np.add.at(sums, shift, terms)
-    return [int(total) for total in sums.tolist()]
+    shift_sums = np.zeros(255, np.int64)
+    np.add.at(shift_sums, shift, terms)
+    return [int(total) for total in shift_sums.tolist()]

@@ -38,7 +38,11 @@ class NoWindow(enum.IntEnum):
 
     @property
     def text(self) -> str:
-        """What the column `reason` says."""
+        """What the column `reason` says.
+
+        >>> [reason.text for reason in NoWindow][1:3]
+        ['warm_up', 'stride']
+        """
         return "" if self is NoWindow.WINDOW_ENDS else self.name.lower()
 
 
@@ -74,11 +78,21 @@ class WindowBlocks:
         return len(self.start)
 
     def steps(self, grid: WindowGrid) -> Int64Array:
-        """Rows of each block, padding included."""
+        """Rows of each block (m,), padding included.
+
+        >>> grid = WindowGrid(length=3, stride=2, block=8, max_gap=None, pad=False)
+        >>> WindowBlocks(*np.array([[0], [4], [1], [0]])).steps(grid).tolist()
+        [9]
+        """
         return (self.windows - 1) * grid.stride + grid.length
 
     def events(self, grid: WindowGrid) -> Int64Array:
-        """Events that each block holds, padding not counted."""
+        """Events that each block holds (m,), padding not counted.
+
+        >>> grid = WindowGrid(length=3, stride=1, block=8, max_gap=None, pad=True)
+        >>> WindowBlocks(*np.array([[0], [1], [1], [2]])).events(grid).tolist()
+        [1]
+        """
         return self.steps(grid) - self.padding
 
 
@@ -93,20 +107,32 @@ def cut_blocks(facts: EventFacts, place: FilePlace, grid: WindowGrid) -> WindowB
     >>> blocks.start.tolist(), blocks.windows.tolist()
     ([0, 2], [2, 1])
     """
-    rows = SequenceRows.of(facts.starts, place)
-    last_rows = np.flatnonzero(_ends_window(rows, grid) & _is_owned(rows, place, grid))
-    roles = _roles(facts, rows, grid)[last_rows]
-    sequence = rows.per_row(np.arange(len(rows.begin)))[last_rows]
-    cell = _ordinals(rows, grid)[last_rows] // grid.cell_windows
+    sequence_rows = SequenceRows.of(facts.starts, place)
+    # A window is known by the row at which it ends: that is where its split is read.
+    last_rows = np.flatnonzero(
+        _ends_window(sequence_rows, grid) & _is_owned(sequence_rows, place, grid)
+    )
+    window_roles = _roles(facts, sequence_rows, grid)[last_rows]
+    sequence_numbers = sequence_rows.per_row(np.arange(len(sequence_rows.begin)))[last_rows]
+    cell_numbers = _ordinals(sequence_rows, grid)[last_rows] // grid.cell_windows
     is_first = np.ones(len(last_rows), np.bool_)
-    is_first[1:] = (np.diff(sequence) != 0) | (np.diff(cell) != 0) | (np.diff(roles) != 0)
-    first = np.flatnonzero(is_first)
-    windows = np.diff(np.append(first, len(last_rows)))
-    padding = np.maximum(0, grid.length - rows.whole[last_rows[first]])
-    start = last_rows[first] - (grid.length - 1) + padding
-    has_role = roles[first] != NO_ROLE
+    is_first[1:] = (
+        (np.diff(sequence_numbers) != 0)
+        | (np.diff(cell_numbers) != 0)
+        | (np.diff(window_roles) != 0)
+    )
+    first_windows = np.flatnonzero(is_first)
+    window_counts = np.diff(np.append(first_windows, len(last_rows)))
+    # A window is padded only if its whole sequence is shorter, so its block has no other window.
+    padding_rows = np.maximum(0, grid.length - sequence_rows.whole[last_rows[first_windows]])
+    start_rows = last_rows[first_windows] - (grid.length - 1) + padding_rows
+    # Windows outside every split part the blocks beside them, and are then left out.
+    has_role = window_roles[first_windows] != NO_ROLE
     return WindowBlocks(
-        start[has_role], windows[has_role], roles[first][has_role], padding[has_role]
+        start_rows[has_role],
+        window_counts[has_role],
+        window_roles[first_windows][has_role],
+        padding_rows[has_role],
     )
 
 
@@ -120,16 +146,17 @@ def reasons(facts: EventFacts, place: FilePlace, grid: WindowGrid) -> Int8Array:
     >>> [NoWindow(reason).text for reason in reasons(facts, FilePlace(), grid)]
     ['warm_up', '', 'stride', '']
     """
-    rows = SequenceRows.of(facts.starts, place)
-    ends_window = _ends_window(rows, grid)
-    is_warm_up = rows.index < grid.length - 1
-    is_short = (rows.whole < grid.length) & (not grid.pad)
+    sequence_rows = SequenceRows.of(facts.starts, place)
+    ends_window = _ends_window(sequence_rows, grid)
+    is_warm_up = sequence_rows.index < grid.length - 1
+    is_short = (sequence_rows.whole < grid.length) & (not grid.pad)
     is_training = facts.split == Split.TRAIN
-    is_mixed = ends_window & is_training & (_roles(facts, rows, grid) == NO_ROLE)
-    found = np.where(is_warm_up, NoWindow.WARM_UP, NoWindow.STRIDE)
-    found = np.where(is_short, NoWindow.SHORT_SEQUENCE, found)
-    found = np.where(ends_window, NoWindow.WINDOW_ENDS, found)
-    return np.where(is_mixed, NoWindow.NOT_A_TRAINING_WINDOW, found).astype(np.int8)
+    # A window ends here, but train does not admit one of its events.
+    is_mixed = ends_window & is_training & (_roles(facts, sequence_rows, grid) == NO_ROLE)
+    reason_of_row = np.where(is_warm_up, NoWindow.WARM_UP, NoWindow.STRIDE)
+    reason_of_row = np.where(is_short, NoWindow.SHORT_SEQUENCE, reason_of_row)
+    reason_of_row = np.where(ends_window, NoWindow.WINDOW_ENDS, reason_of_row)
+    return np.where(is_mixed, NoWindow.NOT_A_TRAINING_WINDOW, reason_of_row).astype(np.int8)
 
 
 def _ordinals(rows: SequenceRows, grid: WindowGrid) -> Int64Array:
@@ -151,14 +178,14 @@ def _is_owned(rows: SequenceRows, place: FilePlace, grid: WindowGrid) -> BoolArr
     """Whether this file cuts the cell of the window that ends at each row: it holds the cell's last
     event.
     """
-    cell = _ordinals(rows, grid) // grid.cell_windows
-    is_owned = np.ones(len(cell), np.bool_)
+    cell_numbers = _ordinals(rows, grid) // grid.cell_windows
+    is_owned = np.ones(len(cell_numbers), np.bool_)
     if place.first_index:  # earlier cells of the first sequence were cut by files before this one
         first_length = rows.lengths[0]
-        is_owned[:first_length] = cell[:first_length] >= grid.first_cell(place.first_index)
+        is_owned[:first_length] = cell_numbers[:first_length] >= grid.first_cell(place.first_index)
     if place.beyond:  # a cell that goes on is left to a later file
         last_begin, last_index = rows.begin[-1], rows.index[-1]
-        cell_last_event = (cell[last_begin:] + 1) * grid.cell_windows - 1
+        cell_last_event = (cell_numbers[last_begin:] + 1) * grid.cell_windows - 1
         cell_last_event = cell_last_event * grid.stride + grid.length - 1
         is_owned[last_begin:] &= cell_last_event <= last_index
     return is_owned
@@ -168,14 +195,17 @@ def _roles(facts: EventFacts, rows: SequenceRows, grid: WindowGrid) -> Int8Array
     """The role of a window that ends at each row; NO_ROLE outside splits and where train does not
     admit it.
     """
-    roles = ROLE_OF_SPLIT[facts.split]
+    split_roles = ROLE_OF_SPLIT[facts.split]
     is_training = facts.split == Split.TRAIN
+    # The cumulated sums are for training windows alone.
     if not is_training.any():
-        return roles
-    refused = np.concatenate([[0], np.cumsum(~facts.admitted)])  # events before each row
-    after = np.arange(len(roles)) + 1
+        return split_roles
+    refused_before = np.concatenate([[0], np.cumsum(~facts.admitted)])  # events before each row
+    rows_after = np.arange(len(split_roles)) + 1
     window_events = np.minimum(rows.index + 1, grid.length)
-    is_clean = refused[after] == refused[np.maximum(after - window_events, 0)]
+    is_clean = (
+        refused_before[rows_after] == refused_before[np.maximum(rows_after - window_events, 0)]
+    )
     training_roles = np.where(facts.in_fit, BlockRole.FIT, BlockRole.VALIDATION)
     training_roles = np.where(is_clean, training_roles, NO_ROLE).astype(np.int8)
-    return np.where(is_training, training_roles, roles)
+    return np.where(is_training, training_roles, split_roles)

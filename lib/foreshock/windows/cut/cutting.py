@@ -47,27 +47,39 @@ class Cutting:
     first_time: int = 0
 
     def facts(self, events: pa.Table, number: int) -> EventFacts:
-        """What cutting needs of a file's events behind their halo."""
-        times, split = events[C.EVENT_TIME].to_numpy(), events[SPLIT].to_numpy()
-        starts = sequence_starts(entity_starts(events), times, self.grid.max_gap)
-        starts[:1] = self.files.places[number].begins_sequence
-        admitted = (split == Split.TRAIN) & events[C.TRAIN_OK].to_numpy()
-        return EventFacts(starts, split, admitted, times < self.validation_time)
+        """What cutting needs of a file's events behind their halo.
+
+        events: a table with the columns SHAPE (`sequences.order`). number: the file's in `files`.
+        """
+        event_times, event_splits = events[C.EVENT_TIME].to_numpy(), events[SPLIT].to_numpy()
+        sequence_begins = sequence_starts(entity_starts(events), event_times, self.grid.max_gap)
+        # The halo begins within a sequence unless it reaches back to its start.
+        sequence_begins[:1] = self.files.places[number].begins_sequence
+        admitted = (event_splits == Split.TRAIN) & events[C.TRAIN_OK].to_numpy()
+        return EventFacts(
+            sequence_begins, event_splits, admitted, event_times < self.validation_time
+        )
 
     def blocks(self, facts: EventFacts, number: int) -> WindowBlocks:
-        """The blocks that a file owns."""
+        """The blocks that a file owns.
+
+        facts: those of `facts`, of the same file.
+        """
         return cut_blocks(facts, self.files.places[number], self.grid)
 
     def rest(self, events: pa.Table, facts: EventFacts, number: int) -> pa.Table:
         """The file's events at which no window of their split ends, each with its reason."""
         place = self.files.places[number]
-        why = reasons(facts, place, self.grid)
-        has_none = (why != NoWindow.WINDOW_ENDS) & (facts.split != Split.OUTSIDE)
+        reason_codes = reasons(facts, place, self.grid)
+        has_none = (reason_codes != NoWindow.WINDOW_ENDS) & (facts.split != Split.OUTSIDE)
+        # The halo's events are told of by the files that hold them.
         has_none[: place.halo] = False
-        texts = np.array([reason.text for reason in NoWindow])[why[has_none]]
-        without = events.filter(pa.array(has_none))
-        without = without.append_column(C.REASON, pa.array(texts.tolist(), pa.string()))
-        return without.select(REST.names).cast(REST)
+        reason_texts = np.array([reason.text for reason in NoWindow])[reason_codes[has_none]]
+        rest_events = events.filter(pa.array(has_none))
+        rest_events = rest_events.append_column(
+            C.REASON, pa.array(reason_texts.tolist(), pa.string())
+        )
+        return rest_events.select(REST.names).cast(REST)
 
 
 @dataclass(frozen=True)
@@ -85,16 +97,28 @@ RoleCounts = Mapping[BlockRole, BlockCount]
 
 
 def count_by_role(blocks: WindowBlocks, grid: WindowGrid) -> dict[BlockRole, BlockCount]:
-    """How many blocks of each role a file cuts."""
-    steps = blocks.steps(grid)
+    """How many blocks of each role a file cuts, and the rows in them.
+
+    >>> blocks = WindowBlocks(*np.array([[0, 4], [2, 1], [1, 4], [0, 0]]))
+    >>> grid = WindowGrid(length=3, stride=1, block=8, max_gap=None, pad=False)
+    >>> count_by_role(blocks, grid)[BlockRole.FIT]
+    BlockCount(blocks=1, rows=4)
+    """
+    block_rows = blocks.steps(grid)
     is_role = {role: blocks.role == role for role in BlockRole}
     return {
-        role: BlockCount(int(mask.sum()), int(steps[mask].sum())) for role, mask in is_role.items()
+        role: BlockCount(int(of_role.sum()), int(block_rows[of_role].sum()))
+        for role, of_role in is_role.items()
     }
 
 
 def total_counts(counts: Sequence[RoleCounts]) -> dict[BlockRole, BlockCount]:
-    """How many blocks of each role all files cut."""
+    """How many blocks of each role all files cut.
+
+    >>> counts = [{role: BlockCount(2, 20) for role in BlockRole}] * 3
+    >>> total_counts(counts)[BlockRole.TEST]
+    BlockCount(blocks=6, rows=60)
+    """
     return {role: sum((file[role] for file in counts), BlockCount()) for role in BlockRole}
 
 
@@ -110,10 +134,10 @@ def numbering(counts: Sequence[RoleCounts]) -> list[dict[BlockRole, BlockCount]]
     (BlockCount(blocks=2, rows=20), BlockCount(blocks=6, rows=20))
     """
     fit_blocks = total_counts(counts)[BlockRole.FIT].blocks
-    running = dict.fromkeys(BlockRole, BlockCount())
-    running[BlockRole.VALIDATION] = BlockCount(fit_blocks)
-    firsts = []
+    next_numbers = dict.fromkeys(BlockRole, BlockCount())
+    next_numbers[BlockRole.VALIDATION] = BlockCount(fit_blocks)
+    first_numbers = []
     for file_counts in counts:
-        firsts.append(dict(running))
-        running = {role: running[role] + file_counts[role] for role in BlockRole}
-    return firsts
+        first_numbers.append(dict(next_numbers))
+        next_numbers = {role: next_numbers[role] + file_counts[role] for role in BlockRole}
+    return first_numbers

@@ -28,12 +28,20 @@ class WindowGrid:
 
     @property
     def cell_windows(self) -> int:
-        """Windows that a cell holds at most."""
+        """Windows that a cell holds at most; at least one.
+
+        >>> WindowGrid(length=3, stride=9, block=4, max_gap=None, pad=False).cell_windows
+        1
+        """
         return max(1, self.block // self.stride)
 
     @property
     def cell_events(self) -> int:
-        """Events from one cell's first to the next cell's first."""
+        """Events from one cell's first to the next cell's first.
+
+        >>> WindowGrid(length=3, stride=2, block=8, max_gap=None, pad=False).cell_events
+        8
+        """
         return self.cell_windows * self.stride
 
     def first_cell(self, index: int) -> int:
@@ -43,11 +51,16 @@ class WindowGrid:
         1
         """
         first_start = max(0, index - self.length + 1)  # of the windows that hold the event
+        # Rounded up: a window that starts before `first_start` ends before the event.
         ordinal = -(-first_start // self.stride)
         return ordinal // self.cell_windows
 
     def last_event(self, cell: int) -> int:
-        """Index of the last event of a full cell in its sequence."""
+        """Index of the last event of a full cell in its sequence.
+
+        >>> WindowGrid(length=3, stride=1, block=4, max_gap=None, pad=False).last_event(1)
+        9
+        """
         last_ordinal = (cell + 1) * self.cell_windows - 1
         return last_ordinal * self.stride + self.length - 1
 

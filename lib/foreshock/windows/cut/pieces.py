@@ -89,11 +89,16 @@ class CodedTexts:
 
     @classmethod
     def of(cls, column: pa.ChunkedArray) -> CodedTexts:
-        """From a column; nulls become the empty text."""
-        plain = pc.fill_null(column.combine_chunks().cast(pa.string()), "")
-        encoded = pc.dictionary_encode(plain)
-        words = encoded.dictionary.to_pylist() or [""]
-        return cls(np.array(words, dtype=np.str_), encoded.indices.to_numpy())
+        """From a column; nulls become the empty text.
+
+        >>> texts = CodedTexts.of(pa.chunked_array([["a", None, "a"]]))
+        >>> texts.codes.tolist(), texts.word(1)
+        ([0, 1, 0], '')
+        """
+        plain_texts = pc.fill_null(column.combine_chunks().cast(pa.string()), "")
+        encoded_texts = pc.dictionary_encode(plain_texts)
+        words = encoded_texts.dictionary.to_pylist() or [""]
+        return cls(np.array(words, dtype=np.str_), encoded_texts.indices.to_numpy())
 
     def word(self, row: int) -> str:
         """The text of a row."""
@@ -122,17 +127,24 @@ class EventColumns:
 
     @classmethod
     def of(cls, events: pa.Table, scaler: Scaler) -> EventColumns:
-        """From a table that holds the scaler's features."""
-        names = [feature.name for feature in scaler.features]
-        raw = [pc.fill_null(events[name], float("nan")).to_numpy() for name in names]
-        label = pc.fill_null(events[C.LABEL], C.UNKNOWN_LABEL)
+        """From a table that holds the scaler's features.
+
+        events: a sorted file's rows, with the columns SHAPE and CARRIED (`sequences.order`).
+        """
+        feature_names = [feature.name for feature in scaler.features]
+        # Nulls become NaN, which the scaler fills.
+        raw_columns = [
+            pc.fill_null(events[feature_name], float("nan")).to_numpy()
+            for feature_name in feature_names
+        ]
+        known_labels = pc.fill_null(events[C.LABEL], C.UNKNOWN_LABEL)
         return cls(
-            x=scaler.apply(np.column_stack(raw)),
+            x=scaler.apply(np.column_stack(raw_columns)),
             entity=events[C.ENTITY],
             event_id=events[C.EVENT_ID].combine_chunks(),
             time=events[C.EVENT_TIME].to_numpy(),
             split=events[SPLIT].to_numpy().astype(np.int8),
-            label=label.to_numpy().astype(np.int8),
+            label=known_labels.to_numpy().astype(np.int8),
             calibrate=events[C.CALIBRATE_OK].to_numpy().astype(np.int8),
             partition=CodedTexts.of(events[C.PARTITION]),
             group=CodedTexts.of(events[C.GROUP]),
@@ -151,41 +163,51 @@ class PieceWriter:
     folder: Path
 
     def write(self, firsts: Mapping[BlockRole, BlockCount]) -> list[Piece]:
-        """Write all pieces; firsts: see `cutting.numbering`."""
+        """Write all pieces, and return them in the order of role and chunk.
+
+        firsts: the numbers of the file's first blocks (`cutting.numbering`).
+        """
         pieces = []
-        steps = self.blocks.steps(self.grid)
+        block_rows = self.blocks.steps(self.grid)
         for role in BlockRole:
             of_role = np.flatnonzero(self.blocks.role == role)
             block_ids = firsts[role].blocks + np.arange(len(of_role))
-            rows_before = firsts[role].rows + np.cumsum(steps[of_role]) - steps[of_role]
-            chunks = rows_before // CHUNK_EVENTS
-            for chunk in np.unique(chunks).tolist():
-                in_chunk = chunks == chunk
-                piece = self._write_piece(role, chunk, of_role[in_chunk], block_ids[in_chunk])
+            # A chunk is a fixed range of a role's rows, so it depends on the events alone.
+            rows_before = firsts[role].rows + np.cumsum(block_rows[of_role]) - block_rows[of_role]
+            chunk_numbers = rows_before // CHUNK_EVENTS
+            for chunk_number in np.unique(chunk_numbers).tolist():
+                in_chunk = chunk_numbers == chunk_number
+                piece = self._write_piece(
+                    role, chunk_number, of_role[in_chunk], block_ids[in_chunk]
+                )
                 pieces.append(piece)
         return pieces
 
     def _write_piece(
         self, role: BlockRole, chunk: int, members: Int64Array, block_ids: Int64Array
     ) -> Piece:
-        numbered = zip(members.tolist(), block_ids.tolist(), strict=True)
-        rows = [self._encoded(member, block_id, role) for member, block_id in numbered]
-        path = self.folder / PIECES / f"{role:d}-{chunk:06d}-{self.file:06d}.parquet"
-        write_file(path, pa.Table.from_pylist(rows, schema=BLOCK_SCHEMA))
-        ends = np.concatenate([self._window_ends(member) for member in members.tolist()])
-        partitions = self.columns.partition.words[np.unique(self.columns.partition.codes[ends])]
-        events = int(self.blocks.steps(self.grid)[members].sum())
+        numbered_blocks = zip(members.tolist(), block_ids.tolist(), strict=True)
+        encoded_rows = [
+            self._encoded(member, block_id, role) for member, block_id in numbered_blocks
+        ]
+        piece_path = self.folder / PIECES / f"{role:d}-{chunk:06d}-{self.file:06d}.parquet"
+        write_file(piece_path, pa.Table.from_pylist(encoded_rows, schema=BLOCK_SCHEMA))
+        window_ends = np.concatenate([self._window_ends(member) for member in members.tolist()])
+        partition_names = self.columns.partition.words[
+            np.unique(self.columns.partition.codes[window_ends])
+        ]
+        row_count = int(self.blocks.steps(self.grid)[members].sum())
         row_bytes = self.columns.x.itemsize * self.columns.x.shape[1]
         return Piece(
             role=role,
             chunk=chunk,
             file=self.file,
-            path=str(path),
+            path=str(piece_path),
             blocks=len(members),
             windows=int(self.blocks.windows[members].sum()),
-            events=events,
-            x_bytes=events * row_bytes,
-            partitions=tuple(sorted(partitions.tolist())),
+            events=row_count,
+            x_bytes=row_count * row_bytes,
+            partitions=tuple(sorted(partition_names.tolist())),
             block_windows=tuple(self.blocks.windows[members].tolist()),
         )
 
@@ -198,35 +220,35 @@ class PieceWriter:
     def _encoded(self, member: int, block_id: int, role: BlockRole) -> dict[str, object]:
         """A block as a row of the dataset."""
         columns = self.columns
-        start, padding = int(self.blocks.start[member]), int(self.blocks.padding[member])
-        length = int(self.blocks.events(self.grid)[member])
-        rows = slice(start, start + length)
-        first_end = start + self.grid.length - 1 - padding
-        arrays: dict[str, AnyArray] = {
-            "x": columns.x[rows],
-            "event_time": columns.time[rows],
-            "event_id": text_array(columns.event_id.slice(start, length)),
-            "label": columns.label[rows],
-            "split": columns.split[rows],
-            "calibrate": columns.calibrate[rows],
-            "event_partition": columns.partition.rows(rows),
-            "event_group": columns.group.rows(rows),
-            "kind": columns.kind.rows(rows),
+        start_row, padding = int(self.blocks.start[member]), int(self.blocks.padding[member])
+        event_count = int(self.blocks.events(self.grid)[member])
+        block_rows = slice(start_row, start_row + event_count)
+        first_end = start_row + self.grid.length - 1 - padding
+        event_arrays: dict[str, AnyArray] = {
+            "x": columns.x[block_rows],
+            "event_time": columns.time[block_rows],
+            "event_id": text_array(columns.event_id.slice(start_row, event_count)),
+            "label": columns.label[block_rows],
+            "split": columns.split[block_rows],
+            "calibrate": columns.calibrate[block_rows],
+            "event_partition": columns.partition.rows(block_rows),
+            "event_group": columns.group.rows(block_rows),
+            "kind": columns.kind.rows(block_rows),
         }
-        fills = {"label": C.UNKNOWN_LABEL}
-        encoded = {
-            name: encode(_padded(values, padding, fills.get(name, 0)))
-            for name, values in arrays.items()
+        padding_fills = {"label": C.UNKNOWN_LABEL}
+        encoded_arrays = {
+            field_name: encode(_padded(values, padding, padding_fills.get(field_name, 0)))
+            for field_name, values in event_arrays.items()
         }
         return {
             "block_id": block_id,
-            "entity": columns.entity[start].as_py(),
+            "entity": columns.entity[start_row].as_py(),
             "group": columns.group.word(first_end),
             "partition": columns.partition.word(first_end),
             "n_windows": int(self.blocks.windows[member]),
             "first_padding": padding,
             "validation": int(role == BlockRole.VALIDATION),
-            **encoded,
+            **encoded_arrays,
         }
 
 
@@ -234,7 +256,7 @@ def _padded(values: AnyArray, padding: int, fill: int) -> AnyArray:
     """Values behind `padding` rows of nothing: zeros or empty texts, or another number."""
     if not padding:
         return values
-    head = np.zeros((padding, *values.shape[1:]), values.dtype)
+    padding_rows = np.zeros((padding, *values.shape[1:]), values.dtype)
     if fill:
-        head[:] = fill
-    return np.concatenate([head, values])
+        padding_rows[:] = fill
+    return np.concatenate([padding_rows, values])

@@ -50,8 +50,8 @@ class Writing:
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns of sorted files that are read."""
-        features = tuple(feature.name for feature in self.scaler.features)
-        return (*SHAPE, *CARRIED, *tiebreak_columns(self.tiebreaks), *features)
+        feature_names = tuple(feature.name for feature in self.scaler.features)
+        return (*SHAPE, *CARRIED, *tiebreak_columns(self.tiebreaks), *feature_names)
 
     @property
     def folders(self) -> tuple[str, ...]:
@@ -70,14 +70,14 @@ def count_blocks(
     def count_file(number: int) -> Iterator[pa.RecordBatch]:
         events = cutting.files.read(number, SHAPE)
         blocks = cutting.blocks(cutting.facts(events, number), number)
-        counts = count_by_role(blocks, cutting.grid).items()
-        rows = [{"file": number, "role": int(role), **asdict(count)} for role, count in counts]
+        role_counts = count_by_role(blocks, cutting.grid).items()
+        rows = [{"file": number, "role": int(role), **asdict(count)} for role, count in role_counts]
         yield pa.RecordBatch.from_pylist(rows)
 
-    counts: list[dict[BlockRole, BlockCount]] = [{} for _ in range(len(cutting.files))]
+    role_counts: list[dict[BlockRole, BlockCount]] = [{} for _ in range(len(cutting.files))]
     for row in collect_items(spark, range(len(cutting.files)), count_file, COUNTS, here=here):
-        counts[row["file"]][BlockRole(row["role"])] = BlockCount(row["blocks"], row["rows"])
-    return counts
+        role_counts[row["file"]][BlockRole(row["role"])] = BlockCount(row["blocks"], row["rows"])
+    return role_counts
 
 
 def write_pieces(
@@ -93,29 +93,32 @@ def write_pieces(
     `rest` holds the events that end no window, `tails` those that a later run's windows need.
     here: in this process, without Spark.
     """
-    firsts = numbering(counts)
+    first_numbers = numbering(counts)
 
     def write_cut_file(number: int) -> Iterator[pa.RecordBatch]:
+        # One piece of memory: blocks slice it thousands of times.
         events = cutting.files.read(number, writing.columns).combine_chunks()
         facts = cutting.facts(events, number)
         _write_events(cutting, writing, events, number)
         write_table(cutting.rest(events, facts, number), _path(writing, REST, number))
         columns = EventColumns.of(events, writing.scaler)
         blocks = cutting.blocks(facts, number)
-        writer = PieceWriter(columns, blocks, cutting.grid, number, writing.folder)
-        pieces = writer.write(firsts[number])
+        piece_writer = PieceWriter(columns, blocks, cutting.grid, number, writing.folder)
+        pieces = piece_writer.write(first_numbers[number])
         yield pa.RecordBatch.from_pylist([asdict(piece) for piece in pieces], PIECE)
 
-    for name in writing.folders:
-        (writing.folder / name).mkdir(parents=True)
-    numbers = range(len(cutting.files))
-    rows = collect_items(spark, numbers, write_cut_file, PIECE_COLUMNS, here=here)
-    return sorted(map(Piece.from_row, rows), key=lambda piece: piece.order)
+    for folder_name in writing.folders:
+        (writing.folder / folder_name).mkdir(parents=True)
+    file_numbers = range(len(cutting.files))
+    # Tasks may end in any order; chunks want their pieces in that of the events.
+    piece_rows = collect_items(spark, file_numbers, write_cut_file, PIECE_COLUMNS, here=here)
+    return sorted(map(Piece.from_row, piece_rows), key=lambda piece: piece.order)
 
 
 def _write_events(cutting: Cutting, writing: Writing, events: pa.Table, number: int) -> None:
     """Write what a file gives `tails`, and where it is wanted `sequences`."""
     place, grid = cutting.files.places[number], cutting.grid
+    # A detector of gaps goes on from the last event even if windows need none before them.
     needed = max(grid.length - 1, int(writing.write_sequences))
     tails = tail_events(events, place, grid.max_gap, needed, grid.stride)
     write_table(tails, _path(writing, TAILS, number))
