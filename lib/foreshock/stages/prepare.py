@@ -37,6 +37,7 @@ def prepare(context: Context) -> None:
         {
             "settings": context.sha256,
             "ledger": ledger.to_mapping(),
+            # The keys are those of earlier versions, whose finished runs stay finished.
             "other": donor.identity() if donor else None,
         }
     )

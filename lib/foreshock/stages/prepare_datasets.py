@@ -63,60 +63,64 @@ def join_datasets(
     """Join pieces into `dataset/` below `work` and write what describes it; returns the manifests
     by split.
     """
-    chunks = _chunks(pieces, work)
-    for folder in {chunk.target.parent for chunk in chunks}:
-        folder.mkdir(parents=True)
-    described = _join(context, chunks)
+    chunk_pieces = _chunks(pieces, work)
+    for split_folder in {chunk.target.parent for chunk in chunk_pieces}:
+        split_folder.mkdir(parents=True)
+    described_chunks = _join(context, chunk_pieces)
     windows = context.settings.windows
     scaler_sha256 = file_sha256(work / SCALER)
-    manifests = {}
+    split_manifests = {}
     for split in C.SPLITS:
         of_split = tuple(
             chunk
-            for joined, chunk in zip(chunks, described, strict=True)
+            for joined, chunk in zip(chunk_pieces, described_chunks, strict=True)
             if joined.role.split.text == split
         )
         if not of_split:
             continue
-        folder = work / "dataset" / split
-        if not write_metadata(folder, len(features), [chunk.file for chunk in of_split]):
+        split_folder = work / "dataset" / split
+        if not write_metadata(split_folder, len(features), [chunk.file for chunk in of_split]):
             context.log.event(
                 "prepare",
                 "Petastorm is not installed: the dataset lacks its metadata, so make_reader cannot "
                 "open it; Foreshock reads it with Arrow",
                 split=split,
             )
-        manifests[split] = Manifest(
+        split_manifests[split] = Manifest(
             split,
             features,
             windows.length,
             windows.stride,
             scaler_sha256,
-            file_sha256(folder / METADATA_NAME),
+            file_sha256(split_folder / METADATA_NAME),
             of_split,
         )
-        manifests[split].write(folder)
+        split_manifests[split].write(split_folder)
+    # Pieces that were alone in their chunk are moved already; what is left was joined.
     remove(work / PIECES)
-    return manifests
+    return split_manifests
 
 
 def _chunks(pieces: list[Piece], work: Path) -> list[ChunkPieces]:
-    members: dict[tuple[BlockRole, int], list[Piece]] = defaultdict(list)
+    chunk_members: dict[tuple[BlockRole, int], list[Piece]] = defaultdict(list)
     for piece in sorted(pieces, key=lambda piece: piece.order):
-        members[piece.role, piece.chunk].append(piece)
-    chunks = []
-    for (role, number), of_chunk in members.items():
-        name = f"{FILE_NAMES.get(role, 'part')}-{number:06d}.parquet"
-        target = work / "dataset" / role.split.text / name
-        chunks.append(ChunkPieces(role, tuple(of_chunk), target))
-    return chunks
+        chunk_members[piece.role, piece.chunk].append(piece)
+    chunk_pieces = []
+    for (role, chunk_number), of_chunk in chunk_members.items():
+        file_name = f"{FILE_NAMES.get(role, 'part')}-{chunk_number:06d}.parquet"
+        target = work / "dataset" / role.split.text / file_name
+        chunk_pieces.append(ChunkPieces(role, tuple(of_chunk), target))
+    return chunk_pieces
 
 
 def _join(context: Context, chunks: Sequence[ChunkPieces]) -> list[Chunk]:
     """Join each chunk's pieces into its file."""
-    targets = [(chunk.paths, str(chunk.target)) for chunk in chunks]
-    size = max(1, math.ceil(len(targets) / TASKS))
-    batches = [targets[begin : begin + size] for begin in range(0, len(targets), size)]
+    chunk_targets = [(chunk.paths, str(chunk.target)) for chunk in chunks]
+    batch_size = max(1, math.ceil(len(chunk_targets) / TASKS))
+    target_batches = [
+        chunk_targets[begin : begin + batch_size]
+        for begin in range(0, len(chunk_targets), batch_size)
+    ]
     # Where no file is made of several pieces, they are only renamed and hashed.
     here = len(chunks) <= JOINED_HERE and all(len(chunk.pieces) == 1 for chunk in chunks)
 
@@ -124,9 +128,12 @@ def _join(context: Context, chunks: Sequence[ChunkPieces]) -> list[Chunk]:
         for paths, target in batch:
             yield from join_pieces(paths, target)
 
-    rows = collect_items(context.spark, batches, join_batch, JOINED, here=here)
-    joined = {row["target"]: row for row in rows}
+    joined_rows = collect_items(context.spark, target_batches, join_batch, JOINED, here=here)
+    joined_by_target = {row["target"]: row for row in joined_rows}
     return [
-        chunk.described(joined[str(chunk.target)]["bytes"], joined[str(chunk.target)]["sha256"])
+        chunk.described(
+            joined_by_target[str(chunk.target)]["bytes"],
+            joined_by_target[str(chunk.target)]["sha256"],
+        )
         for chunk in chunks
     ]

@@ -32,6 +32,7 @@ def fit_scaler(context: Context, ledger: Ledger, work: Path) -> Scaler:
         settings.feature_names,
         settings.split.train.micros,
         settings.scaling.transform,
+        # --force trusts nothing that an earlier run kept.
         before=work / "none" if context.force else context.run / SUMMARIES,
         after=work / SUMMARIES,
         say=partial(context.log.event, "prepare"),
@@ -42,8 +43,8 @@ def fit_scaler(context: Context, ledger: Ledger, work: Path) -> Scaler:
             "events.train_where leaves no training event. Correct it, or widen split.train."
         )
     scaling = settings.scaling
-    scales = _feature_scales(context, ledger, summary)
-    scaler = Scaler(scaling.method, scaling.transform, scaling.clip, scales)
+    feature_scales = _feature_scales(context, ledger, summary)
+    scaler = Scaler(scaling.method, scaling.transform, scaling.clip, feature_scales)
     if not scaler.kept:
         raise DataError(
             "every feature has no spread and scaling.constant is drop: nothing is left to look at."
@@ -60,12 +61,12 @@ def _training_files(context: Context, ledger: Ledger) -> dict[str, list[str]]:
     with_training = {
         partition for partition, counts in ledger.partitions(MAIN) if counts.kept.get(C.TRAIN)
     }
-    files: dict[str, list[str]] = {}
+    partition_files: dict[str, list[str]] = {}
     for folder in sorted((context.run / EVENTS_FOLDERS[MAIN]).glob(f"{C.PARTITION}=*")):
         partition = folder.name.partition("=")[2]
         if unquote(partition) in with_training:
-            files[partition] = [str(path) for path in sorted(folder.glob("*.parquet"))]
-    return {partition: paths for partition, paths in files.items() if paths}
+            partition_files[partition] = [str(path) for path in sorted(folder.glob("*.parquet"))]
+    return {partition: paths for partition, paths in partition_files.items() if paths}
 
 
 def _feature_scales(context: Context, ledger: Ledger, summary: Summary) -> tuple[FeatureScale, ...]:
@@ -73,14 +74,14 @@ def _feature_scales(context: Context, ledger: Ledger, summary: Summary) -> tuple
     nulls_by_feature = ledger.total().nulls_by_feature
     return tuple(
         fit_feature(
-            name,
-            summary.histograms.get(name, Histogram()),
-            quartiles.get(name, (0.0, 0.0, 0.0)),
-            nulls_by_feature.get(name, 0),
+            feature_name,
+            summary.histograms.get(feature_name, Histogram()),
+            quartiles.get(feature_name, (0.0, 0.0, 0.0)),
+            nulls_by_feature.get(feature_name, 0),
             method=settings.scaling.method,
             floor=settings.scaling.floor,
             constant=settings.scaling.constant,
-            null_policy=settings.quality.null_policy(name),
+            null_policy=settings.quality.null_policy(feature_name),
         )
-        for name in settings.feature_names
+        for feature_name in settings.feature_names
     )

@@ -56,28 +56,39 @@ def cut_windows(
     """
     settings, spark, here = context.settings, context.spark, is_small(ledger)
     tiebreaks = len(settings.events.tiebreak)
-    grid = window_grid(settings)
-    files = 1
+    cut_grid = window_grid(settings)
+    file_count = 1
     if not here:
+        # At least a file for each core, and none so large that its task holds too many rows.
         cores = spark.sparkContext.defaultParallelism
-        files = max(cores, math.ceil(_rows(ledger) / ROWS_PER_FILE))
-    events = _run_events(context)
-    tails = _donor_tails(context, ledger, donor)
-    if tails is not None:
-        events.append(tails)
-    context.log.event("prepare", "sorting", events=_rows(ledger), parts=files)
-    together = reduce(partial(DataFrame.unionByName, allowMissingColumns=True), events)
-    paths = sort_events(together, settings.feature_names, tiebreaks, files, work / SORTED)
-    first_time = _first_time(ledger) or 0
-    placed = place_sorted(
-        spark, paths, grid.max_gap, grid.halo_before, first_time=first_time, here=here
+        file_count = max(cores, math.ceil(_rows(ledger) / ROWS_PER_FILE))
+    event_frames = _run_events(context)
+    tail_events = _donor_tails(context, ledger, donor)
+    if tail_events is not None:
+        event_frames.append(tail_events)
+    context.log.event("prepare", "sorting", events=_rows(ledger), parts=file_count)
+    # A test table may lack columns, such as the label, that the run's table has.
+    all_events = reduce(partial(DataFrame.unionByName, allowMissingColumns=True), event_frames)
+    sorted_paths = sort_events(
+        all_events, settings.feature_names, tiebreaks, file_count, work / SORTED
     )
-    cutting = Cutting(placed, grid, validation_time(settings, ledger), first_time)
-    counts = count_blocks(spark, cutting, here=here)
-    blocks = _check_blocks(settings, counts, placed.longest)
-    context.log.event("prepare", "cutting", blocks=blocks, longest_sequence=placed.longest)
-    writing = Writing(scaler, tiebreaks, work, write_sequences)
-    pieces = write_pieces(spark, cutting, counts, writing, here=here)
+    first_time = _first_time(ledger) or 0
+    sorted_files = place_sorted(
+        spark,
+        sorted_paths,
+        cut_grid.max_gap,
+        cut_grid.halo_before,
+        first_time=first_time,
+        here=here,
+    )
+    cutting = Cutting(sorted_files, cut_grid, validation_time(settings, ledger), first_time)
+    role_counts = count_blocks(spark, cutting, here=here)
+    split_blocks = _check_blocks(settings, role_counts, sorted_files.longest)
+    context.log.event(
+        "prepare", "cutting", blocks=split_blocks, longest_sequence=sorted_files.longest
+    )
+    piece_writing = Writing(scaler, tiebreaks, work, write_sequences)
+    pieces = write_pieces(spark, cutting, role_counts, piece_writing, here=here)
     remove(work / SORTED)
     return pieces
 
@@ -85,6 +96,7 @@ def cut_windows(
 def window_grid(settings: Settings) -> WindowGrid:
     """How the settings want windows to be cut."""
     windows = settings.windows
+    # Times are whole microseconds everywhere behind the settings.
     max_gap = None if windows.max_gap is None else round(windows.max_gap * 1e6)
     return WindowGrid(
         windows.length, windows.stride, windows.block, max_gap, pad=windows.short == "pad"
@@ -96,11 +108,11 @@ def validation_time(settings: Settings, ledger: Ledger) -> int:
 
     Training stops early on windows that end after it.
     """
-    span = ledger.total().train_span
-    if span is None:
+    train_span = ledger.total().train_span
+    if train_span is None:
         return 0
     fitted_share = 1 - settings.training.validation
-    return span.first + int((span.last - span.first + 1) * fitted_share)
+    return train_span.first + int((train_span.last - train_span.first + 1) * fitted_share)
 
 
 def _rows(ledger: Ledger) -> int:
@@ -109,55 +121,65 @@ def _rows(ledger: Ledger) -> int:
 
 def _first_time(ledger: Ledger) -> int | None:
     """The time of the run's first event (not of its test table), in microseconds."""
-    span = ledger.total(MAIN).event_span
-    return None if span is None else span.first
+    event_span = ledger.total(MAIN).event_span
+    return None if event_span is None else event_span.first
 
 
 def _check_blocks(settings: Settings, counts: Sequence[RoleCounts], longest: int) -> dict[str, int]:
     """The blocks of each split. Raises DataError if a split that is needed has none."""
-    blocks = dict.fromkeys(C.SPLITS, 0)
+    split_blocks = dict.fromkeys(C.SPLITS, 0)
     for role, count in total_counts(counts).items():
-        blocks[role.split.text] += count.blocks
-    length = settings.windows.length
+        split_blocks[role.split.text] += count.blocks
+    window_length = settings.windows.length
     for split in settings.needed_splits:
-        if blocks[split]:
+        if split_blocks[split]:
             continue
-        if longest < length:
+        if longest < window_length:
             raise DataError(
-                f"windows.length is {length}, longer than every sequence: the longest has "
+                f"windows.length is {window_length}, longer than every sequence: the longest has "
                 f"{longest} events. Shorten it, or set windows.short: pad."
             )
-        admitted = " that holds training events only" if split == C.TRAIN else ""
+        admitted_note = " that holds training events only" if split == C.TRAIN else ""
         raise DataError(
-            f"split.{split} has no window of length {length}{admitted}. Widen the split or shorten "
-            "windows.length."
+            f"split.{split} has no window of length {window_length}{admitted_note}. Widen the "
+            "split or shorten windows.length."
         )
-    return blocks
+    return split_blocks
 
 
 def _run_events(context: Context) -> list[DataFrame]:
     """The events of the run, and of its test table if it has one, each with its table and split."""
-    frames = []
-    for number, table in ((MAIN_TABLE, MAIN), (TEST_TABLE_NUMBER, TEST_TABLE)):
-        base = context.run / EVENTS_FOLDERS[table]
-        folders = [str(f) for f in sorted(base.glob(f"{C.PARTITION}=*"))] if base.exists() else []
-        if not folders:
+    event_frames = []
+    for table_number, table in ((MAIN_TABLE, MAIN), (TEST_TABLE_NUMBER, TEST_TABLE)):
+        events_folder = context.run / EVENTS_FOLDERS[table]
+        partition_folders = (
+            [str(f) for f in sorted(events_folder.glob(f"{C.PARTITION}=*"))]
+            if events_folder.exists()
+            else []
+        )
+        if not partition_folders:
             continue
-        split = F.lit(Split.TEST) if table == TEST_TABLE else _split_by_time(context.settings)
-        frame = context.spark.read.option("basePath", str(base)).parquet(*folders)
-        frame = frame.withColumns({TABLE: _tiny(F.lit(number)), SPLIT: _tiny(split)})
-        frames.append(_with_instants(frame))
-    return frames
+        split_code = (
+            F.lit(int(Split.TEST)) if table == TEST_TABLE else _split_by_time(context.settings)
+        )
+        event_frame = context.spark.read.option("basePath", str(events_folder)).parquet(
+            *partition_folders
+        )
+        event_frame = event_frame.withColumns(
+            {TABLE: _tiny(F.lit(table_number)), SPLIT: _tiny(split_code)}
+        )
+        event_frames.append(_with_instants(event_frame))
+    return event_frames
 
 
 def _split_by_time(settings: Settings) -> Column:
     micros = F.unix_micros(C.EVENT_TIME)
-    code = F.lit(int(Split.OUTSIDE))
-    for name, span in settings.split.spans().items():
+    split_code = F.lit(int(Split.OUTSIDE))
+    for split_name, span in settings.split.spans().items():
         begin, end = span.micros
         is_inside = (micros >= begin) & (micros < end)
-        code = F.when(is_inside, int(Split.of(name))).otherwise(code)
-    return code
+        split_code = F.when(is_inside, int(Split.of(split_name))).otherwise(split_code)
+    return split_code
 
 
 def _tiny(column: Column) -> Column:
@@ -167,6 +189,7 @@ def _tiny(column: Column) -> Column:
 def _with_instants(frame: DataFrame) -> DataFrame:
     """Tiebreaks that are times without a zone as UTC, so that tables and tails agree."""
     for field in frame.schema.fields:
+        # Spark orders the two types alike but does not put them into one column.
         is_tiebreak = field.name.startswith(C.TIEBREAK_PREFIX)
         if is_tiebreak and isinstance(field.dataType, T.TimestampNTZType):
             frame = frame.withColumn(field.name, F.col(field.name).cast("timestamp"))
@@ -182,23 +205,27 @@ def _donor_tails(context: Context, ledger: Ledger, donor: DonorRun | None) -> Da
     first_time = _first_time(ledger)
     if donor is None or first_time is None or not donor.has_tails:
         return None
-    settings, folder = context.settings, donor / TAILS
-    known = dataset(folder).schema.names
-    needed = (*settings.feature_names, *tiebreak_columns(len(settings.events.tiebreak)))
-    if missing := [name for name in needed if name not in known]:
+    settings, tails_folder = context.settings, donor / TAILS
+    known_columns = dataset(tails_folder).schema.names
+    needed_columns = (*settings.feature_names, *tiebreak_columns(len(settings.events.tiebreak)))
+    if missing_columns := [
+        column_name for column_name in needed_columns if column_name not in known_columns
+    ]:
         raise DataError(
-            f"model.from {donor.path}: its tails lack {', '.join(missing)}. Use the same features "
-            "and tiebreaks."
+            f"model.from {donor.path}: its tails lack {', '.join(missing_columns)}. Use the same "
+            "features and tiebreaks."
         )
-    tails = context.spark.read.parquet(str(folder)).where(F.col(C.EVENT_TIME) < first_time)
-    if (last := tails.agg(F.max(C.EVENT_TIME)).collect()[0][0]) is not None:
+    tail_events = context.spark.read.parquet(str(tails_folder)).where(
+        F.col(C.EVENT_TIME) < first_time
+    )
+    if (last_time := tail_events.agg(F.max(C.EVENT_TIME)).collect()[0][0]) is not None:
         context.log.event(
             "prepare",
             "sequences begin with the last events of the run of model.from",
-            last=time_text(last),
+            last=time_text(last_time),
             first=time_text(first_time),
         )
-    return tails.withColumns(
+    return tail_events.withColumns(
         {
             C.EVENT_TIME: F.timestamp_micros(C.EVENT_TIME),
             TABLE: _tiny(F.lit(MAIN_TABLE)),

@@ -34,35 +34,40 @@ def prepare_run(
     context.run.verify("extract")
     publisher_of(context).look()
     with context.attempt("prepare") as counts:
-        work = context.run.staging("prepare")
+        staging_folder = context.run.staging("prepare")
         if donor:
             scaler = donor.scaler(context.settings.feature_names)
         else:
-            scaler = fit_scaler(context, ledger, work)
-        write_scaler(scaler, work / SCALER)
-        pieces = cut_windows(context, ledger, donor, scaler, work, write_sequences=write_sequences)
-        manifests = join_datasets(context, pieces, scaler.kept, work)
-        folders = [SCALER, DATASET, REST, TAILS]
-        folders += [SEQUENCES] if write_sequences else []
-        folders += [] if donor else [SUMMARIES]
-        moves = {work / name: context.run / name for name in folders}
-        context.run.publish("prepare", fingerprint, moves, sealed=_sealed(context, manifests))
+            scaler = fit_scaler(context, ledger, staging_folder)
+        write_scaler(scaler, staging_folder / SCALER)
+        pieces = cut_windows(
+            context, ledger, donor, scaler, staging_folder, write_sequences=write_sequences
+        )
+        split_manifests = join_datasets(context, pieces, scaler.kept, staging_folder)
+        published_names = [SCALER, DATASET, REST, TAILS]
+        published_names += [SEQUENCES] if write_sequences else []
+        # With a donor no scaler is fitted, so there are no summaries to keep.
+        published_names += [] if donor else [SUMMARIES]
+        staged_moves = {staging_folder / name: context.run / name for name in published_names}
+        context.run.publish(
+            "prepare", fingerprint, staged_moves, sealed=_sealed(context, split_manifests)
+        )
         if not write_sequences:  # those of a run of other settings, which was forced anew
             remove(context.run / SEQUENCES)
-        remove(work)
+        remove(staging_folder)
         counts |= {
             split: {name: manifest.total(name) for name in COUNTED}
-            for split, manifest in manifests.items()
+            for split, manifest in split_manifests.items()
         }
         counts["scaled"] = _policies(scaler)
 
 
 def _sealed(context: Context, manifests: dict[str, Manifest]) -> list[Path]:
     """The small files whose hashes the stage's record holds."""
-    datasets = [context.run / DATASET / split for split in manifests]
+    dataset_folders = [context.run / DATASET / split for split in manifests]
     return [
         context.run / SCALER,
-        *(folder / name for folder in datasets for name in (MANIFEST_NAME, METADATA_NAME)),
+        *(folder / name for folder in dataset_folders for name in (MANIFEST_NAME, METADATA_NAME)),
     ]
 
 
