@@ -114,4 +114,4 @@ def incomplete_columns(census: Census, columns: Iterable[str]) -> list[str]:
     >>> incomplete_columns({"a": {"x": cells, "y": cells}, "b": {"x": cells}}, ["x", "y"])
     ['y']
     """
-    return [name for name in columns if any(name not in cells for cells in census.values())]
+    return [column for column in columns if any(column not in cells for cells in census.values())]

@@ -38,14 +38,24 @@ def contract(
     is refused; BLAMED is the column at fault and ROW_JSON the source row. Features are float64
     beside the raw columns that they read.
     """
-    row_json = F.to_json(F.struct(*[F.col(quoted(name)) for name in sorted(source.columns)]))
+    row_json = F.to_json(
+        F.struct(*[F.col(quoted(column_name)) for column_name in sorted(source.columns)])
+    )
     values = _contract_values(settings, expressions, row_json)
-    features = {name: expressions[f"{FEATURE_PREFIX}{name}"] for name in settings.feature_names}
+    features = {
+        feature: expressions[f"{FEATURE_PREFIX}{feature}"] for feature in settings.feature_names
+    }
     reason, blamed = refusal(source, settings, expressions, features, values)
     projected = source.frame.select(
-        *[value.alias(name) for name, value in values.items()],
-        *[feature.column.cast("double").alias(name) for name, feature in features.items()],
-        *[F.col(quoted(c)).alias(name) for c, name in raw_columns(features, settings).items()],
+        *[value.alias(column_name) for column_name, value in values.items()],
+        *[
+            expression.column.cast("double").alias(feature)
+            for feature, expression in features.items()
+        ],
+        *[
+            F.col(quoted(source_column)).alias(column_name)
+            for source_column, column_name in raw_columns(features, settings).items()
+        ],
         reason.alias(C.REASON),
         blamed.alias(BLAMED),
         row_json.alias(ROW_JSON),
@@ -128,22 +138,28 @@ def raw_columns(features: Expressions, settings: Settings) -> dict[str, str]:
 
     A column that a feature of the same name is, unchanged, is left out: it is there already.
     """
-    unchanged = {name for name, feature in features.items() if _is_copy(name, feature, settings)}
-    taken = {name.lower() for name in (*C.CONTRACT, *features, C.REASON, SPLIT, ROW_JSON, BLAMED)}
-    reads = {column for feature in features.values() for column in feature.reads}
+    unchanged = {
+        feature
+        for feature, expression in features.items()
+        if _is_copy(feature, expression, settings)
+    }
+    taken_names = {
+        column.lower() for column in (*C.CONTRACT, *features, C.REASON, SPLIT, ROW_JSON, BLAMED)
+    }
+    columns_read = {column for expression in features.values() for column in expression.reads}
     return {
-        column: f"{C.RAW_PREFIX}{column}" if column.lower() in taken else column
-        for column in sorted(reads - unchanged)
+        column: f"{C.RAW_PREFIX}{column}" if column.lower() in taken_names else column
+        for column in sorted(columns_read - unchanged)
     }
 
 
-def _is_copy(name: str, feature: Expression, settings: Settings) -> bool:
+def _is_copy(feature: str, expression: Expression, settings: Settings) -> bool:
     """Whether a feature is a source column of the same name and type, with nulls as they are."""
     return (
-        isinstance(feature.sql_type, T.DoubleType)
-        and feature.reads == (name,)
-        and identifier(settings.events.features[name]) == name
-        and settings.quality.null_policy(name) != "zero"
+        isinstance(expression.sql_type, T.DoubleType)
+        and expression.reads == (feature,)
+        and identifier(settings.events.features[feature]) == feature
+        and settings.quality.null_policy(feature) != "zero"
     )
 
 
@@ -151,7 +167,7 @@ def split_of(time: Column, settings: Settings) -> Column:
     """The split of a time; null outside all of them."""
     split = F.lit(None).cast("string")
     micros = F.unix_micros(time)
-    for name, span in settings.split.spans().items():
+    for split_name, span in settings.split.spans().items():
         start, end = span.micros
-        split = F.when((micros >= start) & (micros < end), F.lit(name)).otherwise(split)
+        split = F.when((micros >= start) & (micros < end), F.lit(split_name)).otherwise(split)
     return split

@@ -26,9 +26,9 @@ def repeated_name(names: Iterable[str]) -> str | None:
     >>> repeated_name(["gas", "value"]) is None
     True
     """
-    listed = list(names)
-    counts = Counter(name.lower() for name in listed)
-    return next((name for name in listed if counts[name.lower()] > 1), None)
+    header_cells = list(names)
+    name_counts = Counter(name.lower() for name in header_cells)
+    return next((name for name in header_cells if name_counts[name.lower()] > 1), None)
 
 
 def header_names(text: Iterable[str]) -> list[str] | None:

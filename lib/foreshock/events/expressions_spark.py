@@ -94,9 +94,9 @@ def _description(error: Exception, before: str, length: int) -> str:
 
 def _expression_texts(settings: Settings) -> dict[str, str]:
     events = settings.events
-    texts = {f"events.{name}": getattr(events, name) for name in PLAIN_SETTINGS}
-    texts |= {f"events.tiebreak[{i}]": text for i, text in enumerate(events.tiebreak)}
-    texts |= {f"{FEATURE_PREFIX}{name}": text for name, text in events.features.items()}
+    texts = {f"events.{key}": getattr(events, key) for key in PLAIN_SETTINGS}
+    texts |= {f"events.tiebreak[{rank}]": text for rank, text in enumerate(events.tiebreak)}
+    texts |= {f"{FEATURE_PREFIX}{feature}": text for feature, text in events.features.items()}
     return {setting: text for setting, text in texts.items() if text is not None}
 
 
@@ -106,7 +106,7 @@ def resolve_expressions(source: SourceTable, settings: Settings) -> dict[str, Ex
     Raises DataError for a column that is not there or a value of the wrong type, SettingsError for
     an expression that does not yield one deterministic value a row.
     """
-    visible = source.frame.select(*[F.col(quoted(name)) for name in source.columns])
+    visible = source.frame.select(*[F.col(quoted(column)) for column in source.columns])
     texts = _expression_texts(settings)
     return {setting: _resolve(visible, setting, text) for setting, text in texts.items()}
 
@@ -126,8 +126,8 @@ def _resolve(frame: DataFrame, setting: str, text: str) -> Expression:
     sql_type = selected.schema[0].dataType
     _check_type(setting, text, sql_type)
     attributes = plan.references().toSeq()
-    reads = {attributes.apply(i).name() for i in range(attributes.size())}
-    return Expression(setting, column, sql_type, tuple(sorted(reads)))
+    columns_read = {attributes.apply(number).name() for number in range(attributes.size())}
+    return Expression(setting, column, sql_type, tuple(sorted(columns_read)))
 
 
 def _unresolved(error: Exception, frame: DataFrame, setting: str, text: str) -> ForeshockError:
@@ -149,13 +149,13 @@ def _is_one_value_a_row(plan: Any, frame: DataFrame) -> bool:
     )
     if not only_projects or not plan.deterministic():
         return False
-    return not any(name.endswith(CHANGING) for name in _class_names(plan.expressions()))
+    return not any(class_name.endswith(CHANGING) for class_name in _class_names(plan.expressions()))
 
 
 def _class_names(expressions: Any) -> Iterator[str]:
     """The class names of Catalyst expressions and of all below them."""
-    for i in range(expressions.size()):
-        expression = expressions.apply(i)
+    for position in range(expressions.size()):
+        expression = expressions.apply(position)
         yield expression.getClass().getSimpleName()
         yield from _class_names(expression.children())
 

@@ -132,8 +132,8 @@ class PartitionCounts:
 
 def _sum(left: Mapping[str, int], right: Mapping[str, int]) -> dict[str, int]:
     # A Counter would drop zeros, and a feature without nulls is recorded with 0.
-    names = [*left, *(name for name in right if name not in left)]
-    return {name: left.get(name, 0) + right.get(name, 0) for name in names}
+    keys = [*left, *(key for key in right if key not in left)]
+    return {key: left.get(key, 0) + right.get(key, 0) for key in keys}
 
 
 def _cover(left: TimeSpan | None, right: TimeSpan | None) -> TimeSpan | None:
@@ -168,10 +168,12 @@ class SourcePartitionEntry:
 
     def to_mapping(self) -> dict[str, Any]:
         """The entry as ledger.json holds it; `cells` is there only if types are inferred."""
-        partitions = {name: counts.to_mapping() for name, counts in self.partitions.items()}
+        partitions = {
+            partition: counts.to_mapping() for partition, counts in self.partitions.items()
+        }
         mapping: dict[str, Any] = {"fingerprint": self.fingerprint, "partitions": partitions}
         if self.cells is not None:
-            mapping["cells"] = {name: cells.to_list() for name, cells in self.cells.items()}
+            mapping["cells"] = {column: cells.to_list() for column, cells in self.cells.items()}
         return mapping
 
     @classmethod
@@ -179,11 +181,13 @@ class SourcePartitionEntry:
         """The entry that `to_mapping` wrote."""
         cells: ColumnCells | None = None
         if "cells" in mapping:
-            cells = {name: CellCounts.from_list(c) for name, c in mapping["cells"].items()}
+            cells = {
+                column: CellCounts.from_list(counts) for column, counts in mapping["cells"].items()
+            }
         partitions = mapping["partitions"].items()
         return cls(
             mapping["fingerprint"],
-            {name: PartitionCounts.from_mapping(counts) for name, counts in partitions},
+            {partition: PartitionCounts.from_mapping(counts) for partition, counts in partitions},
             cells,
         )
 
@@ -224,8 +228,8 @@ class Ledger:
         {'train': 2, 'test': 1}
         """
         sums = PartitionCounts()
-        for name in self.tables if table is None else (table,):
-            for _, counts in self.partitions(name):
+        for table_name in self.tables if table is None else (table,):
+            for _, counts in self.partitions(table_name):
                 sums += counts
         return sums
 
@@ -243,7 +247,9 @@ class Ledger:
     def to_mapping(self) -> dict[str, dict[str, Any]]:
         """The ledger as ledger.json holds it."""
         return {
-            table: {name: entry.to_mapping() for name, entry in entries.items()}
+            table: {
+                source_partition: entry.to_mapping() for source_partition, entry in entries.items()
+            }
             for table, entries in self.tables.items()
         }
 
@@ -259,8 +265,8 @@ class Ledger:
             return cls(
                 {
                     table: {
-                        name: SourcePartitionEntry.from_mapping(entry)
-                        for name, entry in entries.items()
+                        source_partition: SourcePartitionEntry.from_mapping(entry)
+                        for source_partition, entry in entries.items()
                     }
                     for table, entries in mapping.items()
                 }

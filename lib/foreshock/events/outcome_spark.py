@@ -32,7 +32,10 @@ def count_rows(rows: DataFrame, features: Sequence[str]) -> dict[str, PartitionC
             F.count_if(BAD_LABEL).alias(BAD_LABELS),
             F.min(micros).alias(FIRST),
             F.max(micros).alias(LAST),
-            *[F.count_if(in_train & F.col(name)).alias(name) for name in null_columns],
+            *[
+                F.count_if(in_train & F.col(null_column)).alias(null_column)
+                for null_column in null_columns
+            ],
         )
         .collect()
     )

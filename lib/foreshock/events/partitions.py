@@ -50,7 +50,11 @@ class SourceFiles:
 
     def files(self, source_partitions: Collection[str]) -> list[str]:
         """The files of some source partitions."""
-        return [file for name in source_partitions for file in self.files_by_partition[name]]
+        return [
+            file
+            for source_partition in source_partitions
+            for file in self.files_by_partition[source_partition]
+        ]
 
 
 @dataclass(frozen=True)
@@ -123,15 +127,20 @@ def list_source(path: str, partition: str | None, setting: str = "source.path") 
     files_by_partition: dict[str, list[str]] = {}
     marks: dict[str, list[tuple[str, int, str]]] = {}
     for relative, file in files.items():
-        name = WHOLE if partition_key is None else values[relative][partition_key] or NULL
-        files_by_partition.setdefault(name, []).append(str(file.path))
-        marks.setdefault(name, []).append((relative, file.size, file.stamp))
+        source_partition = (
+            WHOLE if partition_key is None else values[relative][partition_key] or NULL
+        )
+        files_by_partition.setdefault(source_partition, []).append(str(file.path))
+        marks.setdefault(source_partition, []).append((relative, file.size, file.stamp))
     return SourceFiles(
         setting,
         path,
         str(base_folder),
-        {name: tuple(paths) for name, paths in sorted(files_by_partition.items())},
-        {name: digest(stamped) for name, stamped in sorted(marks.items())},
+        {
+            source_partition: tuple(paths)
+            for source_partition, paths in sorted(files_by_partition.items())
+        },
+        {source_partition: digest(stamped) for source_partition, stamped in sorted(marks.items())},
         tuple(sorted({key for keys in values.values() for key in keys})),
         partition_key,
     )
@@ -169,7 +178,9 @@ def _glob_files(root: Path, path: str, setting: str) -> tuple[Path, FilesByName]
             files[str(below(match, base_folder))] = _stamped(match)
         else:
             files |= _files_below(match, base_folder)
-    visible = {name: file for name, file in sorted(files.items()) if not _is_hidden(name)}
+    visible = {
+        relative: file for relative, file in sorted(files.items()) if not _is_hidden(relative)
+    }
     if not visible:
         raise SettingsError(
             f"{setting}: nothing matches {path!r}. Give a file, a folder or a glob that is there."
@@ -184,7 +195,7 @@ def _stamped(file: Path) -> StampedFile:
 def _files_below(folder: Path, base_folder: Path) -> FilesByName:
     stamped = [StampedFile(*file) for file in stamps(folder)]
     files = {str(below(file.path, base_folder)): file for file in stamped}
-    return {name: file for name, file in files.items() if not _is_hidden(name)}
+    return {relative: file for relative, file in files.items() if not _is_hidden(relative)}
 
 
 def _matches(root: Path, path: str) -> tuple[Path, list[Path]]:

@@ -29,16 +29,20 @@ class ExtractPlan:
     def kept(self) -> SourcePartitions:
         """The entries of the ledger that stay as they are."""
         superseded = {*self.pending, *self.removed}
-        return {name: entry for name, entry in self.extracted.items() if name not in superseded}
+        return {
+            source_partition: entry
+            for source_partition, entry in self.extracted.items()
+            if source_partition not in superseded
+        }
 
     @property
     def superseded_partitions(self) -> list[str]:
         """The partitions of `events/` whose rows are extracted again, or are gone."""
         return [
             partition
-            for name in (*self.removed, *self.pending)
-            if name in self.extracted
-            for partition in self.extracted[name].partitions
+            for source_partition in (*self.removed, *self.pending)
+            if source_partition in self.extracted
+            for partition in self.extracted[source_partition].partitions
         ]
 
     def again(self) -> ExtractPlan:
@@ -70,10 +74,13 @@ def plan_extract(
             f"--partitions: {', '.join(missing)} not in the source; there are {known}."
         )
     pending = [
-        name
-        for name, fingerprint in source.fingerprints.items()
-        if (name not in extracted or extracted[name].fingerprint != fingerprint)
-        and (asked is None or name in asked)
+        source_partition
+        for source_partition, fingerprint in source.fingerprints.items()
+        if (
+            source_partition not in extracted
+            or extracted[source_partition].fingerprint != fingerprint
+        )
+        and (asked is None or source_partition in asked)
     ]
     removed = sorted(set(extracted) - set(source.files_by_partition))
     return ExtractPlan(extracted, tuple(pending), tuple(removed))

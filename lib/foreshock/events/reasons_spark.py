@@ -95,9 +95,9 @@ def _time_checks(time: Expression, event_time: Column) -> Iterator[Check]:
 
 
 def _required_checks(values: Mapping[str, Column]) -> Iterator[Check]:
-    for name in REQUIRED:
-        value = values[name]
-        yield Check(value.isNull() | (value.cast("string") == ""), "null", name)
+    for column in REQUIRED:
+        value = values[column]
+        yield Check(value.isNull() | (value.cast("string") == ""), "null", column)
     in_calendar = F.year(values[C.EVENT_TIME]).between(1, 9999)
     yield Check(in_calendar == F.lit(False), "out_of_range", C.EVENT_TIME)
 

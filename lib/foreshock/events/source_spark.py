@@ -83,7 +83,7 @@ def open_source(
     if made_here or settings.source.format == "parquet":
         return _open_parquet(spark, source, files)
     text = read_text(spark, source, files, settings.source.format)
-    columns = [name for name in text.columns if name != MALFORMED]
+    columns = [column for column in text.columns if column != MALFORMED]
     check_names(columns, source)
     if declared is None:
         types = _inferred_types(text, source, inferred)
@@ -118,10 +118,10 @@ def _read_parquet(spark: SparkSession, source: SourceFiles, files: list[str]) ->
         and column.name in frame.columns
         and isinstance(frame.schema[column.name].dataType, T.LongType)
     ]
-    for name in in_nanos:
-        nanos = quoted(name)
+    for column_name in in_nanos:
+        nanos = quoted(column_name)
         micros = f"timestamp_micros(({nanos} - pmod({nanos}, 1000)) div 1000)"
-        frame = frame.withColumn(name, F.expr(micros))
+        frame = frame.withColumn(column_name, F.expr(micros))
     return frame
 
 
@@ -164,13 +164,13 @@ def _types_of_schema(
     Raises DataError for one that is not there.
     """
     types = {field.name: field.dataType for field in declared}
-    if missing := [name for name in types if name not in columns]:
+    if missing := [column for column in types if column not in columns]:
         raise DataError(
             f"source.schema names {missing[0]!r}, which is not in {source.path}; "
             f"there: {', '.join(columns)}."
         )
     types |= {key: T.StringType() for key in source.folder_keys if key not in types}
-    return {name: types[name] for name in columns if name in types}
+    return {column: types[column] for column in columns if column in types}
 
 
 def _inferred_types(
@@ -180,16 +180,16 @@ def _inferred_types(
 
     One that these files lack but others of the source have is blank here.
     """
-    columns = [name for name in text.columns if name != MALFORMED]
-    columns += [name for name in inferred if name not in columns]
+    columns = [column for column in text.columns if column != MALFORMED]
+    columns += [column for column in inferred if column not in columns]
     types: dict[str, T.DataType] = {}
-    for name in columns:
-        if name in source.folder_keys:
-            types[name] = T.StringType()
-        elif name in text.columns and not is_text(text, name):
-            types[name] = text.schema[name].dataType
+    for column in columns:
+        if column in source.folder_keys:
+            types[column] = T.StringType()
+        elif column in text.columns and not is_text(text, column):
+            types[column] = text.schema[column].dataType
         else:
-            types[name] = T._parse_datatype_string(inferred[name])
+            types[column] = T._parse_datatype_string(inferred[column])
     return types
 
 
@@ -199,25 +199,27 @@ def _open_text(
     """Write the typed copy of text, with what does not parse marked, and open it."""
     selected: list[Column] = [F.col(MALFORMED)]
     checked, blank = [], []
-    for name, sql_type in types.items():
-        raw = F.col(quoted(name))
-        if isinstance(sql_type, T.NullType) or name not in text.columns:
-            blank.append(name)
-        elif isinstance(sql_type, T.StringType) or not is_text(text, name):
-            selected.append(raw.cast(sql_type).alias(name) if is_declared else raw)
+    for column, sql_type in types.items():
+        raw = F.col(quoted(column))
+        if isinstance(sql_type, T.NullType) or column not in text.columns:
+            blank.append(column)
+        elif isinstance(sql_type, T.StringType) or not is_text(text, column):
+            selected.append(raw.cast(sql_type).alias(column) if is_declared else raw)
         else:
             trimmed = F.trim(raw)
             value = _parsed(trimmed, sql_type)
             is_bad = trimmed.isNotNull() & (trimmed != "") & value.isNull()
-            checked.append(name)
-            selected += [value.alias(name), is_bad.alias(BAD_PREFIX + name)]
+            checked.append(column)
+            selected += [value.alias(column), is_bad.alias(BAD_PREFIX + column)]
     typed = text.select(*selected)
     typed.write.parquet(str(typed_copy))
     # With the schema at hand Spark need not look for it in the files.
     reader = text.sparkSession.read.schema(typed.schema)
-    frame = reader.parquet(str(typed_copy)).withColumns({name: F.lit(None) for name in blank})
-    texts = [name for name, sql_type in types.items() if isinstance(sql_type, T.StringType)]
-    return SourceTable(frame, tuple(types), frozenset(checked), frozenset(texts))
+    frame = reader.parquet(str(typed_copy)).withColumns({column: F.lit(None) for column in blank})
+    text_columns = [
+        column for column, sql_type in types.items() if isinstance(sql_type, T.StringType)
+    ]
+    return SourceTable(frame, tuple(types), frozenset(checked), frozenset(text_columns))
 
 
 def _parsed(text: Column, sql_type: T.DataType) -> Column:

@@ -78,10 +78,10 @@ class SyntheticTable:
     anomalies_from: dt.date | None = None
 
     def __post_init__(self) -> None:
-        for name, least in {"events": 1, "entities": 1, "days": 1, "seed": 0}.items():
-            if getattr(self, name) < least:
+        for argument, least in {"events": 1, "entities": 1, "days": 1, "seed": 0}.items():
+            if getattr(self, argument) < least:
                 raise ValueError(
-                    f"{name}: at least {least} is allowed; received {getattr(self, name)}"
+                    f"{argument}: at least {least} is allowed; received {getattr(self, argument)}"
                 )
         if not 0 <= self.prevalence <= 0.5:
             raise ValueError(f"prevalence: 0 to 0.5 is allowed; received {self.prevalence}")

@@ -73,7 +73,7 @@ REPEATING = [
     "label",
     "kind",
 ]
-COMPRESSION = {name: "none" if name == "hash" else "snappy" for name in _TYPES}
+COMPRESSION = {column: "none" if column == "hash" else "snappy" for column in _TYPES}
 
 
 @dataclass(frozen=True)

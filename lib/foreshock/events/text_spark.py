@@ -65,7 +65,9 @@ def _read_csv(reader: DataFrameReader, source: SourceFiles, files: list[str]) ->
     if not header:
         header = reader.option("inferSchema", "false").csv(files).columns
     columns = [
-        T.StructField(name, T.StringType()) for name in header if name not in source.folder_keys
+        T.StructField(column, T.StringType())
+        for column in header
+        if column not in source.folder_keys
     ]
     if not columns:
         raise DataError(f"{source.setting} {source.path}: no header line; the source is empty.")
@@ -96,7 +98,7 @@ def take_census(
     text = read_text(spark, source, source.files(source_partitions), text_format)
     names = [c for c in text.columns if c != MALFORMED and c not in source.folder_keys]
     check_names(names, source)
-    text_columns = [name for name in names if is_text(text, name)]
+    text_columns = [column for column in names if is_text(text, column)]
     no_cells = dict.fromkeys(names, CellCounts())
     census = {source_partition: dict(no_cells) for source_partition in source_partitions}
     if not text_columns:
@@ -116,8 +118,8 @@ def take_census(
 def _cell_counts(columns: list[str]) -> list[Column]:
     """The aggregates that `_cells_of_row` reads: one a column and field of CellCounts."""
     aggregates = []
-    for number, name in enumerate(columns):
-        text = F.trim(F.col(quoted(name)))
+    for number, column in enumerate(columns):
+        text = F.trim(F.col(quoted(column)))
         is_integer = text.rlike(INTEGER)
         conditions = {
             "filled": text.isNotNull() & (text != ""),
@@ -136,6 +138,6 @@ def _cell_counts(columns: list[str]) -> list[Column]:
 
 def _cells_of_row(row: Row, columns: list[str]) -> dict[str, CellCounts]:
     return {
-        name: CellCounts(**{counted: row[f"{counted}_{number}"] for counted in COUNTED})
-        for number, name in enumerate(columns)
+        column: CellCounts(**{counted: row[f"{counted}_{number}"] for counted in COUNTED})
+        for number, column in enumerate(columns)
     }

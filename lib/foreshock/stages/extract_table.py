@@ -56,7 +56,10 @@ class TableExtraction:
     def run(self) -> tuple[SourcePartitions, Mapping[Path, Path]]:
         """The entries of the pending source partitions, and the folders to move into place."""
         if not self.source.files(self.plan.pending):  # Athena writes no file for no row
-            return {name: self._entry(name, {}) for name in self.plan.pending}, {}
+            return {
+                source_partition: self._entry(source_partition, {})
+                for source_partition in self.plan.pending
+            }, {}
         table = self._typed_table()
         with ExitStack() as block:
             with self._naming_the_expression_that_fails(table):
@@ -128,18 +131,22 @@ class TableExtraction:
     def _entries(self, counts: Mapping[str, PartitionCounts]) -> SourcePartitions:
         """The counts by source partition. Raises ForeshockError for rows that belong to none."""
         entries: dict[str, SourcePartitionEntry] = {}
-        for name in self.plan.pending:
+        for source_partition in self.plan.pending:
             partitions = counts
             if self.source.aligned:
-                partitions = {name: counts[name]} if name in counts else {}
-            entry = self._entry(name, partitions)
+                partitions = (
+                    {source_partition: counts[source_partition]}
+                    if source_partition in counts
+                    else {}
+                )
+            entry = self._entry(source_partition, partitions)
             if self._asked is not None:
                 entry = replace(entry, fingerprint=PARTIAL)
             if not entry.rows_read:
                 self.context.log.event(
-                    "extract", "a partition of the source is empty", partition=name
+                    "extract", "a partition of the source is empty", partition=source_partition
                 )
-            entries[name] = entry
+            entries[source_partition] = entry
         placed = {partition for entry in entries.values() for partition in entry.partitions}
         if lost := sorted(set(counts) - placed):
             raise ForeshockError(

@@ -168,7 +168,7 @@ def _with_census(
     if not plan.pending or not must_infer(source, settings):
         return plan, {}
     text_format, max_bad = settings.source.format, settings.quality.max_quarantined
-    kept = {name: entry.cells or {} for name, entry in plan.kept.items()}
+    kept = {source_partition: entry.cells or {} for source_partition, entry in plan.kept.items()}
     pending = take_census(context.spark, source, plan.pending, text_format)
     census = {**kept, **pending}
     before, after = infer_types(kept, max_bad), infer_types(census, max_bad)
@@ -193,8 +193,8 @@ def _with_census(
 def _unknown_folders(context: Context, ledger: Ledger) -> Iterator[Path]:
     """Folders of partitions that no ledger holds: of a run that was killed, or forced anew."""
     for folders in (EVENTS_FOLDERS, QUARANTINE_FOLDERS):
-        for table, name in folders.items():
+        for table, folder_name in folders.items():
             known = {partition for partition, _ in ledger.partitions(table)}
-            for folder in partition_folders(context.run / name):
+            for folder in partition_folders(context.run / folder_name):
                 if partition_of(folder) not in known:
                     yield folder
