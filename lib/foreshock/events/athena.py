@@ -86,7 +86,9 @@ class Unloading:
         while waiting or self._running:
             while waiting and len(self._running) < self.at_once:
                 self._start(waiting.pop(0))
+            # At random, so that many runs do not ask at the same moments.
             time.sleep(pause * random.uniform(0.5, 1.0))
+            # A list, because each query is to be looked at, not only those up to the first ended.
             some_ended = any([self._has_ended(query) for query in list(self._running)])
             pause = POLL_SECONDS if some_ended else min(LONGEST_POLL_SECONDS, pause * POLL_GROWTH)
             if some_ended or time.monotonic() - last_said > PROGRESS_SECONDS:
@@ -115,7 +117,7 @@ class Unloading:
                 state=query.state,
                 **({"why": why} if why else {}),
             )
-            if query.id is not None:
+            if query.id is not None:  # what it scanned is paid for, finished or not
                 self._note(query)
         self._running = []
 

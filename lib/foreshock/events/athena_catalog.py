@@ -36,24 +36,27 @@ def find_table(
     Raises DataError if partitions are asked for of a table without the column, or if there is none.
     """
     entry = glue.get_table(DatabaseName=database, Name=table)["Table"]
-    keys = {
+    key_types = {
         key["Name"]: key.get("Type", "string").lower() for key in entry.get("PartitionKeys", [])
     }
     full_name = f"{database}.{table}"
-    partition_key = _partition_key(keys, full_name, partition, asked)
+    partition_key = _partition_key(key_types, full_name, partition, asked)
     sql = f"SELECT * FROM {quoted_name(database)}.{quoted_name(table)}"
     is_projected = entry.get("Parameters", {}).get("projection.enabled", "").lower() == "true"
     if partition_key is None or (is_projected and asked is None):
         # Glue does not list the partitions of a projection.
-        has_partitions = bool(keys) and not is_projected
-        listed = _catalog_partitions(glue, database, table) if has_partitions else []
-        return AthenaTable(sql, None, "string", {WHOLE: _all_locations(entry, listed)}, ())
-    key_type = keys[partition_key]
+        has_partitions = bool(key_types) and not is_projected
+        listed_partitions = _catalog_partitions(glue, database, table) if has_partitions else []
+        whole = {WHOLE: _all_locations(entry, listed_partitions)}
+        return AthenaTable(sql, None, "string", whole, ())
+    key_type = key_types[partition_key]
     if is_projected and asked is not None:
-        locations = _projected_locations(entry, partition_key, len(keys), asked)
+        locations = _projected_locations(entry, partition_key, len(key_types), asked)
     else:
-        listed = _catalog_partitions(glue, database, table)
-        locations = _listed_locations(listed, list(keys).index(partition_key), key_type)
+        listed_partitions = _catalog_partitions(glue, database, table)
+        locations = _listed_locations(
+            listed_partitions, list(key_types).index(partition_key), key_type
+        )
     values = _values_asked(locations, key_type, asked)
     if not values:
         raise DataError(_no_partition(full_name, locations, key_type, asked))
@@ -62,21 +65,25 @@ def find_table(
 
 
 def _partition_key(
-    keys: Mapping[str, str], full_name: str, partition: str | None, asked: PartitionRange | None
+    key_types: Mapping[str, str],
+    full_name: str,
+    partition: str | None,
+    asked: PartitionRange | None,
 ) -> str | None:
     wanted = identifier(partition)
-    matches = [key for key in keys if wanted is not None and key.lower() == wanted.lower()]
+    matches = [key for key in key_types if wanted is not None and key.lower() == wanted.lower()]
     if matches:
         return matches[0]
     if asked is None:
         return None
-    if len(keys) != 1:
+    if len(key_types) != 1:
         raise DataError(
-            f"`source.partitions`: the table {full_name} has {len(keys) or 'no'} partition columns"
-            f"{' (' + ', '.join(keys) + ')' if keys else ''}; "
+            f"`source.partitions`: the table {full_name} has "
+            f"{len(key_types) or 'no'} partition columns"
+            f"{' (' + ', '.join(key_types) + ')' if key_types else ''}; "
             "set events.partition to the one that is meant."
         )
-    return next(iter(keys))
+    return next(iter(key_types))
 
 
 def _catalog_partitions(glue: Any, database: str, table: str) -> list[CatalogEntry]:

@@ -24,7 +24,7 @@ class AthenaTable:
     """What Athena is to give.
 
     sql: the query that yields the rows.
-    partition_key: the partition column; None where the table is taken whole.
+    partition_key: the partition column; None where_clause the table is taken whole.
     key_type: the SQL type of that column.
     locations: the folders of each partition. It is empty for a query, and `*` has those of a table
     that is taken whole.
@@ -125,14 +125,16 @@ def unload_statement(table: AthenaTable, source_partition: str, target: str) -> 
     SELECT * FROM t WHERE "day" = DATE '2019-12-30'
     ) TO 's3://lake/out/' WITH (format = 'PARQUET', compression = 'SNAPPY')
     """
-    where = ""
+    where_clause = ""
     if table.partition_key is not None:
         if source_partition != WHOLE:
-            where = f" WHERE {_is_partition(table.partition_key, table.key_type, source_partition)}"
+            where_clause = (
+                f" WHERE {_is_partition(table.partition_key, table.key_type, source_partition)}"
+            )
         elif table.values:
-            where = f" WHERE {_is_between(table.partition_key, table)}"
+            where_clause = f" WHERE {_is_between(table.partition_key, table)}"
     options = "format = 'PARQUET', compression = 'SNAPPY'"
-    return f"UNLOAD (\n{table.sql}{where}\n) TO {literal(target)} WITH ({options})"
+    return f"UNLOAD (\n{table.sql}{where_clause}\n) TO {literal(target)} WITH ({options})"
 
 
 def _is_partition(partition_key: str, key_type: str, value: str) -> str:

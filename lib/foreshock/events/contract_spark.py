@@ -38,6 +38,7 @@ def contract(
     is refused; BLAMED is the column at fault and ROW_JSON the source row. Features are float64
     beside the raw columns that they read.
     """
+    # Sorted, so that a row's hash, its event id, does not depend on the order of columns.
     row_json = F.to_json(
         F.struct(*[F.col(quoted(column_name)) for column_name in sorted(source.columns)])
     )
@@ -45,7 +46,7 @@ def contract(
     features = {
         feature: expressions[f"{FEATURE_PREFIX}{feature}"] for feature in settings.feature_names
     }
-    reason, blamed = refusal(source, settings, expressions, features, values)
+    reason, blamed_column = refusal(source, settings, expressions, features, values)
     projected = source.frame.select(
         *[value.alias(column_name) for column_name, value in values.items()],
         *[
@@ -57,7 +58,7 @@ def contract(
             for source_column, column_name in raw_columns(features, settings).items()
         ],
         reason.alias(C.REASON),
-        blamed.alias(BLAMED),
+        blamed_column.alias(BLAMED),
         row_json.alias(ROW_JSON),
     )
     return projected.withColumns(_finished(projected, settings, is_test_table=is_test_table))
@@ -102,6 +103,7 @@ def _contract_values(
 def _event_time(time: Expression) -> Column:
     if not isinstance(time.sql_type, T.NumericType):
         return time.column.cast("timestamp")
+    # Spark fails on a decimal with digits below a microsecond; a double is rounded.
     is_whole = isinstance(time.sql_type, T.IntegralType)
     seconds = time.column if is_whole else time.column.cast("double")
     return F.timestamp_seconds(F.when(time.column.between(*SECONDS), seconds))
@@ -124,6 +126,7 @@ def _finished(
         if isinstance(field.dataType, T.NullType):  # Parquet has no such type
             columns[field.name] = F.col(quoted(field.name)).cast("string")
     label = F.col(C.LABEL)
+    # Before the cast, which makes 0 of 0.5.
     columns[BAD_LABEL] = label.isNotNull() & ~label.isin(0.0, 1.0)
     columns[C.LABEL] = label.cast("tinyint")
     in_test = F.lit(C.TEST)

@@ -74,6 +74,7 @@ def check_syntax(spark: SparkSession, settings: Settings) -> None:
 
     Raises SettingsError naming the setting.
     """
+    # PySpark has no call that only parses; resolving would need the source to be read first.
     jvm_session: Any = spark._jsparkSession
     parser = jvm_session.sessionState().sqlParser()
     for setting, text in _expression_texts(settings).items():
@@ -94,10 +95,14 @@ def _description(error: Exception, before: str, length: int) -> str:
 
 def _expression_texts(settings: Settings) -> dict[str, str]:
     events = settings.events
-    texts = {f"events.{key}": getattr(events, key) for key in PLAIN_SETTINGS}
-    texts |= {f"events.tiebreak[{rank}]": text for rank, text in enumerate(events.tiebreak)}
-    texts |= {f"{FEATURE_PREFIX}{feature}": text for feature, text in events.features.items()}
-    return {setting: text for setting, text in texts.items() if text is not None}
+    texts_by_setting = {f"events.{key}": getattr(events, key) for key in PLAIN_SETTINGS}
+    texts_by_setting |= {
+        f"events.tiebreak[{rank}]": text for rank, text in enumerate(events.tiebreak)
+    }
+    texts_by_setting |= {
+        f"{FEATURE_PREFIX}{feature}": text for feature, text in events.features.items()
+    }
+    return {setting: text for setting, text in texts_by_setting.items() if text is not None}
 
 
 def resolve_expressions(source: SourceTable, settings: Settings) -> dict[str, Expression]:
@@ -106,9 +111,10 @@ def resolve_expressions(source: SourceTable, settings: Settings) -> dict[str, Ex
     Raises DataError for a column that is not there or a value of the wrong type, SettingsError for
     an expression that does not yield one deterministic value a row.
     """
+    # Without the columns that were added on the way: no expression is to read those.
     visible = source.frame.select(*[F.col(quoted(column)) for column in source.columns])
-    texts = _expression_texts(settings)
-    return {setting: _resolve(visible, setting, text) for setting, text in texts.items()}
+    texts_by_setting = _expression_texts(settings)
+    return {setting: _resolve(visible, setting, text) for setting, text in texts_by_setting.items()}
 
 
 def _resolve(frame: DataFrame, setting: str, text: str) -> Expression:
@@ -144,6 +150,7 @@ def _unresolved(error: Exception, frame: DataFrame, setting: str, text: str) -> 
 
 def _is_one_value_a_row(plan: Any, frame: DataFrame) -> bool:
     """Whether a plan only projects the frame, and gives the same each time."""
+    # An aggregate, a window or explode() adds another node to the plan.
     only_projects = plan.nodeName() == "Project" and plan.child().equals(
         frame._jdf.queryExecution().analyzed()
     )

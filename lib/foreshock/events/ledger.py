@@ -17,9 +17,11 @@ from foreshock.events.column_types import CellCounts, ColumnCells
 
 MAIN, TEST_TABLE = "main", "test"
 EVENTS_FOLDERS = {MAIN: "events", TEST_TABLE: "events_test"}
+# Folder names are part of the run directory, which users read.
 QUARANTINE_FOLDERS = {MAIN: "quarantine", TEST_TABLE: "quarantine_test"}
 OUTSIDE = "outside"  # the split of kept rows whose time lies in no split
 
+JsonObject = dict[str, Any]
 Json = Mapping[str, Any]
 
 
@@ -103,7 +105,7 @@ class PartitionCounts:
             "kept": dict(self.kept),
         }
 
-    def to_mapping(self) -> dict[str, Any]:
+    def to_mapping(self) -> JsonObject:
         """The counts as ledger.json holds them."""
         return {
             **self.summary(),
@@ -166,12 +168,13 @@ class SourcePartitionEntry:
         """All rows of the source partition."""
         return sum(counts.rows_read for counts in self.partitions.values())
 
-    def to_mapping(self) -> dict[str, Any]:
+    def to_mapping(self) -> JsonObject:
         """The entry as ledger.json holds it; `cells` is there only if types are inferred."""
         partitions = {
             partition: counts.to_mapping() for partition, counts in self.partitions.items()
         }
-        mapping: dict[str, Any] = {"fingerprint": self.fingerprint, "partitions": partitions}
+        # Prepare's fingerprint is a hash of this mapping, so a key more or less repeats all work.
+        mapping: JsonObject = {"fingerprint": self.fingerprint, "partitions": partitions}
         if self.cells is not None:
             mapping["cells"] = {column: cells.to_list() for column, cells in self.cells.items()}
         return mapping
@@ -227,11 +230,11 @@ class Ledger:
         >>> Ledger({"main": {"2023-01-02": monday, "2023-01-03": tuesday}}).total().kept
         {'train': 2, 'test': 1}
         """
-        sums = PartitionCounts()
+        total_counts = PartitionCounts()
         for table_name in self.tables if table is None else (table,):
             for _, counts in self.partitions(table_name):
-                sums += counts
-        return sums
+                total_counts += counts
+        return total_counts
 
     def kept_partitions(self) -> list[str]:
         """The partitions that hold events, of all tables, sorted.
@@ -244,7 +247,7 @@ class Ledger:
         named = (pair for table in self.tables for pair in self.partitions(table))
         return sorted({partition for partition, counts in named if counts.kept})
 
-    def to_mapping(self) -> dict[str, dict[str, Any]]:
+    def to_mapping(self) -> JsonObject:
         """The ledger as ledger.json holds it."""
         return {
             table: {

@@ -25,6 +25,7 @@ def count_rows(rows: DataFrame, features: Sequence[str]) -> dict[str, PartitionC
     in_train = (F.col(SPLIT) == C.TRAIN) & is_kept
     micros = F.unix_micros(C.EVENT_TIME)
     null_columns = [NULL_PREFIX + feature for feature in features]
+    # One row of the result for each way a row can end, so that everything is counted in one pass.
     groups = (
         rows.groupBy(C.PARTITION, SPLIT, C.REASON, BLAMED)
         .agg(
@@ -39,17 +40,19 @@ def count_rows(rows: DataFrame, features: Sequence[str]) -> dict[str, PartitionC
         )
         .collect()
     )
+    # Labels of refused rows do not matter: nothing is measured on them.
     bad_labels = sum(group[BAD_LABELS] for group in groups if group[C.REASON] is None)
     if bad_labels:
         raise DataError(
             f"`events.label`: {bad_labels} rows hold a label that is not 0, 1 or null. "
             "Write an expression that yields 0 for normal and 1 for anomalous events."
         )
-    counts: dict[str, PartitionCounts] = {}
+    counts_by_partition: dict[str, PartitionCounts] = {}
     for group in groups:
         partition = group[C.PARTITION] or NULL
-        counts[partition] = counts.get(partition, PartitionCounts()) + _counts(group, features)
-    return counts
+        so_far = counts_by_partition.get(partition, PartitionCounts())
+        counts_by_partition[partition] = so_far + _counts(group, features)
+    return counts_by_partition
 
 
 def _counts(group: Row, features: Sequence[str]) -> PartitionCounts:
@@ -76,17 +79,21 @@ def write_events(rows: DataFrame, target: Path, *, aligned: bool) -> None:
     aligned: the source's files are divided by partition already, so rows need no gathering.
     """
     hidden = [column for column in rows.columns if column.startswith("__")]
-    kept = rows.filter(F.col(C.REASON).isNull()).drop(C.REASON, BLAMED, ROW_JSON, SPLIT, *hidden)
+    kept_rows = rows.filter(F.col(C.REASON).isNull()).drop(
+        C.REASON, BLAMED, ROW_JSON, SPLIT, *hidden
+    )
     if not aligned:
+        # Without it every task would write a file into every partition.
         rebalance = f"SELECT /*+ REBALANCE(`{C.PARTITION}`) */ * FROM {{kept}}"
-        kept = kept.sparkSession.sql(rebalance, kept=kept)
-    kept.write.partitionBy(C.PARTITION).parquet(str(target))
+        kept_rows = kept_rows.sparkSession.sql(rebalance, kept=kept_rows)
+    kept_rows.write.partitionBy(C.PARTITION).parquet(str(target))
 
 
 def write_quarantine(rows: DataFrame, target: Path) -> None:
     """Write the refused rows to `target/partition=…/`: reason, column and the row as JSON."""
     is_refused = F.col(C.REASON).isNotNull() & (F.col(C.REASON) != FILTERED)
-    refused = rows.filter(is_refused).select(
+    refused_rows = rows.filter(is_refused).select(
         C.PARTITION, C.REASON, BLAMED, C.ENTITY, C.EVENT_TIME, C.EVENT_ID, ROW_JSON
     )
-    refused.coalesce(QUARANTINE_FILES).write.partitionBy(C.PARTITION).parquet(str(target))
+    # Refused rows are few, and a file for each task would be many small ones.
+    refused_rows.coalesce(QUARANTINE_FILES).write.partitionBy(C.PARTITION).parquet(str(target))

@@ -121,17 +121,23 @@ def list_source(path: str, partition: str | None, setting: str = "source.path") 
     if not files:
         raise DataError(f"{setting} {path}: there is no file in it; the source is empty.")
     partition_key = identifier(partition)
-    values = {relative: hive_values(relative) for relative in files}
-    if partition_key is not None and any(partition_key not in keys for keys in values.values()):
+    folder_values = {relative: hive_values(relative) for relative in files}
+    # A file outside the folders may hold rows of any partition, so then all files are taken as one.
+    if partition_key is not None and any(
+        partition_key not in keys for keys in folder_values.values()
+    ):
         partition_key = None
     files_by_partition: dict[str, list[str]] = {}
-    marks: dict[str, list[tuple[str, int, str]]] = {}
+    # Tuples in this order are what fingerprints are the hashes of.
+    stamps_by_partition: dict[str, list[tuple[str, int, str]]] = {}
     for relative, file in files.items():
         source_partition = (
-            WHOLE if partition_key is None else values[relative][partition_key] or NULL
+            WHOLE if partition_key is None else folder_values[relative][partition_key] or NULL
         )
         files_by_partition.setdefault(source_partition, []).append(str(file.path))
-        marks.setdefault(source_partition, []).append((relative, file.size, file.stamp))
+        stamps_by_partition.setdefault(source_partition, []).append(
+            (relative, file.size, file.stamp)
+        )
     return SourceFiles(
         setting,
         path,
@@ -140,8 +146,11 @@ def list_source(path: str, partition: str | None, setting: str = "source.path") 
             source_partition: tuple(paths)
             for source_partition, paths in sorted(files_by_partition.items())
         },
-        {source_partition: digest(stamped) for source_partition, stamped in sorted(marks.items())},
-        tuple(sorted({key for keys in values.values() for key in keys})),
+        {
+            source_partition: digest(stamped)
+            for source_partition, stamped in sorted(stamps_by_partition.items())
+        },
+        tuple(sorted({key for keys in folder_values.values() for key in keys})),
         partition_key,
     )
 
@@ -162,7 +171,7 @@ def _list_files(path: str, setting: str) -> tuple[Path, FilesByName]:
         raise SettingsError(
             f"{setting}: {path!r} cannot be read ({error}). Change its permissions."
         ) from None
-    if is_remote(root):
+    if is_remote(root):  # on S3 a folder that is not there is an empty one
         return root, {}
     raise SettingsError(
         f"{setting}: there is no file or folder {path!r}. "

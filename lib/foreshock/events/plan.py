@@ -73,6 +73,7 @@ def plan_extract(
         raise SettingsError(
             f"--partitions: {', '.join(missing)} not in the source; there are {known}."
         )
+    # A source that has no partitions is looked at as a whole; its rows are chosen afterwards.
     pending = [
         source_partition
         for source_partition, fingerprint in source.fingerprints.items()

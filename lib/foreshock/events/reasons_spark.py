@@ -28,7 +28,7 @@ class Check:
 
     condition: Column
     reason: str
-    blamed: str | None = None
+    blamed_column: str | None = None
 
 
 def refusal(
@@ -42,6 +42,7 @@ def refusal(
 
     features: the features' expressions by name. values: the columns of the contract by name.
     """
+    # The order is part of the result: a row that is refused for two reasons has the first.
     checks = [
         *_row_checks(source, expressions),
         *_time_checks(expressions[TIME], values[C.EVENT_TIME]),
@@ -56,17 +57,21 @@ def refusal(
 
 
 def _first_that_holds(checks: Iterable[Check]) -> tuple[Column, Column]:
-    reason = blamed = None
-    for check in checks:
-        holds = F.coalesce(check.condition, F.lit(False))
-        if reason is None or blamed is None:
-            reason, blamed = F.when(holds, F.lit(check.reason)), F.when(holds, F.lit(check.blamed))
-        else:
-            reason = reason.when(holds, F.lit(check.reason))
-            blamed = blamed.when(holds, F.lit(check.blamed))
-    if reason is None or blamed is None:
-        raise ValueError("checks: at least one is wanted")
-    return reason, blamed
+    # A check on a null is null, which is no reason to refuse a row.
+    settled = [(F.coalesce(check.condition, F.lit(False)), check) for check in checks]
+    return (
+        _case([(holds, check.reason) for holds, check in settled]),
+        _case([(holds, check.blamed_column) for holds, check in settled]),
+    )
+
+
+def _case(branches: list[tuple[Column, str | None]]) -> Column:
+    """The text of the first condition that holds, else null."""
+    first_condition, first_text = branches[0]
+    case = F.when(first_condition, F.lit(first_text))
+    for condition, text in branches[1:]:
+        case = case.when(condition, F.lit(text))
+    return case
 
 
 def _row_checks(source: SourceTable, expressions: Expressions) -> Iterator[Check]:
@@ -81,7 +86,7 @@ def _row_checks(source: SourceTable, expressions: Expressions) -> Iterator[Check
 
 def _unparsable_checks(source: SourceTable, expressions: Iterable[Expression]) -> Iterator[Check]:
     reads = {column for expression in expressions for column in expression.reads}
-    for column in sorted(reads & source.checked):
+    for column in sorted(reads & source.checked_columns):
         yield Check(F.col(quoted(BAD_PREFIX + column)), "unparsable", column)
 
 
@@ -98,6 +103,7 @@ def _required_checks(values: Mapping[str, Column]) -> Iterator[Check]:
     for column in REQUIRED:
         value = values[column]
         yield Check(value.isNull() | (value.cast("string") == ""), "null", column)
+    # Times in Python, and in much that reads the tables, end with the year 9999.
     in_calendar = F.year(values[C.EVENT_TIME]).between(1, 9999)
     yield Check(in_calendar == F.lit(False), "out_of_range", C.EVENT_TIME)
 
@@ -105,6 +111,7 @@ def _required_checks(values: Mapping[str, Column]) -> Iterator[Check]:
 def _partition_checks(expressions: Expressions, values: Mapping[str, Column]) -> Iterator[Check]:
     if "events.partition" not in expressions:
         return
+    # A day or month that the row's time does not lie in would put the row into a wrong split.
     partition, event_time = values[C.PARTITION], values[C.EVENT_TIME]
     for pattern, time_format in PARTITION_FORMATS.items():
         lies_elsewhere = F.date_format(event_time, time_format) != partition
@@ -122,7 +129,7 @@ def _feature_checks(
     source: SourceTable, feature: str, expression: Expression, null_policy: str
 ) -> Iterator[Check]:
     value = expression.column.cast("double")
-    if any(column in source.texts for column in expression.reads):
+    if any(column in source.text_columns for column in expression.reads):
         # A null from text that is there is text that did not parse, and no missing value.
         is_filled = F.lit(True)
         for column in expression.reads:
@@ -133,4 +140,5 @@ def _feature_checks(
         yield Check(value.isNull(), "null", feature)
     yield Check(F.isnan(value), "nan", feature)
     yield Check(F.abs(value) == F.lit(float("inf")), "infinite", feature)
+    # Detectors compute in float32, where a larger number is infinite.
     yield Check(F.abs(value) > F.lit(FLOAT_MAX), "out_of_range", feature)

@@ -43,18 +43,18 @@ class SourceTable:
     frame: the columns, MALFORMED for rows that are not of the format, and BAD_PREFIX + column for
     each checked one.
     columns: the source's columns.
-    checked: the columns read from text whose cells may not parse.
-    texts: the columns that are text.
+    checked_columns: the columns read from text whose cells may not parse.
+    text_columns: the columns that are text.
     """
 
     frame: DataFrame
     columns: tuple[str, ...]
-    checked: frozenset[str]
-    texts: frozenset[str]
+    checked_columns: frozenset[str]
+    text_columns: frozenset[str]
 
 
 def must_infer(source: SourceFiles, settings: Settings) -> bool:
-    """Whether column types are inferred from text."""
+    """Whether column sql_types are inferred from text."""
     is_typed = settings.source.format == "parquet" or settings.source.schema_ is not None
     return not is_typed and not _is_made_here(source, settings)
 
@@ -73,7 +73,7 @@ def open_source(
 ) -> SourceTable:
     """The typed table of some source partitions.
 
-    inferred: types of `infer_types`, for text without a schema.
+    inferred: sql_types of `infer_types`, for text without a schema.
     typed_copy: a folder that is not there yet. Text is parsed once, into a copy there.
     Raises DataError for files that cannot be read, SettingsError for a bad schema.
     """
@@ -86,22 +86,25 @@ def open_source(
     columns = [column for column in text.columns if column != MALFORMED]
     check_names(columns, source)
     if declared is None:
-        types = _inferred_types(text, source, inferred)
+        sql_types = _inferred_types(text, source, inferred)
     else:
-        types = _types_of_schema(declared, columns, source)
-    return _open_text(text, types, is_declared=declared is not None, typed_copy=typed_copy)
+        sql_types = _types_of_schema(declared, columns, source)
+    return _open_text(text, sql_types, is_declared=declared is not None, typed_copy=typed_copy)
 
 
 def _open_parquet(spark: SparkSession, source: SourceFiles, files: list[str]) -> SourceTable:
     frame = _read_parquet(spark, source, files)
-    texts = frozenset(column for column in frame.columns if is_text(frame, column))
+    text_columns = frozenset(column for column in frame.columns if is_text(frame, column))
     columns = tuple(frame.columns)
-    return SourceTable(frame.withColumn(MALFORMED, F.lit(False)), columns, frozenset(), texts)
+    return SourceTable(
+        frame.withColumn(MALFORMED, F.lit(False)), columns, frozenset(), text_columns
+    )
 
 
 def _read_parquet(spark: SparkSession, source: SourceFiles, files: list[str]) -> DataFrame:
     """Parquet files as one table. Spark does not read nanoseconds: they become microseconds."""
     spark.conf.set("spark.sql.legacy.parquet.nanosAsLong", "true")
+    # Files of a source may have columns that others lack; without merging Spark takes one file's.
     reader = spark.read.option("basePath", source.base_folder).option("mergeSchema", "true")
     try:
         frame = reader.parquet(*files)
@@ -113,7 +116,7 @@ def _read_parquet(spark: SparkSession, source: SourceFiles, files: list[str]) ->
     in_nanos = [
         column.name
         for column in read_schema(files[0])
-        if pa.types.is_timestamp(column.type)
+        if pa.sql_types.is_timestamp(column.type)
         and column.type.unit == "ns"
         and column.name in frame.columns
         and isinstance(frame.schema[column.name].dataType, T.LongType)
@@ -134,7 +137,7 @@ def _different_type(files: Iterable[str]) -> str | None:
             if column.type != arrow_type:
                 return (
                     f"{file}: the column `{column.name}` is {column.type}, but {arrow_type} in "
-                    f"{first_file}. Files of a source have the same types; rewrite one of them."
+                    f"{first_file}. Files of a source have the same sql_types; rewrite one of them."
                 )
     return None
 
@@ -159,67 +162,71 @@ def _declared_types(schema: str | None) -> T.StructType | None:
 def _types_of_schema(
     declared: T.StructType, columns: list[str], source: SourceFiles
 ) -> dict[str, T.DataType]:
-    """The types of the columns that `source.schema` names, in the order of the text.
+    """The sql_types of the columns that `source.schema` names, in the order of the text.
 
     Raises DataError for one that is not there.
     """
-    types = {field.name: field.dataType for field in declared}
-    if missing := [column for column in types if column not in columns]:
+    sql_types = {field.name: field.dataType for field in declared}
+    if missing := [column for column in sql_types if column not in columns]:
         raise DataError(
             f"source.schema names {missing[0]!r}, which is not in {source.path}; "
             f"there: {', '.join(columns)}."
         )
-    types |= {key: T.StringType() for key in source.folder_keys if key not in types}
-    return {column: types[column] for column in columns if column in types}
+    sql_types |= {key: T.StringType() for key in source.folder_keys if key not in sql_types}
+    return {column: sql_types[column] for column in columns if column in sql_types}
 
 
 def _inferred_types(
     text: DataFrame, source: SourceFiles, inferred: Mapping[str, str]
 ) -> dict[str, T.DataType]:
-    """The types of all columns.
+    """The sql_types of all columns.
 
     One that these files lack but others of the source have is blank here.
     """
     columns = [column for column in text.columns if column != MALFORMED]
     columns += [column for column in inferred if column not in columns]
-    types: dict[str, T.DataType] = {}
+    sql_types: dict[str, T.DataType] = {}
     for column in columns:
         if column in source.folder_keys:
-            types[column] = T.StringType()
+            sql_types[column] = T.StringType()
         elif column in text.columns and not is_text(text, column):
-            types[column] = text.schema[column].dataType
+            sql_types[column] = text.schema[column].dataType
         else:
-            types[column] = T._parse_datatype_string(inferred[column])
-    return types
+            sql_types[column] = T._parse_datatype_string(inferred[column])
+    return sql_types
 
 
 def _open_text(
-    text: DataFrame, types: SqlTypes, *, is_declared: bool, typed_copy: Path
+    text: DataFrame, sql_types: SqlTypes, *, is_declared: bool, typed_copy: Path
 ) -> SourceTable:
     """Write the typed copy of text, with what does not parse marked, and open it."""
+    # A copy, because text that is parsed anew for each of the passes that follow is dear.
     selected: list[Column] = [F.col(MALFORMED)]
-    checked, blank = [], []
-    for column, sql_type in types.items():
+    checked_columns, blank_columns = [], []
+    for column, sql_type in sql_types.items():
         raw = F.col(quoted(column))
         if isinstance(sql_type, T.NullType) or column not in text.columns:
-            blank.append(column)
+            blank_columns.append(column)
         elif isinstance(sql_type, T.StringType) or not is_text(text, column):
+            # A schema may want another type of a nested value; an inferred type is its own.
             selected.append(raw.cast(sql_type).alias(column) if is_declared else raw)
         else:
             trimmed = F.trim(raw)
             value = _parsed(trimmed, sql_type)
             is_bad = trimmed.isNotNull() & (trimmed != "") & value.isNull()
-            checked.append(column)
+            checked_columns.append(column)
             selected += [value.alias(column), is_bad.alias(BAD_PREFIX + column)]
     typed = text.select(*selected)
     typed.write.parquet(str(typed_copy))
     # With the schema at hand Spark need not look for it in the files.
     reader = text.sparkSession.read.schema(typed.schema)
-    frame = reader.parquet(str(typed_copy)).withColumns({column: F.lit(None) for column in blank})
+    frame = reader.parquet(str(typed_copy)).withColumns(
+        {column: F.lit(None) for column in blank_columns}
+    )
     text_columns = [
-        column for column, sql_type in types.items() if isinstance(sql_type, T.StringType)
+        column for column, sql_type in sql_types.items() if isinstance(sql_type, T.StringType)
     ]
-    return SourceTable(frame, tuple(types), frozenset(checked), frozenset(text_columns))
+    return SourceTable(frame, tuple(sql_types), frozenset(checked_columns), frozenset(text_columns))
 
 
 def _parsed(text: Column, sql_type: T.DataType) -> Column:

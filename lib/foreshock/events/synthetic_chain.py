@@ -231,7 +231,7 @@ def _digest(keys: Int64Array, seed: int, purpose: Purpose) -> UInt8Array:
 
     The first 8 differ between keys, as every step can be undone.
 
-    The steps are those of SplitMix64 (Steele, Lea and Flood 2014, "Fast splittable pseudorandom
+    The multipliers are those of SplitMix64 (Steele, Lea and Flood 2014, "Fast splittable pseudorandom
     number generators").
     """
     words = np.empty((len(keys), 4), ">u8")

@@ -14,9 +14,11 @@ from foreshock.events.column_types import CellCounts, Census
 from foreshock.events.csv_header import repeated_name, shared_header
 from foreshock.events.partitions import NULL, WHOLE, SourceFiles
 
+# Names that no source has, for the columns that are added on the way.
 MALFORMED = "__malformed"
 CORRUPT = "__corrupt"
 SOURCE_PARTITION = "__source_partition"
+# What counts as a number: Spark's cast also takes `1d`, `1f` and the like.
 INTEGER = r"^\s*[+-]?\d+\s*$"
 NUMBER = r"^\s*[+-]?(\d+\.?\d*([eE][+-]?\d+)?|\.\d+([eE][+-]?\d+)?|[nN]a[nN]|[iI]nf(inity)?)\s*$"
 BOOLEAN = r"^(?i)\s*(true|false)\s*$"
@@ -48,6 +50,7 @@ def read_text(
 
 
 def _read_json_lines(reader: DataFrameReader, source: SourceFiles, files: list[str]) -> DataFrame:
+    # As text, since Spark would take the type of a column from each call's files alone.
     reader = reader.option("primitivesAsString", "true")
     ignored = (CORRUPT, *source.folder_keys)
     columns = [field for field in reader.json(files).schema if field.name not in ignored]
@@ -61,8 +64,9 @@ def _read_json_lines(reader: DataFrameReader, source: SourceFiles, files: list[s
 
 def _read_csv(reader: DataFrameReader, source: SourceFiles, files: list[str]) -> DataFrame:
     reader = reader.option("header", "true")
+    # Spark drops the first line of each file, and does not say if it differs from another's.
     header = shared_header(files)
-    if not header:
+    if not header:  # of a compression that is not opened here
         header = reader.option("inferSchema", "false").csv(files).columns
     columns = [
         T.StructField(column, T.StringType())
@@ -80,6 +84,7 @@ def _with_corrupt(columns: list[T.StructField]) -> T.StructType:
 
 def check_names(names: Iterable[str], source: SourceFiles) -> None:
     """Raise DataError if a column stands twice."""
+    # Spark's own refusal names no file and no setting.
     # Sorted, so that of several the same one is named whatever the order of the files.
     if repeated := repeated_name(sorted(names)):
         raise DataError(

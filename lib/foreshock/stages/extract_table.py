@@ -64,17 +64,20 @@ class TableExtraction:
         with ExitStack() as block:
             with self._naming_the_expression_that_fails(table):
                 rows = block.enter_context(self._rows(table))
-                counts = outcome_spark.count_rows(rows, self.context.settings.feature_names)
-            entries = self._entries(counts)
-            total = Ledger({self.table: entries}).total()
+                counts_by_partition = outcome_spark.count_rows(
+                    rows, self.context.settings.feature_names
+                )
+            # Counted before they are written: what is wrong with the rows is said before any work.
+            entries = self._entries(counts_by_partition)
+            table_total = Ledger({self.table: entries}).total()
             self.context.log.event(
                 "extract",
                 "rows counted",
                 table=self.table,
-                partitions=len(counts),
-                **total.summary(),
+                partitions=len(counts_by_partition),
+                **table_total.summary(),
             )
-            return entries, self._write(rows, total)
+            return entries, self._write(rows, table_total)
 
     def _typed_table(self) -> SourceTable:
         settings = self.context.settings
@@ -162,6 +165,7 @@ class TableExtraction:
             outcome_spark.write_events(rows, self.work / folder, aligned=self.source.aligned)
             moves |= self._moves(folder)
             written = sum(count_rows(file) for made in moves for file in made.glob("*.parquet"))
+            # Counts and files come from two passes over the source, which others may change.
             if written != total.rows_kept:
                 raise ForeshockError(
                     f"extract wrote {written} events where {total.rows_kept} were counted; "

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from foreshock.events.column_types import Census, changed_types, incomplete_columns, infer_types
 from foreshock.events.expressions_spark import check_syntax
@@ -14,6 +13,7 @@ from foreshock.events.ledger import (
     EVENTS_FOLDERS,
     MAIN,
     QUARANTINE_FOLDERS,
+    JsonObject,
     Ledger,
     SourcePartitions,
 )
@@ -90,6 +90,7 @@ def _publish(
     outcomes: Mapping[str, TableOutcome],
     work: Path,
 ) -> None:
+    # The record of the stage is withdrawn before the first folder goes.
     context.run.begin("extract")
     stale = [folder for outcome in outcomes.values() for folder in outcome.stale]
     for folder in (*stale, *_unknown_folders(context, ledger)):
@@ -100,13 +101,14 @@ def _publish(
         folder: target for outcome in outcomes.values() for folder, target in outcome.moves.items()
     }
     moves[work / "ledger.json"] = ledger_path
+    # A ledger of rows that are not there any longer is worse than none, if the next step is killed.
     ledger_path.unlink(missing_ok=True)
     fingerprint = request.fingerprint if request.partitions is None else PARTIAL
     context.run.publish("extract", fingerprint, moves, sealed=[ledger_path])
 
 
 def _extract_table(
-    context: Context, request: ExtractRequest, table: str, work: Path, counts: dict[str, Any]
+    context: Context, request: ExtractRequest, table: str, work: Path, counts: JsonObject
 ) -> TableOutcome:
     source = request.sources.files_by_table[table]
     from_nothing = context.force and not request.partitions
@@ -127,7 +129,7 @@ def _extract_table(
     return TableOutcome({**plan.kept, **entries}, stale, moves)
 
 
-def _report_removed(context: Context, plan: ExtractPlan, counts: dict[str, Any]) -> None:
+def _report_removed(context: Context, plan: ExtractPlan, counts: JsonObject) -> None:
     for source_partition in plan.removed:
         context.log.event(
             "extract",
@@ -144,7 +146,7 @@ def _with_files(
     request: ExtractRequest,
     table: str,
     plan: ExtractPlan,
-    counts: dict[str, Any],
+    counts: JsonObject,
 ) -> Iterator[SourceFiles]:
     """The source with files to read: Athena's are unloaded now and gone afterwards."""
     source, athena_table = request.sources.files_by_table[table], request.sources.athena_table
@@ -168,23 +170,27 @@ def _with_census(
     if not plan.pending or not must_infer(source, settings):
         return plan, {}
     text_format, max_bad = settings.source.format, settings.quality.max_quarantined
-    kept = {source_partition: entry.cells or {} for source_partition, entry in plan.kept.items()}
-    pending = take_census(context.spark, source, plan.pending, text_format)
-    census = {**kept, **pending}
-    before, after = infer_types(kept, max_bad), infer_types(census, max_bad)
-    changed = changed_types(before, after)
+    kept_cells = {
+        source_partition: entry.cells or {} for source_partition, entry in plan.kept.items()
+    }
+    pending_cells = take_census(context.spark, source, plan.pending, text_format)
+    census = {**kept_cells, **pending_cells}
+    types_before, types_after = infer_types(kept_cells, max_bad), infer_types(census, max_bad)
+    changed_columns = changed_types(types_before, types_after)
     if text_format == "csv":
         # CSV files of a source have the same header; reading them together says whose differs.
-        incomplete = incomplete_columns(census, after)
-        changed += sorted(column for column in incomplete if column not in changed)
-    if not kept or not changed:
+        lacking_columns = incomplete_columns(census, types_after)
+        changed_columns += sorted(
+            column for column in lacking_columns if column not in changed_columns
+        )
+    if not kept_cells or not changed_columns:
         return plan, census
-    shown = changed[:SHOWN_COLUMNS]
+    shown_columns = changed_columns[:SHOWN_COLUMNS]
     context.log.event(
         "extract",
         "new rows change the types of columns; every partition is extracted again",
-        columns=shown,
-        types={column: [before.get(column), after[column]] for column in shown},
+        columns=shown_columns,
+        types={column: [types_before.get(column), types_after[column]] for column in shown_columns},
     )
     plan = plan.again()
     return plan, take_census(context.spark, source, plan.pending, text_format)

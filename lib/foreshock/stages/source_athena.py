@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from foreshock.errors import SettingsError
 from foreshock.events import athena, athena_catalog, athena_sql
 from foreshock.events.athena_query import Query
+from foreshock.events.ledger import JsonObject
 from foreshock.events.partitions import WHOLE, SourceFiles, identifier
 from foreshock.platform import aws_boto
 from foreshock.platform.aws import KMS_KEY
@@ -126,7 +126,7 @@ def unloaded(
     source: SourceFiles,
     table: athena_sql.AthenaTable,
     source_partitions: Sequence[str],
-    counts: dict[str, Any],
+    counts: JsonObject,
 ) -> Iterator[SourceFiles]:
     """A source whose source partitions have files, while the block runs.
 
