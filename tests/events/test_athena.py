@@ -1,4 +1,7 @@
-"""Athena's client against a server that executes: source partitions, quoting, budget, time limit, failures, and no query left running."""
+"""Athena's client against a server that executes: quoting, budget, time limit, failures.
+
+No query is left running.
+"""
 
 from __future__ import annotations
 
@@ -105,12 +108,21 @@ def test_a_query_is_a_table_of_days(stack: Stack) -> None:
     assert parquet.read_table("s3://lake/out/1")["odd"].to_pylist()[0] == "a;b"
 
 
-@pytest.mark.parametrize(("query", "why"), [
-    ("SELECT 1; SELECT 2", "semicolon"), ("SELECT 1;", "semicolon"), ("DELETE FROM t", "begins with"), ("", "empty"),
-    ("SELECT 1) TO 's3://mine/' WITH (format='CSV') --", "parentheses"), ("SELECT (1", "parentheses"), ("SELECT 'open", "split"),
-    ("INSERT INTO t SELECT 1", "begins with"), ("WITH a AS (SELECT 1) INSERT INTO t SELECT * FROM a", "no SELECT"),
-    ("SELECT 1) UNION (SELECT 2", "parentheses"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("query", "why"),
+    [
+        ("SELECT 1; SELECT 2", "semicolon"),
+        ("SELECT 1;", "semicolon"),
+        ("DELETE FROM t", "begins with"),
+        ("", "empty"),
+        ("SELECT 1) TO 's3://mine/' WITH (format='CSV') --", "parentheses"),
+        ("SELECT (1", "parentheses"),
+        ("SELECT 'open", "split"),
+        ("INSERT INTO t SELECT 1", "begins with"),
+        ("WITH a AS (SELECT 1) INSERT INTO t SELECT * FROM a", "no SELECT"),
+        ("SELECT 1) UNION (SELECT 2", "parentheses"),
+    ],
+)
 def test_what_is_not_one_select_is_refused(query: str, why: str) -> None:
     with pytest.raises(SettingsError, match=why):
         athena_catalog.find_query(query, None, None)

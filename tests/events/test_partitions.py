@@ -1,4 +1,4 @@
-"""Which files a source has, which source partition each belongs to, and how a change in them is seen."""
+"""Which files a source has, in which source partition, and how a change in them is seen."""
 
 import os
 from pathlib import Path
@@ -67,8 +67,9 @@ def test_hive_folders_of_the_partition_column_are_source_partitions(
     source = list_source(str(tmp_path), key)
     assert source.aligned
     assert names(source, tmp_path) == {
-        "2019-12-30": ["date=2019-12-30/a.parquet", "date=2019-12-30/b.parquet"], "2019-12-31": ["date=2019-12-31/x.parquet"],
-    }  # fmt: skip
+        "2019-12-30": ["date=2019-12-30/a.parquet", "date=2019-12-30/b.parquet"],
+        "2019-12-31": ["date=2019-12-31/x.parquet"],
+    }
     assert list(source.files_by_partition) == sorted(source.files_by_partition)
     assert source.files(["2019-12-31"]) == [str(tmp_path / "date=2019-12-31/x.parquet")]
 
@@ -166,7 +167,7 @@ def test_a_folder_without_files_is_an_empty_source(tmp_path: Path, inside: tuple
     assert str(tmp_path) in str(caught.value)
 
 
-# --- what has changed --------------------------------------------------------------------------------------------------------
+# --- what has changed
 
 
 def test_a_fingerprint_changes_with_its_source_partition_only(tmp_path: Path) -> None:
@@ -191,17 +192,25 @@ def test_a_source_moved_elsewhere_keeps_its_fingerprints(tmp_path: Path) -> None
     assert list_source(str(tmp_path / "new"), "date").fingerprints == before
 
 
-# --- is the partition key time -----------------------------------------------------------------------------------------------
+# --- is the partition key time
 
 
 @pytest.mark.parametrize(
     ("partitions", "time"),
     [
-        (["2019-12-30"], True), (["2019-12-30", "2020-01-01"], True), (["2019-12", "2020-01"], True),
-        ([], False), (["north", "south"], False), (["2019-12-30", "north"], False), (["2019"], False), (["20191230"], False),
-        (["2019-12-30T00"], False), (["x2019-12-30"], False), (["__HIVE_DEFAULT_PARTITION__", "2019-12-30"], False),
+        (["2019-12-30"], True),
+        (["2019-12-30", "2020-01-01"], True),
+        (["2019-12", "2020-01"], True),
+        ([], False),
+        (["north", "south"], False),
+        (["2019-12-30", "north"], False),
+        (["2019"], False),
+        (["20191230"], False),
+        (["2019-12-30T00"], False),
+        (["x2019-12-30"], False),
+        (["__HIVE_DEFAULT_PARTITION__", "2019-12-30"], False),
     ],
-)  # fmt: skip
+)
 def test_a_partition_key_is_time_when_every_value_is_a_day_or_month(
     partitions: list[str], time: bool
 ) -> None:

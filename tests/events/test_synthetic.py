@@ -28,15 +28,36 @@ from foreshock.events.synthetic_anomalies import (
 
 MONDAY = dt.date(2023, 1, 2)
 TABLE = SyntheticTable(
-    events=60_000, entities=100, start=MONDAY, days=8, seed=7, prevalence=0.05,
+    events=60_000,
+    entities=100,
+    start=MONDAY,
+    days=8,
+    seed=7,
+    prevalence=0.05,
     anomalies_from=dt.date(2023, 1, 4),
-)  # fmt: skip
+)
 AWS_COLUMNS = {
-    "hash", "nonce", "transaction_index", "from_address", "to_address", "value", "gas", "gas_price", "input",
-    "receipt_cumulative_gas_used", "receipt_gas_used", "receipt_contract_address", "receipt_status",
-    "block_timestamp", "block_number", "block_hash", "max_fee_per_gas", "max_priority_fee_per_gas",
-    "transaction_type", "receipt_effective_gas_price",
-}  # fmt: skip
+    "hash",
+    "nonce",
+    "transaction_index",
+    "from_address",
+    "to_address",
+    "value",
+    "gas",
+    "gas_price",
+    "input",
+    "receipt_cumulative_gas_used",
+    "receipt_gas_used",
+    "receipt_contract_address",
+    "receipt_status",
+    "block_timestamp",
+    "block_number",
+    "block_hash",
+    "max_fee_per_gas",
+    "max_priority_fee_per_gas",
+    "transaction_type",
+    "receipt_effective_gas_price",
+}
 
 
 def days_of(table: SyntheticTable) -> list[pa.Table]:
@@ -245,7 +266,7 @@ def test_order_only_keeps_the_rows_and_destroys_their_order():
 
 
 def test_routines_go_on_across_days():
-    """The words of input tell the state well enough to see that a day begins where the one before ended."""
+    """The words of input tell the state: a day begins where the one before ended."""
     table = dataclasses.replace(TABLE, prevalence=0.0)
     state = initial_state(table)
     routines = dict(zip(state.addresses.to_pylist(), state.senders.routine, strict=False))

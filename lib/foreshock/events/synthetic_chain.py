@@ -231,8 +231,8 @@ def _digest(keys: Int64Array, seed: int, purpose: Purpose) -> UInt8Array:
 
     The first 8 differ between keys, as every step can be undone.
 
-    The multipliers are those of SplitMix64 (Steele, Lea and Flood 2014, "Fast splittable pseudorandom
-    number generators").
+    The multipliers are those of SplitMix64 (Steele, Lea and Flood 2014, "Fast splittable
+    pseudorandom number generators").
     """
     words = np.empty((len(keys), 4), ">u8")
     word = keys.astype(np.uint64) + np.uint64((seed * 8 + purpose) << 28 & 0xFFFF_FFFF_FFFF_FFFF)
