@@ -116,7 +116,7 @@ def _read_parquet(spark: SparkSession, source: SourceFiles, files: list[str]) ->
     in_nanos = [
         column.name
         for column in read_schema(files[0])
-        if pa.sql_types.is_timestamp(column.type)
+        if pa.types.is_timestamp(column.type)
         and column.type.unit == "ns"
         and column.name in frame.columns
         and isinstance(frame.schema[column.name].dataType, T.LongType)
