@@ -34,6 +34,27 @@ def test_the_registry_loads_nothing_heavy() -> None:
     assert shown.stdout.strip() == "[]", shown.stderr
 
 
+@pytest.mark.parametrize(
+    ("modules", "heavy"),
+    [
+        (("foreshock.stages.train",), ("pyspark", "tensorflow", "sklearn")),
+        (("foreshock.stages.train_detectors", "foreshock.windows.scoring.scorer"), ("tensorflow",)),
+    ],
+)
+def test_tensorflow_and_spark_are_loaded_only_for_their_work(
+    modules: tuple[str, ...], heavy: tuple[str, ...]
+) -> None:
+    program = (
+        f"import importlib, sys; [importlib.import_module(name) for name in {modules}]; "
+        "from foreshock.detectors import REGISTRY; "
+        f"{'tensorflow' in heavy and len(heavy) == 1} and "
+        "[entry.load_class() for entry in REGISTRY.values() if not entry.is_trainable]; "
+        f"print([name for name in {heavy} if name in sys.modules])"
+    )
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert shown.stdout.strip() == "[]", shown.stderr
+
+
 def test_a_detector_is_found_by_its_name() -> None:
     assert all(entry.name == name for name, entry in REGISTRY.items())
     assert entry_of(ENSEMBLE) is COMBINATION

@@ -121,15 +121,15 @@ def _fit_detector(
         fitted.models[entry.name], fitted.history = train_network(context, entry, training.manifest)
         return
     if entry.is_additive and training.moments is not None:
-        model, how = fit_moments(entry.name, training.moments), "exactly"
+        model, fitting_way = fit_moments(entry.name, training.moments), "exactly"
     else:
         seed = context.settings.run.seed
         model = fit_sample(entry.name, training.windows, training.weights, seed)
-        how = "on a sample"
+        fitting_way = "on a sample"
     fitted.models[entry.name] = model
     context.log.event(
         "train",
-        f"detector {entry.name} fitted {how}",
+        f"detector {entry.name} fitted {fitting_way}",
         windows=model.fitted_on,
         of=training.total,
     )

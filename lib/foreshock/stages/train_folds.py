@@ -208,25 +208,27 @@ def _sample(files: tuple[str, ...], manifest: Manifest) -> SampledWindows:
     """Evenly chosen windows, at most so many as detectors are fitted on."""
     n_windows = manifest.total("windows", (BlockRole.FIT,))
     thinning = max(1, -(-n_windows // SAMPLE_WINDOWS))
-    chosen: list[SampledWindows] = []
+    chosen_windows: list[SampledWindows] = []
     windows_before = 0
     for file in files:
         for row in read_rows(at(file), manifest.block_shape, SAMPLE_FIELDS, BLOCKS_AT_ONCE):
             all_starts = np.arange(row["n_windows"]) * manifest.stride
-            starts = all_starts[-windows_before % thinning :: thinning]
+            chosen_starts = all_starts[-windows_before % thinning :: thinning]
             windows_before += row["n_windows"]
-            if not len(starts):
+            if not len(chosen_starts):
                 continue
-            rows, times, padding = row["x"], row["event_time"], row["first_padding"]
-            positions = starts[:, None] + np.arange(manifest.length)
-            weights = np.ones(positions.shape, np.float32)
-            weights[:, :padding] = 0
-            first_times = times[np.maximum(positions[:, 0], padding)]
-            last_times = times[positions[:, -1]]
-            chosen.append(SampledWindows(rows[positions], weights, first_times, last_times))
+            event_rows, event_times, n_padding = row["x"], row["event_time"], row["first_padding"]
+            row_positions = chosen_starts[:, None] + np.arange(manifest.length)
+            weights = np.ones(row_positions.shape, np.float32)
+            weights[:, :n_padding] = 0
+            first_times = event_times[np.maximum(row_positions[:, 0], n_padding)]
+            last_times = event_times[row_positions[:, -1]]
+            chosen_windows.append(
+                SampledWindows(event_rows[row_positions], weights, first_times, last_times)
+            )
     return SampledWindows(
-        np.concatenate([part.windows for part in chosen]),
-        np.concatenate([part.weights for part in chosen]),
-        np.concatenate([part.first_times for part in chosen]),
-        np.concatenate([part.last_times for part in chosen]),
+        np.concatenate([part.windows for part in chosen_windows]),
+        np.concatenate([part.weights for part in chosen_windows]),
+        np.concatenate([part.first_times for part in chosen_windows]),
+        np.concatenate([part.last_times for part in chosen_windows]),
     )

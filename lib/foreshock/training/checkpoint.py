@@ -66,20 +66,20 @@ class CheckpointStore:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._append_losses(losses)
         path = self.folder / f"checkpoint-{checkpoint.position.global_step:010d}.npz"
-        state = {
+        json_state = {
             "identity": dict(checkpoint.identity),
             "position": checkpoint.position.to_mapping(),
         }
-        members = {"state": np.frombuffer(json.dumps(state).encode(), np.uint8)}
+        members = {"state": np.frombuffer(json.dumps(json_state).encode(), np.uint8)}
         for letter, arrays in (
             ("w", checkpoint.weights),
             ("o", checkpoint.optimizer),
             ("b", checkpoint.best),
         ):
             members |= {f"{letter}{number:04d}": array for number, array in enumerate(arrays)}
-        memory = io.BytesIO()
-        np.savez(memory, **members)
-        write_bytes(path, memory.getbuffer())
+        npz_file = io.BytesIO()
+        np.savez(npz_file, **members)
+        write_bytes(path, npz_file.getbuffer())
         for old_file in self.files()[KEPT:]:
             old_file.unlink(missing_ok=True)
         return path
@@ -108,16 +108,16 @@ class CheckpointStore:
                 )
                 file.unlink(missing_ok=True)
                 continue
-            differing = differences(checkpoint.identity, self.identity)
-            if not differing:
+            differing_parts = differences(checkpoint.identity, self.identity)
+            if not differing_parts:
                 return checkpoint
             if checkpoint.position.finished:
                 self.clear()
                 return None
             raise DataError(
                 f"{file}: this checkpoint does not belong to this training: "
-                f"{'; '.join(differing)}. Remove {self.folder}, or run jobs/train.py --force, to "
-                "train anew."
+                f"{'; '.join(differing_parts)}. Remove {self.folder}, or run jobs/train.py "
+                "--force, to train anew."
             )
         return None
 
@@ -167,15 +167,15 @@ def differences(checkpoint: Plain, wanted: Plain) -> list[str]:
     """
     sentences = []
     for part in sorted(checkpoint.keys() | wanted.keys()):
-        old, new = checkpoint.get(part), wanted.get(part)
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
+        old_value, new_value = checkpoint.get(part), wanted.get(part)
+        if isinstance(old_value, Mapping) and isinstance(new_value, Mapping):
             sentences += [
-                _sentence(f"{part}: {key}", old.get(key), new.get(key))
-                for key in sorted(old.keys() | new.keys())
-                if old.get(key) != new.get(key)
+                _sentence(f"{part}: {key}", old_value.get(key), new_value.get(key))
+                for key in sorted(old_value.keys() | new_value.keys())
+                if old_value.get(key) != new_value.get(key)
             ]
-        elif old != new:
-            sentences.append(_sentence(part, old, new))
+        elif old_value != new_value:
+            sentences.append(_sentence(part, old_value, new_value))
     return sentences
 
 

@@ -60,27 +60,27 @@ def _launch_once(spark: SparkSession, spec: TrainingSpec, say: Say) -> list[Work
     def supervise_worker(_: Iterable[int]) -> Iterator[str]:
         yield json.dumps(supervise(spec).to_mapping())
 
-    stopped = threading.Event()
+    stop_following = threading.Event()
     follower = threading.Thread(
-        target=_pass_on, args=(folder / PROGRESS, say, stopped), daemon=True
+        target=_pass_on, args=(folder / PROGRESS, say, stop_following), daemon=True
     )
     follower.start()
     canceller = threading.Thread(
-        target=_cancel_when_failed, args=(spark, folder / FAILURE, stopped), daemon=True
+        target=_cancel_when_failed, args=(spark, folder / FAILURE, stop_following), daemon=True
     )
     canceller.start()
     try:
         numbers = spark.sparkContext.parallelize(range(spec.workers), spec.workers)
         rows = numbers.barrier().mapPartitions(supervise_worker).collect()
     except Exception as error:
-        known = _noted_failure(folder)
-        if known is not None:
-            raise known from error
+        known_error = _noted_failure(folder)
+        if known_error is not None:
+            raise known_error from error
         raise errors.ServiceError(
             f"training on {spec.workers} workers failed: {_lost_task(error)}. {AGAIN}"
         ) from error
     finally:
-        stopped.set()
+        stop_following.set()
         follower.join(timeout=5)
     results = sorted((WorkerResult(**json.loads(row)) for row in rows), key=lambda r: r.worker)
     if len({result.weights_sha256 for result in results}) != 1:
@@ -139,15 +139,15 @@ def _noted_failure(folder: Path) -> errors.ForeshockError | None:
 
 def _pass_on(path: Path, say: Say, stopped: threading.Event) -> None:
     """Pass on what worker 0 says, until stopped and nothing is left."""
-    position = 0
+    read_position = 0
     while True:
         is_last = stopped.is_set()
         with contextlib.suppress(OSError), io.BytesIO(path.read_bytes()) as handle:
-            handle.seek(position)
+            handle.seek(read_position)
             for line in handle:
                 if not line.endswith(b"\n"):
                     break
-                position += len(line)
+                read_position += len(line)
                 progress = json.loads(line)
                 say(progress["say"], **progress["fields"])
         if is_last:

@@ -92,10 +92,10 @@ class TrainingLoop:
         self._watch.state("data")
         validation = self._data.held_out(MOST_VALIDATION)
         if not len(validation[0]):
-            without = (
+            without_validation = (
                 "the last part of train holds no window: no early stopping, the last epoch is kept"
             )
-            state = replace(state, position=replace(state.position, note=without))
+            state = replace(state, position=replace(state.position, note=without_validation))
         while not state.position.finished:
             state = self._steps_of_epoch(state)
             state = self._end_of_epoch(state, validation)
@@ -150,21 +150,21 @@ class TrainingLoop:
             self._replication.replicas,
             self._watch.state,
         )
-        pending: list[Any] = []
-        started = time.monotonic()
+        pending_results: list[Any] = []
+        start_time = time.monotonic()
         for parts in batches:
-            pending.append(self._stepper(parts))
-            step = state.position.step + len(pending)
-            global_step = state.position.global_step + len(pending)
+            pending_results.append(self._stepper(parts))
+            step = state.position.step + len(pending_results)
+            global_step = state.position.global_step + len(pending_results)
             is_last = step == share.steps
             is_due = global_step % self._options.checkpoint_steps == 0 and not is_last
-            if is_due or is_last or len(pending) >= CHECK_EVERY:
-                losses = self._losses_of(pending, state.position)
-                now = time.monotonic()
+            if is_due or is_last or len(pending_results) >= CHECK_EVERY:
+                losses = self._losses_of(pending_results, state.position)
+                current_time = time.monotonic()
                 state = self._after_steps(
-                    state, share, losses, now - started, batches.take_waited_seconds()
+                    state, share, losses, current_time - start_time, batches.take_waited_seconds()
                 )
-                started, pending = now, []
+                start_time, pending_results = current_time, []
             if is_due:
                 state = self._saved(state)
         note = self._stepper.note
@@ -179,8 +179,8 @@ class TrainingLoop:
         Raises DataError that names the first step whose loss or gradient is not finite.
         """
         losses = []
-        values = np.stack([result.numpy() for result in pending]).tolist()
-        for step, (loss_sum, windows, norm) in enumerate(values, start=position.step + 1):
+        result_values = np.stack([result.numpy() for result in pending]).tolist()
+        for step, (loss_sum, windows, norm) in enumerate(result_values, start=position.step + 1):
             if not (math.isfinite(loss_sum) and math.isfinite(norm)):
                 raise self._not_finite(position.epoch, step)
             losses.append(StepLoss(position.epoch, step, loss_sum, windows, norm))
@@ -188,11 +188,11 @@ class TrainingLoop:
 
     def _not_finite(self, epoch: int, step: int) -> DataError:
         blocks = self._data.blocks_of(epoch, step - 1)
-        named = ", ".join(map(str, blocks[:NAMED_BLOCKS]))
+        named_blocks = ", ".join(map(str, blocks[:NAMED_BLOCKS]))
         more = " …" if len(blocks) > NAMED_BLOCKS else ""
         return DataError(
-            f"training turned NaN or infinite in epoch {epoch}, step {step}, on the blocks {named}"
-            f"{more} of the training dataset (learning rate {self._options.learning_rate:g}). "
+            f"training turned NaN or infinite in epoch {epoch}, step {step}, on the blocks "
+            f"{named_blocks}{more} of the training dataset (learning rate {self._options.learning_rate:g}). "
             "Lower training.learning_rate, set training.clip_norm or scaling.clip, or look for "
             "extreme values in the features. The last good checkpoint is kept."
         )
@@ -221,20 +221,20 @@ class TrainingLoop:
 
     def _end_of_epoch(self, state: TrainingState, validation: Batch) -> TrainingState:
         """Validate, decide whether this epoch is the best and whether it is the last, and save."""
-        started = time.monotonic()
+        start_time = time.monotonic()
         self._watch.state("validate")
-        loss = None
+        validation_loss = None
         if len(validation[0]):
-            loss = self._stepper.validation(validation, self._options.batch)
-        seconds = time.monotonic() - started
+            validation_loss = self._stepper.validation(validation, self._options.batch)
+        seconds = time.monotonic() - start_time
         position = state.position.after_steps([], seconds, 0.0)
-        if loss is not None and not math.isfinite(loss):
+        if validation_loss is not None and not math.isfinite(validation_loss):
             raise DataError(
                 f"training turned NaN or infinite: the validation loss of epoch {position.epoch} "
-                f"is {loss}. Lower training.learning_rate or set training.clip_norm. The last good "
-                "checkpoint is kept."
+                f"is {validation_loss}. Lower training.learning_rate or set training.clip_norm. "
+                "The last good checkpoint is kept."
             )
-        record = self._record(position, loss)
+        record = self._record(position, validation_loss)
         self._write_block_ids(position.epoch)
         position = position.after_epoch(
             record, patience=self._options.patience, most_epochs=self._options.epochs
@@ -275,7 +275,7 @@ class TrainingLoop:
         """Record which blocks this worker saw in an epoch, in order."""
         folder = self._store.folder / "blocks"
         folder.mkdir(parents=True, exist_ok=True)
-        memory = io.BytesIO()  # np.save opens local paths only, and a run directory may lie on S3
-        np.save(memory, np.array(self._data.seen, np.int64))
-        name = f"epoch-{epoch:05d}-worker-{self._replication.worker}.npy"
-        write_bytes(folder / name, memory.getvalue())
+        npy_file = io.BytesIO()  # np.save opens local paths only, and a run directory may lie on S3
+        np.save(npy_file, np.array(self._data.seen, np.int64))
+        file_name = f"epoch-{epoch:05d}-worker-{self._replication.worker}.npy"
+        write_bytes(folder / file_name, npy_file.getvalue())

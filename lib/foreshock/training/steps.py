@@ -103,15 +103,15 @@ class Stepper:
         network = self._network
         with tf.GradientTape() as tape:
             loss_sum, windows = self._trainable.loss(network, *batch, training=True)
-            penalties = tf.add_n([tf.constant(0.0), *network.losses])
-            objective = loss_sum + windows * penalties
+            weight_penalties = tf.add_n([tf.constant(0.0), *network.losses])
+            objective = loss_sum + windows * weight_penalties
         return loss_sum, windows, tape.gradient(objective, network.trainable_variables)
 
     def _replica_step(self, *batch: tf.Tensor) -> tf.Tensor:
         """A replica's part of a step: [sum of losses, windows, gradient norm], (3,)."""
         context = tf.distribute.get_replica_context()
-        number = context.replica_id_in_sync_group
-        key = number if isinstance(number, int) else 0
+        replica_number = context.replica_id_in_sync_group
+        key = replica_number if isinstance(replica_number, int) else 0
         # A function for each replica: a trace holds the variables of the device it was made for.
         if key not in self._gradients_of_replica:
             compiled = tf.function(self._gradients, jit_compile=self._jit)
@@ -121,12 +121,14 @@ class Stepper:
             tf.distribute.ReduceOp.SUM, [loss_sum, windows, *gradients]
         )
         gradients = [gradient / tf.maximum(windows, 1.0) for gradient in gradients]
-        norm = tf.linalg.global_norm(gradients)
+        gradient_norm = tf.linalg.global_norm(gradients)
         if self._clip_norm is not None:
-            gradients, _ = tf.clip_by_global_norm(gradients, self._clip_norm, use_norm=norm)
+            gradients, _ = tf.clip_by_global_norm(
+                gradients, self._clip_norm, use_norm=gradient_norm
+            )
         variables = self._network.trainable_variables
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        return tf.stack([loss_sum, windows, norm])
+        return tf.stack([loss_sum, windows, gradient_norm])
 
     def __call__(self, parts: Sequence[Batch]) -> tf.Tensor:
         """Train on a batch, given as a part for each replica.
@@ -165,12 +167,12 @@ class Stepper:
         """The mean loss of examples, in batches of one shape; the same on every worker."""
         n_examples = len(examples[0])
         loss_sum = 0.0
-        for begin in range(0, n_examples, batch):
-            part = [array[begin : begin + batch] for array in examples]
-            missing = batch - len(part[0])
+        for first_example in range(0, n_examples, batch):
+            batch_arrays = [array[first_example : first_example + batch] for array in examples]
+            missing = batch - len(batch_arrays[0])
             if missing:
-                part = [_filled_up(array, missing) for array in part]
-            loss_sum += float(self._validation_loss(*part))
+                batch_arrays = [_filled_up(array, missing) for array in batch_arrays]
+            loss_sum += float(self._validation_loss(*batch_arrays))
         return self.agreed(loss_sum / n_examples)
 
     def agreed(self, value: float) -> float:

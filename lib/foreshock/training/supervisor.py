@@ -93,16 +93,16 @@ def supervise(spec: TrainingSpec) -> WorkerResult:
 
 def _environment(context: BarrierTaskContext, place: _Place) -> dict[str, str]:
     """The process's environment, with the addresses of all workers."""
-    with socket.socket() as free:
-        free.bind(("", 0))
-        port = free.getsockname()[1]
-        addresses = context.allGather(f"{place.host}:{port}")
-    cluster = {
+    with socket.socket() as free_socket:
+        free_socket.bind(("", 0))
+        free_port = free_socket.getsockname()[1]
+        addresses = context.allGather(f"{place.host}:{free_port}")
+    cluster_config = {
         "cluster": {"worker": list(addresses)},
         "task": {"type": "worker", "index": place.number},
     }
     python_path = os.pathsep.join(folder for folder in sys.path if folder)
-    return {**os.environ, "TF_CONFIG": json.dumps(cluster), "PYTHONPATH": python_path}
+    return {**os.environ, "TF_CONFIG": json.dumps(cluster_config), "PYTHONPATH": python_path}
 
 
 def _watched(process: subprocess.Popen[str], spec: TrainingSpec, place: _Place) -> WorkerResult:
@@ -113,8 +113,8 @@ def _watched(process: subprocess.Popen[str], spec: TrainingSpec, place: _Place) 
         f"{process.pid})"
     )
     with contextlib.suppress(BrokenPipeError):
-        order = {"number": place.number, "spec": spec.to_mapping()}
-        process.stdin.write(json.dumps(order) + "\n")
+        worker_order = {"number": place.number, "spec": spec.to_mapping()}
+        process.stdin.write(json.dumps(worker_order) + "\n")
         process.stdin.flush()
     lines: queue.Queue[str | None] = queue.Queue()
     threading.Thread(target=_pump, args=(process, lines), daemon=True).start()

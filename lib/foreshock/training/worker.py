@@ -102,8 +102,8 @@ def _end_with_supervisor(number: int, folder: Path) -> None:
 def main() -> int:
     """Train as worker `number` of the specification; exit code 0 with a result, 1 with an error."""
     write = _LineWriter()
-    order = json.loads(sys.stdin.readline())
-    number, folder = int(order["number"]), at(order["spec"]["checkpoints"])
+    worker_order = json.loads(sys.stdin.readline())
+    number, folder = int(worker_order["number"]), at(worker_order["spec"]["checkpoints"])
     threading.Thread(target=_end_with_supervisor, args=(number, folder), daemon=True).start()
     pulse = _Pulse(write)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -115,20 +115,20 @@ def main() -> int:
         write(say=message, fields=fields)
 
     try:
-        spec = TrainingSpec.from_mapping(order["spec"])
+        spec = TrainingSpec.from_mapping(worker_order["spec"])
         fitted = fit(spec, say, worker=number, beat=pulse.doing)
     except Exception as error:
         kind, message = _explained(error, number)
         write(error=kind, message=message)
         return 1
-    result = {
+    worker_result = {
         "worker": number,
         "weights_sha256": fitted.weights_sha256,
         "replicas": fitted.replicas,
         "epochs": len(fitted.history.epochs),
         "pid": os.getpid(),
     }
-    write(result=result)
+    write(result=worker_result)
     return 0
 
 
@@ -139,15 +139,15 @@ def _explained(error: Exception, number: int) -> tuple[str, str]:
 
     if isinstance(error, ForeshockError):
         return type(error).__name__, str(error)
-    text = f"{type(error).__name__}: {' '.join(str(error).split())[:400]}"
-    known = explain(error, f"training worker {number}")
-    if known is not None:
-        return type(known).__name__, str(known)
+    error_text = f"{type(error).__name__}: {' '.join(str(error).split())[:400]}"
+    known_error = explain(error, f"training worker {number}")
+    if known_error is not None:
+        return type(known_error).__name__, str(known_error)
     if type(error).__name__ in COLLECTIVE_ERRORS:
         time.sleep(COLLECTIVE_PATIENCE)
-        message = f"training worker {number} lost another worker: {text}. {AGAIN}"
+        message = f"training worker {number} lost another worker: {error_text}. {AGAIN}"
         return "ServiceError", message
-    return "ForeshockError", f"a defect of ours in training worker {number}: {text}"
+    return "ForeshockError", f"a defect of ours in training worker {number}: {error_text}"
 
 
 if __name__ == "__main__":

@@ -57,9 +57,9 @@ def save(folder: Path, bundle: Bundle) -> None:
     entries = {}
     for name, model in bundle.models.items():
         file = folder / f"{name}.npz"
-        memory = io.BytesIO()
-        np.savez(memory, **model.arrays())
-        file.write_bytes(memory.getbuffer())
+        npz_file = io.BytesIO()
+        np.savez(npz_file, **model.arrays())
+        file.write_bytes(npz_file.getbuffer())
         spec = dict(model.spec())
         entries[name] = {"spec": spec, "file": file.name, "sha256": file_sha256(file)}
     description = {

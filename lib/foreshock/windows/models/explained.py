@@ -79,41 +79,54 @@ def explained(
     {'a': 0.7}
     """
     thinning = max(1, -(-len(windows) // WINDOWS))
-    sample, inside = windows[::thinning], weights[::thinning] > 0
-    if not len(sample) or (expected_windows := detector.reconstruct(sample)) is None:
+    sampled_windows, is_inside = windows[::thinning], weights[::thinning] > 0
+    if (
+        not len(sampled_windows)
+        or (expected_windows := detector.reconstruct(sampled_windows)) is None
+    ):
         return None
-    data = sample[inside].astype(np.float64)  # (n, F)
-    expected = np.asarray(expected_windows, np.float64)[inside]
-    low, high = RANGES.get(output, (None, None))
-    error = np.square(data - expected).sum(axis=0)
-    distance = np.square(data - np.median(data, axis=0)).sum(axis=0)
-    if low is None and high is None:
+    training_values = sampled_windows[is_inside].astype(np.float64)  # (n, F)
+    expected_values = np.asarray(expected_windows, np.float64)[is_inside]
+    lowest_output, highest_output = RANGES.get(output, (None, None))
+    squared_error = np.square(training_values - expected_values).sum(axis=0)
+    squared_distance = np.square(training_values - np.median(training_values, axis=0)).sum(axis=0)
+    if lowest_output is None and highest_output is None:
         least_error = np.zeros(len(features))
     else:
-        least_error = np.square(data - np.clip(data, low, high)).sum(axis=0)
-    deviation = data.std(axis=0)
-    outside = _beyond(data, low, high).mean(axis=0)
+        least_error = np.square(
+            training_values - np.clip(training_values, lowest_output, highest_output)
+        ).sum(axis=0)
+    standard_deviation = training_values.std(axis=0)
+    outside_share = _beyond(training_values, lowest_output, highest_output).mean(axis=0)
     return Explained(
-        windows=len(sample),
-        share=_known(features, 1 - error / np.where(distance > 0, distance, 1), distance > 0),
-        spread=_known(
-            features, expected.std(axis=0) / np.where(deviation > 0, deviation, 1), deviation > 0
+        windows=len(sampled_windows),
+        share=_known(
+            features,
+            1 - squared_error / np.where(squared_distance > 0, squared_distance, 1),
+            squared_distance > 0,
         ),
-        outside=dict(zip(features, outside.tolist(), strict=True)),
+        spread=_known(
+            features,
+            expected_values.std(axis=0) / np.where(standard_deviation > 0, standard_deviation, 1),
+            standard_deviation > 0,
+        ),
+        outside=dict(zip(features, outside_share.tolist(), strict=True)),
         reachable=_known(
-            features, 1 - least_error / np.where(distance > 0, distance, 1), distance > 0
+            features,
+            1 - least_error / np.where(squared_distance > 0, squared_distance, 1),
+            squared_distance > 0,
         ),
     )
 
 
 def _beyond(data: Float64Array, low: float | None, high: float | None) -> BoolArray:
     """Which values (n, F) lie beyond a range, by more than the margin."""
-    beyond = np.zeros(data.shape, bool)
+    is_beyond = np.zeros(data.shape, bool)
     if low is not None:
-        beyond |= data < low - MARGIN
+        is_beyond |= data < low - MARGIN
     if high is not None:
-        beyond |= data > high + MARGIN
-    return beyond
+        is_beyond |= data > high + MARGIN
+    return is_beyond
 
 
 def _known(features: Iterable[str], values: Float64Array, varies: BoolArray) -> PerFeature:

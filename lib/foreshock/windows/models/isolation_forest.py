@@ -32,9 +32,9 @@ def average_path(points: npt.ArrayLike) -> Float64Array:
     """
     points = np.asarray(points, np.float64)
     harmonic = np.log(np.maximum(points - 1, 1)) + np.euler_gamma
-    many = 2 * harmonic - 2 * (points - 1) / np.maximum(points, 1)
-    few = np.where(points == 2, 1.0, 0.0)
-    return np.where(points > 2, many, few)
+    long_path = 2 * harmonic - 2 * (points - 1) / np.maximum(points, 1)
+    short_path = np.where(points == 2, 1.0, 0.0)
+    return np.where(points > 2, long_path, short_path)
 
 
 class IsolationForest:
@@ -83,19 +83,19 @@ class IsolationForest:
         all_rows = np.arange(len(rows))
         for tree in range(n_trees):
             node_of_row = np.zeros(len(rows), np.int32)
-            active = all_rows
-            while len(active):
-                feature = trees["feature"][tree, node_of_row[active]]
-                inner = feature >= 0
-                active, feature = active[inner], feature[inner]
-                nodes = node_of_row[active]
-                goes_left = rows[active, feature] <= trees["threshold"][tree, nodes]
-                node_of_row[active] = np.where(
-                    goes_left, trees["left"][tree, nodes], trees["right"][tree, nodes]
+            active_rows = all_rows
+            while len(active_rows):
+                cut_feature = trees["feature"][tree, node_of_row[active_rows]]
+                is_inner = cut_feature >= 0
+                active_rows, cut_feature = active_rows[is_inner], cut_feature[is_inner]
+                active_nodes = node_of_row[active_rows]
+                goes_left = rows[active_rows, cut_feature] <= trees["threshold"][tree, active_nodes]
+                node_of_row[active_rows] = np.where(
+                    goes_left, trees["left"][tree, active_nodes], trees["right"][tree, active_nodes]
                 )
             total_path += trees["path"][tree, node_of_row]
-        scores: Float64Array = 2.0 ** (-total_path / (n_trees * average_path(self.sample)))
-        return scores
+        anomaly_scores: Float64Array = 2.0 ** (-total_path / (n_trees * average_path(self.sample)))
+        return anomaly_scores
 
     def errors(self, windows: Float32Array) -> Float32Array:
         """The scores (N, L, 1) of the events of windows (N, L, F)."""
@@ -128,21 +128,27 @@ def _tree_arrays(forest: Forest) -> dict[str, AnyArray]:
     """The trees of scikit-learn's forest, padded to the largest."""
     most_nodes = max(estimator.tree_.node_count for estimator in forest.estimators_)
     shape = (TREES, most_nodes)
-    feature = np.full(shape, -1, np.int32)
-    left, right = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
-    threshold, path = np.zeros(shape), np.zeros(shape)
+    cut_feature = np.full(shape, -1, np.int32)
+    left_child, right_child = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
+    cut_threshold, leaf_path = np.zeros(shape), np.zeros(shape)
     fitted = zip(forest.estimators_, forest.estimators_features_, strict=True)
-    for number, (estimator, columns) in enumerate(fitted):
+    for tree_number, (estimator, columns) in enumerate(fitted):
         tree = estimator.tree_
-        here = (number, slice(tree.node_count))
+        tree_nodes = (tree_number, slice(tree.node_count))
         is_leaf = tree.children_left < 0
-        feature[here] = np.where(is_leaf, -1, columns[np.maximum(tree.feature, 0)])
-        threshold[here] = tree.threshold
-        left[here] = np.maximum(tree.children_left, 0)
-        right[here] = np.maximum(tree.children_right, 0)
-        depth = np.zeros(tree.node_count)
+        cut_feature[tree_nodes] = np.where(is_leaf, -1, columns[np.maximum(tree.feature, 0)])
+        cut_threshold[tree_nodes] = tree.threshold
+        left_child[tree_nodes] = np.maximum(tree.children_left, 0)
+        right_child[tree_nodes] = np.maximum(tree.children_right, 0)
+        node_depth = np.zeros(tree.node_count)
         for node in np.flatnonzero(~is_leaf):
             children = [tree.children_left[node], tree.children_right[node]]
-            depth[children] = depth[node] + 1
-        path[here] = np.where(is_leaf, depth + average_path(tree.n_node_samples), 0)
-    return {"feature": feature, "threshold": threshold, "left": left, "right": right, "path": path}
+            node_depth[children] = node_depth[node] + 1
+        leaf_path[tree_nodes] = np.where(is_leaf, node_depth + average_path(tree.n_node_samples), 0)
+    return {
+        "feature": cut_feature,
+        "threshold": cut_threshold,
+        "left": left_child,
+        "right": right_child,
+        "path": leaf_path,
+    }

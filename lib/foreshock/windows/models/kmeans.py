@@ -53,37 +53,37 @@ class KMeans:
 
         Weights (N, L) are 0 where a window is padded. Raises DataError if every window is.
         """
-        whole = windows[weights.min(axis=1) > 0]
-        if not len(whole):
+        whole_windows = windows[weights.min(axis=1) > 0]
+        if not len(whole_windows):
             raise DataError(
                 "detector kmeans: there is no whole training window. Leave kmeans out of detectors."
             )
-        thinned = whole[:: -(-len(whole) // SAMPLE)]
-        size = windows.shape[1] * windows.shape[2]
-        flat = thinned.reshape(-1, size).astype(np.float64)
-        distinct = len(np.unique(flat, axis=0))
-        n_centroids = max(1, min(MOST_CENTROIDS, len(flat) // LEAST_MEMBERS, distinct))
+        thinned_windows = whole_windows[:: -(-len(whole_windows) // SAMPLE)]
+        window_size = windows.shape[1] * windows.shape[2]
+        flat_windows = thinned_windows.reshape(-1, window_size).astype(np.float64)
+        n_distinct = len(np.unique(flat_windows, axis=0))
+        n_centroids = max(1, min(MOST_CENTROIDS, len(flat_windows) // LEAST_MEMBERS, n_distinct))
         with threadpool_limits(1):  # sums in one order, so that a seed gives the same centroids
             lloyd = Lloyd(n_centroids, n_init=1, max_iter=MOST_ITERATIONS, random_state=seed)
-            centroids = lloyd.fit(flat).cluster_centers_
-        return cls(centroids, windows.shape[1], len(flat))
+            centroids = lloyd.fit(flat_windows).cluster_centers_
+        return cls(centroids, windows.shape[1], len(flat_windows))
 
     def reconstruct(self, windows: Float32Array) -> Float32Array:
         """The nearest centroid of each window (N, L, F)."""
-        nearest = self._nearest(
+        nearest_centroid = self._nearest(
             windows.reshape(len(windows), windows.shape[1] * windows.shape[2]).astype(np.float64)
         )
-        return self.centroids[nearest].reshape(windows.shape).astype(np.float32)
+        return self.centroids[nearest_centroid].reshape(windows.shape).astype(np.float32)
 
     def _nearest(self, flat: Float64Array) -> Int64Array:
         """The place of the nearest centroid of each flat window (N, L·F), by |c|² − 2 c·w."""
         squared_norms = np.square(self.centroids).sum(axis=1)
-        nearest = np.zeros(len(flat), np.int64)
-        for begin in range(0, len(flat), CHUNK):
-            chunk = slice(begin, begin + CHUNK)
-            products = flat[chunk] @ self.centroids.T
-            nearest[chunk] = np.argmin(squared_norms - 2 * products, axis=1)
-        return nearest
+        nearest_centroid = np.zeros(len(flat), np.int64)
+        for first_window in range(0, len(flat), CHUNK):
+            chunk = slice(first_window, first_window + CHUNK)
+            dot_products = flat[chunk] @ self.centroids.T
+            nearest_centroid[chunk] = np.argmin(squared_norms - 2 * dot_products, axis=1)
+        return nearest_centroid
 
     def errors_of(self, windows: Float32Array, expected: Float32Array) -> Float32Array:
         """Squared errors (N, L, F), given what `reconstruct` gave."""

@@ -1,4 +1,4 @@
-"""Persistence: every event is expected to be like the one before it. Other forecasts have to beat it.
+"""Persistence: every event is expected to be like the one before it. Any forecast must beat it.
 
 The error of a value is (x[t] − x[t−1])² / m, with m the mean square of train's steps: 1 is an
 ordinary step. A window's first event has no predecessor, so its error is 0.
@@ -42,13 +42,13 @@ class LastValue:
 
         Raises DataError if there is none.
         """
-        steps = np.diff(windows.astype(np.float64), axis=1)[weights[:, :-1] > 0]  # (n, F)
-        if not len(steps):
+        event_steps = np.diff(windows.astype(np.float64), axis=1)[weights[:, :-1] > 0]  # (n, F)
+        if not len(event_steps):
             raise DataError(
                 "detector last_value: no training window holds two events. "
                 "Leave last_value out of detectors."
             )
-        mean_square = np.square(steps).mean(axis=0)
+        mean_square = np.square(event_steps).mean(axis=0)
         return cls(np.where(mean_square > 0, mean_square, 1.0), len(windows))
 
     def reconstruct(self, windows: Float32Array) -> Float32Array:
@@ -57,8 +57,8 @@ class LastValue:
 
     def errors_of(self, windows: Float32Array, expected: Float32Array) -> Float32Array:
         """Squared steps (N, L, F) over the ordinary one, given what `reconstruct` gave."""
-        relative: Float64Array = np.square(windows - expected) / self.mean_square
-        return relative.astype(np.float32)
+        relative_errors: Float64Array = np.square(windows - expected) / self.mean_square
+        return relative_errors.astype(np.float32)
 
     def errors(self, windows: Float32Array) -> Float32Array:
         """Squared steps (N, L, F) over the ordinary one, of windows (N, L, F)."""

@@ -69,15 +69,15 @@ def build(spec: NetworkSpec) -> keras.Model:
     """
     inputs = keras.Input((spec.length, spec.features))
     layer_output = inputs
-    for number, width in enumerate(spec.units):
-        is_last = number == len(spec.units) - 1
+    for layer_number, width in enumerate(spec.units):
+        is_last = layer_number == len(spec.units) - 1
         layer_output = _lstm(spec, width, sequences=not is_last)(layer_output)
         layer_output = _dropped(spec, layer_output)
     if spec.dense:
-        middle = keras.layers.Dense(
+        middle_layer = keras.layers.Dense(
             spec.dense, activation=spec.activation, kernel_regularizer=_penalty(spec)
         )
-        layer_output = middle(layer_output)  # (B, dense)
+        layer_output = middle_layer(layer_output)  # (B, dense)
     layer_output = keras.layers.RepeatVector(spec.length)(layer_output)  # (B, L, dense)
     for width in reversed(spec.units):
         layer_output = _lstm(spec, width, sequences=True)(layer_output)  # (B, L, width)
@@ -113,10 +113,10 @@ def window_loss(
     up: it adds to neither sum nor count.
     """
     rebuilt = network(windows, training=training)
-    error = tf.reduce_mean(tf.square(rebuilt - windows), axis=-1)  # (B, L)
-    steps = tf.reduce_sum(weights, axis=-1)  # (B,)
-    per_window = tf.reduce_sum(error * weights, axis=-1) / tf.maximum(steps, 1.0)  # (B,)
-    return tf.reduce_sum(per_window), tf.reduce_sum(tf.cast(steps > 0.0, tf.float32))
+    step_errors = tf.reduce_mean(tf.square(rebuilt - windows), axis=-1)  # (B, L)
+    n_steps = tf.reduce_sum(weights, axis=-1)  # (B,)
+    window_losses = tf.reduce_sum(step_errors * weights, axis=-1) / tf.maximum(n_steps, 1.0)  # (B,)
+    return tf.reduce_sum(window_losses), tf.reduce_sum(tf.cast(n_steps > 0.0, tf.float32))
 
 
 class LSTMAutoencoder:
@@ -136,14 +136,14 @@ class LSTMAutoencoder:
         if self._forward is None:  # compiled for the first windows: many processes never score
             self._forward = compile_scan(self.network, self.network_spec)
         rebuilt = np.empty_like(windows)
-        for begin in range(0, len(windows), BATCH):
-            batch = windows[begin : begin + BATCH]
+        for first_window in range(0, len(windows), BATCH):
+            batch = windows[first_window : first_window + BATCH]
             n_windows = len(batch)
             if n_windows < BATCH:
-                filling = np.zeros((BATCH - n_windows, *windows.shape[1:]), windows.dtype)
-                batch = np.concatenate([batch, filling])
+                empty_windows = np.zeros((BATCH - n_windows, *windows.shape[1:]), windows.dtype)
+                batch = np.concatenate([batch, empty_windows])
             output = self._forward(tf.constant(batch)).numpy()
-            rebuilt[begin : begin + n_windows] = output[:n_windows]
+            rebuilt[first_window : first_window + n_windows] = output[:n_windows]
         return rebuilt
 
     def errors_of(self, windows: Float32Array, expected: Float32Array) -> Float32Array:
@@ -157,7 +157,7 @@ class LSTMAutoencoder:
     def arrays(self) -> Mapping[str, AnyArray]:
         """The network's weights, in Keras's order."""
         weights = self.network.get_weights()
-        return {f"w{number:03d}": weight for number, weight in enumerate(weights)}
+        return {f"w{weight_number:03d}": weight for weight_number, weight in enumerate(weights)}
 
     def spec(self) -> Spec:
         """The network's shape."""

@@ -112,12 +112,12 @@ def _step_layers(cells: list[_Cell], lowest_gates: Activation, states: list[Stat
     (B, H) of the layer below it.
     """
     next_states: list[State] = []
-    for number, (cell, (output, memory)) in enumerate(zip(cells, states, strict=True)):
-        if number == 0:
+    for layer_number, (cell, (output, memory)) in enumerate(zip(cells, states, strict=True)):
+        if layer_number == 0:
             gates = lowest_gates(output)
         else:
-            below = next_states[-1][0]
-            gates = tf.concat([below, output], axis=1) @ cell.joined_kernel + cell.bias
+            output_below = next_states[-1][0]
+            gates = tf.concat([output_below, output], axis=1) @ cell.joined_kernel + cell.bias
         next_states.append(cell.step(gates, memory))
     return next_states
 
@@ -145,20 +145,20 @@ def compile_scan(network: keras.Model, spec: Shape) -> Activation:
 
 def _encoded(cells: list[_Cell], windows: tf.Tensor, length: int) -> tf.Tensor:
     """The last output (B, H) of the encoder's last layer."""
-    batch = windows.shape[0]
-    steps = tf.transpose(windows, (1, 0, 2))  # (L, B, F)
-    lowest = cells[0]
-    joined_kernel = lowest.joined_kernel
+    n_windows = windows.shape[0]
+    time_steps = tf.transpose(windows, (1, 0, 2))  # (L, B, F)
+    lowest_cell = cells[0]
+    joined_kernel = lowest_cell.joined_kernel
 
     def encode(step: tf.Tensor, states: list[State]) -> tuple[tf.Tensor, list[State]]:
         def gates(output: tf.Tensor) -> tf.Tensor:
-            return tf.concat([steps[step], output], axis=1) @ joined_kernel + lowest.bias
+            return tf.concat([time_steps[step], output], axis=1) @ joined_kernel + lowest_cell.bias
 
         return step + 1, _step_layers(cells, gates, states)
 
-    begin = (0, [cell.blank(batch) for cell in cells])
+    start_state = (0, [cell.blank(n_windows) for cell in cells])
     _, states = tf.while_loop(
-        lambda step, _: step < length, encode, begin, maximum_iterations=length
+        lambda step, _: step < length, encode, start_state, maximum_iterations=length
     )
     return states[-1][0]
 
@@ -167,21 +167,23 @@ def _decoded(
     cells: list[_Cell], output_layer: _Dense, code: tf.Tensor, shape: tuple[int, int, int]
 ) -> tf.Tensor:
     """What the decoder makes (B, L, F) of the code (B, D), which it sees at every step."""
-    batch, length, features = shape
-    lowest = cells[0]
-    code_gates = code @ lowest.input_kernel + lowest.bias  # (B, 4 H), the same at every step
+    n_windows, length, features = shape
+    lowest_cell = cells[0]
+    code_gates = (
+        code @ lowest_cell.input_kernel + lowest_cell.bias
+    )  # (B, 4 H), the same at every step
 
     def decode(
         step: tf.Tensor, states: list[State], rebuilt: tf.TensorArray
     ) -> tuple[tf.Tensor, list[State], tf.TensorArray]:
         states = _step_layers(
-            cells, lambda output: code_gates + output @ lowest.state_kernel, states
+            cells, lambda output: code_gates + output @ lowest_cell.state_kernel, states
         )
         return step + 1, states, rebuilt.write(step, output_layer(states[-1][0]))
 
-    blank = tf.TensorArray(tf.float32, length, element_shape=(batch, features))
-    begin = (0, [cell.blank(batch) for cell in cells], blank)
+    blank_output = tf.TensorArray(tf.float32, length, element_shape=(n_windows, features))
+    start_state = (0, [cell.blank(n_windows) for cell in cells], blank_output)
     _, _, rebuilt = tf.while_loop(
-        lambda step, *_: step < length, decode, begin, maximum_iterations=length
+        lambda step, *_: step < length, decode, start_state, maximum_iterations=length
     )
     return tf.transpose(rebuilt.stack(), (1, 0, 2))

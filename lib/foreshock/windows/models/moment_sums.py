@@ -30,13 +30,16 @@ class MomentSums:
         """Begin with no windows of `length` events."""
         self.length, self.origin, self.features = length, origin, len(origin)
         self.n = 0
-        size, edge = length * self.features, (length - 1) * self.features
-        self._total, self._products = np.zeros(size), np.zeros((size, size))
+        n_values, n_edge_values = length * self.features, (length - 1) * self.features
+        self._total, self._products = np.zeros(n_values), np.zeros((n_values, n_values))
         self._group = min(GROUP, length)
         core_shape = (self._group * self.features, (self._group + length - 1) * self.features)
         self._core, self._core_total = np.zeros(core_shape), np.zeros(self.features)
-        self._head, self._tail = np.zeros((edge, edge)), np.zeros((edge, edge))
-        self._head_total, self._tail_total = np.zeros(edge), np.zeros(edge)
+        self._head, self._tail = (
+            np.zeros((n_edge_values, n_edge_values)),
+            np.zeros((n_edge_values, n_edge_values)),
+        )
+        self._head_total, self._tail_total = np.zeros(n_edge_values), np.zeros(n_edge_values)
         self._waiting_heads: list[Float64Array] = []  # a run's first L − 1 rows, flattened
         self._waiting_tails: list[Float64Array] = []  # and its last
 
@@ -48,29 +51,33 @@ class MomentSums:
         length = self.length
         if not len(starts):
             return
-        steps = np.diff(starts)
+        start_steps = np.diff(starts)
         leaves_block = starts[0] < 0 or starts[-1] + length > len(rows)
-        if rows.shape[1] != self.features or leaves_block or (steps < 1).any():
+        if rows.shape[1] != self.features or leaves_block or (start_steps < 1).any():
             raise ValueError(
                 f"windows of {length} at {starts[0]} to {starts[-1]} are not ascending or leave a "
                 f"block of shape {rows.shape}"
             )
-        bounds = np.concatenate([[0], np.flatnonzero(steps > 1) + 1, [len(starts)]])
-        run_sizes = np.diff(bounds)
-        for number in np.flatnonzero(run_sizes >= length):
-            run = starts[bounds[number] : bounds[number + 1]]
-            for piece in np.array_split(run, max(1, len(run) // max(RUN, length))):
-                piece_rows = rows[piece[0] : piece[-1] + length]
+        run_bounds = np.concatenate([[0], np.flatnonzero(start_steps > 1) + 1, [len(starts)]])
+        run_sizes = np.diff(run_bounds)
+        for run_number in np.flatnonzero(run_sizes >= length):
+            run_starts = starts[run_bounds[run_number] : run_bounds[run_number + 1]]
+            for piece_starts in np.array_split(
+                run_starts, max(1, len(run_starts) // max(RUN, length))
+            ):
+                piece_rows = rows[piece_starts[0] : piece_starts[-1] + length]
                 self._add_run(piece_rows.astype(np.float64) - self.origin)
-        loose = starts[np.repeat(run_sizes < length, run_sizes)]  # runs too short to gain
-        for begin in range(0, len(loose), self._chunk_windows):
-            positions = loose[begin : begin + self._chunk_windows, None] + np.arange(length)
-            self._add_flat(rows[positions].astype(np.float64) - self.origin)
+        loose_starts = starts[np.repeat(run_sizes < length, run_sizes)]  # runs too short to gain
+        for first_window in range(0, len(loose_starts), self._chunk_windows):
+            row_positions = loose_starts[
+                first_window : first_window + self._chunk_windows, None
+            ] + np.arange(length)
+            self._add_flat(rows[row_positions].astype(np.float64) - self.origin)
 
     def add_windows(self, windows: Float32Array) -> None:
         """Add windows (N, L, F) as they are."""
-        for begin in range(0, len(windows), self._chunk_windows):
-            chunk = windows[begin : begin + self._chunk_windows]
+        for first_window in range(0, len(windows), self._chunk_windows):
+            chunk = windows[first_window : first_window + self._chunk_windows]
             self._add_flat(chunk.astype(np.float64) - self.origin)
 
     @property
@@ -79,25 +86,25 @@ class MomentSums:
 
     def _add_flat(self, windows: Float64Array) -> None:
         """Windows (N, L, F), less the origin."""
-        flat = windows.reshape(len(windows), -1)
-        self.n += len(flat)
-        self._total += flat.sum(axis=0)
-        self._products += flat.T @ flat
+        flat_windows = windows.reshape(len(windows), -1)
+        self.n += len(flat_windows)
+        self._total += flat_windows.sum(axis=0)
+        self._products += flat_windows.T @ flat_windows
 
     def _add_run(self, rows: Float64Array) -> None:
         """All windows of rows (w + L − 1, F), w at least L, less the origin."""
         length, features, group = self.length, self.features, self._group
         n_windows = len(rows) - length + 1
         n_groups = -(-n_windows // group)
-        earlier = np.zeros((n_groups * group, features))
-        earlier[:n_windows] = rows[:n_windows]
-        later = np.zeros((n_groups * group + length - 1, features))
+        earlier_rows = np.zeros((n_groups * group, features))
+        earlier_rows[:n_windows] = rows[:n_windows]
+        later_rows = np.zeros((n_groups * group + length - 1, features))
         # Pairs whose later row is among the first L − 1 are the head's.
-        later[length - 1 : len(rows)] = rows[length - 1 :]
-        width = (group + length - 1) * features
-        views = np.lib.stride_tricks.sliding_window_view(later.ravel(), width)
-        strips = np.ascontiguousarray(views[:: group * features])
-        self._core += earlier.reshape(n_groups, -1).T @ strips
+        later_rows[length - 1 : len(rows)] = rows[length - 1 :]
+        strip_width = (group + length - 1) * features
+        strip_views = np.lib.stride_tricks.sliding_window_view(later_rows.ravel(), strip_width)
+        strips = np.ascontiguousarray(strip_views[:: group * features])
+        self._core += earlier_rows.reshape(n_groups, -1).T @ strips
         self._core_total += rows[length - 1 : n_windows].sum(axis=0)
         self._waiting_heads.append(rows[: length - 1].ravel())
         self._waiting_tails.append(rows[n_windows:].ravel())
@@ -123,23 +130,28 @@ class MomentSums:
         on and the tail's before it.
         """
         self._add_edges()
-        length, features, edge = self.length, self.features, self.length - 1
-        products = self._products.reshape(length, features, length, features)
+        length, features, n_edge_rows = self.length, self.features, self.length - 1
+        window_products = self._products.reshape(length, features, length, features)
         by_lag = self._core_by_lag()
         for step in range(length):
-            products[step] += by_lag[:, edge - step : edge - step + length]
-        edge_shape = (edge, features, edge, features)
-        head, tail = self._head.reshape(edge_shape), self._tail.reshape(edge_shape)
-        for step in range(1, edge):
-            head[edge - 1 - step, :, :-1] += head[edge - step, :, 1:]
-            tail[step, :, 1:] += tail[step - 1, :, :-1]
-        products[:-1, :, :-1] += head
-        products[1:, :, 1:] += tail
-        total = self._total.reshape(length, features)
-        total += self._core_total
-        head_rows = self._head_total.reshape(edge, features)
-        total[:-1] += np.cumsum(head_rows[::-1], axis=0)[::-1]
-        total[1:] += np.cumsum(self._tail_total.reshape(edge, features), axis=0)
+            window_products[step] += by_lag[:, n_edge_rows - step : n_edge_rows - step + length]
+        edge_shape = (n_edge_rows, features, n_edge_rows, features)
+        head_products, tail_products = (
+            self._head.reshape(edge_shape),
+            self._tail.reshape(edge_shape),
+        )
+        for step in range(1, n_edge_rows):
+            head_products[n_edge_rows - 1 - step, :, :-1] += head_products[
+                n_edge_rows - step, :, 1:
+            ]
+            tail_products[step, :, 1:] += tail_products[step - 1, :, :-1]
+        window_products[:-1, :, :-1] += head_products
+        window_products[1:, :, 1:] += tail_products
+        window_total = self._total.reshape(length, features)
+        window_total += self._core_total
+        head_rows = self._head_total.reshape(n_edge_rows, features)
+        window_total[:-1] += np.cumsum(head_rows[::-1], axis=0)[::-1]
+        window_total[1:] += np.cumsum(self._tail_total.reshape(n_edge_rows, features), axis=0)
         return self._total, self._products
 
     def _core_by_lag(self) -> Float64Array:

@@ -30,8 +30,8 @@ def middle(windows: Float32Array) -> Float64Array | None:
     """
     if not len(windows):
         return None
-    median: Float64Array = np.median(windows[:, -1].astype(np.float64), axis=0)
-    return median
+    median_event: Float64Array = np.median(windows[:, -1].astype(np.float64), axis=0)
+    return median_event
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,14 +62,14 @@ class WindowMoments:
         cls, length: int, features: int, origin: npt.ArrayLike | None = None
     ) -> WindowMoments:
         """Of no windows. The origin (F,) is zero if it is not given."""
-        shift = np.zeros(features) if origin is None else np.array(origin, np.float64)
-        if length < 1 or features < 1 or shift.shape != (features,):
+        exact_origin = np.zeros(features) if origin is None else np.array(origin, np.float64)
+        if length < 1 or features < 1 or exact_origin.shape != (features,):
             raise ValueError(
                 f"moments of {length} events of {features} features about an origin of shape "
-                f"{shift.shape}"
+                f"{exact_origin.shape}"
             )
-        size = length * features
-        return cls(0, length, shift, np.zeros(size), np.zeros((size, size)))
+        n_values = length * features
+        return cls(0, length, exact_origin, np.zeros(n_values), np.zeros((n_values, n_values)))
 
     @classmethod
     def of(
@@ -114,10 +114,10 @@ class WindowMoments:
 
     @classmethod
     def of_whole(cls, windows: Float32Array, weights: Float32Array) -> WindowMoments:
-        """Of those of windows (N, ?, F) whose weights (N, L) are nowhere 0, about the mean event."""
-        whole = windows[weights.min(axis=1) > 0]
-        origin = whole.mean(axis=(0, 1), dtype=np.float64) if len(whole) else None
-        return cls.of_windows(whole, origin)
+        """Of the windows (N, ?, F) whose weights (N, L) are nowhere 0, about the mean event."""
+        whole_windows = windows[weights.min(axis=1) > 0]
+        origin = whole_windows.mean(axis=(0, 1), dtype=np.float64) if len(whole_windows) else None
+        return cls.of_windows(whole_windows, origin)
 
     @classmethod
     def _of_sums(cls, sums: MomentSums) -> WindowMoments:
@@ -172,31 +172,35 @@ class WindowMoments:
 
     def to_bytes(self) -> bytes:
         """As an .npz file, in which nothing is pickled."""
-        memory = io.BytesIO()
+        npz_file = io.BytesIO()
         np.savez(
-            memory,
+            npz_file,
             n=np.array([self.n, self.length]),
             origin=self.origin,
             total=self.total,
             products=self.products,
         )
-        return memory.getvalue()
+        return npz_file.getvalue()
 
     @classmethod
     def from_bytes(cls, encoded: bytes) -> WindowMoments:
         """What `to_bytes` gave. Raises DataError for anything else."""
         try:
-            with np.load(io.BytesIO(encoded), allow_pickle=False) as members:
-                n_windows, length = (int(value) for value in members["n"])
+            with np.load(io.BytesIO(encoded), allow_pickle=False) as npz_members:
+                n_windows, length = (int(value) for value in npz_members["n"])
                 moments = cls(
-                    n_windows, length, members["origin"], members["total"], members["products"]
+                    n_windows,
+                    length,
+                    npz_members["origin"],
+                    npz_members["total"],
+                    npz_members["products"],
                 )
         except (KeyError, ValueError, OSError, EOFError, TypeError, BadZipFile) as error:
             raise DataError(
                 f"window moments do not load ({error}); they are damaged or of another version."
             ) from None
-        size = length * moments.features
-        if moments.total.shape != (size,) or moments.products.shape != (size, size):
+        n_values = length * moments.features
+        if moments.total.shape != (n_values,) or moments.products.shape != (n_values, n_values):
             raise DataError(
                 "window moments do not load: their shapes do not agree; they are damaged."
             )

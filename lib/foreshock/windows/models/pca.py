@@ -1,9 +1,9 @@
-"""Principal components: a window is expected to lie in the few directions that train's windows vary in.
+"""Principal components: a window is expected to lie where train's windows vary most.
 
-A window is flattened to a vector w of L·F values. With the mean m and the components V (k, L·F) of the
-training windows, the expected window is m + Vᵀ V (w − m). The error is squared, value by value.
-Source: Shyu et al., "A Novel Anomaly Detection Scheme Based on Principal Component Classifier", 2003;
-the error is that of the subspace that the components leave out.
+A window is flattened to a vector w of L·F values. With the mean m and the components V (k, L·F) of
+the training windows, the expected window is m + Vᵀ V (w − m). The error is squared, value by value.
+Source: Shyu et al., "A Novel Anomaly Detection Scheme Based on Principal Component Classifier",
+2003; the error is that of the subspace that the components leave out.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class PCA:
     blind_events = 0
 
     def __init__(self, mean: Float64Array, components: Float64Array, windows: int) -> None:
-        """Take the mean window (L·F,), the components (k, L·F) and the number of training windows."""
+        """Take the mean window (L·F,), the components (k, L·F) and how many windows were fitted."""
         self.mean = mean
         self.components = components
         self.windows = windows
@@ -72,12 +72,12 @@ class PCA:
 
     def reconstruct(self, windows: Float32Array) -> Float32Array:
         """The windows (N, L, F), projected on the components."""
-        centred = (
+        centred_windows = (
             windows.reshape(len(windows), windows.shape[1] * windows.shape[2]).astype(np.float64)
             - self.mean
         )
-        projected = centred @ self.components.T @ self.components + self.mean
-        return projected.reshape(windows.shape).astype(np.float32)
+        projected_windows = centred_windows @ self.components.T @ self.components + self.mean
+        return projected_windows.reshape(windows.shape).astype(np.float32)
 
     def errors_of(self, windows: Float32Array, expected: Float32Array) -> Float32Array:
         """Squared errors (N, L, F), given what `reconstruct` gave."""

@@ -43,15 +43,19 @@ def ridge_from_moments(
     scatter, mean = _last_rows(moments, order)
     n_inputs = order * moments.features
     penalties = np.broadcast_to(np.asarray(penalty, np.float64), (n_inputs,))
-    system = scatter[:n_inputs, :n_inputs] + np.diag(penalties)
-    varies = np.diag(scatter)[:n_inputs] > 0
-    scale = np.where(varies, 1 / np.sqrt(np.where(varies, np.diag(system), 1.0)), 0.0)
-    values, vectors = np.linalg.eigh(system * np.outer(scale, scale))
-    is_kept = values > TINY * max(values[-1], 0.0)
-    inverse = np.where(is_kept, 1 / np.where(values > 0, values, 1.0), 0.0)
-    right_side = scale[:, None] * scatter[:n_inputs, n_inputs:]
-    solution = vectors @ (inverse[:, None] * (vectors.T @ right_side))
-    coefficients = scale[:, None] * solution
+    normal_matrix = scatter[:n_inputs, :n_inputs] + np.diag(penalties)
+    input_varies = np.diag(scatter)[:n_inputs] > 0
+    inverse_scale = np.where(
+        input_varies, 1 / np.sqrt(np.where(input_varies, np.diag(normal_matrix), 1.0)), 0.0
+    )
+    eigenvalues, eigenvectors = np.linalg.eigh(
+        normal_matrix * np.outer(inverse_scale, inverse_scale)
+    )
+    is_kept = eigenvalues > TINY * max(eigenvalues[-1], 0.0)
+    inverse_values = np.where(is_kept, 1 / np.where(eigenvalues > 0, eigenvalues, 1.0), 0.0)
+    right_side = inverse_scale[:, None] * scatter[:n_inputs, n_inputs:]
+    scaled_solution = eigenvectors @ (inverse_values[:, None] * (eigenvectors.T @ right_side))
+    coefficients = inverse_scale[:, None] * scaled_solution
     return coefficients, mean[n_inputs:] - mean[:n_inputs] @ coefficients
 
 
@@ -71,11 +75,11 @@ def _last_rows(moments: WindowMoments, order: int) -> tuple[Float64Array, Float6
             f"detector ridge_forecast: {moments.n} whole training windows; at least 2 are wanted. "
             "Leave ridge_forecast out of detectors."
         )
-    size = (order + 1) * moments.features
-    products, total = moments.products[-size:, -size:], moments.total[-size:]
+    n_values = (order + 1) * moments.features
+    products, total = moments.products[-n_values:, -n_values:], moments.total[-n_values:]
     scatter = products - np.outer(total, total / moments.n)
-    varies = np.diag(scatter) > TINY * np.diag(products)
-    return np.where(np.outer(varies, varies), scatter, 0.0), moments.mean[-size:]
+    value_varies = np.diag(scatter) > TINY * np.diag(products)
+    return np.where(np.outer(value_varies, value_varies), scatter, 0.0), moments.mean[-n_values:]
 
 
 class RidgeForecast:
@@ -127,15 +131,17 @@ class RidgeForecast:
 
     @classmethod
     def from_moments(cls, moments: WindowMoments) -> RidgeForecast:
-        """Fit on the moments of whole windows. Raises DataError for fewer than two, or L below 2."""
+        """Fit on moments of whole windows. Raises DataError for fewer than two, or L below 2."""
         n_features = moments.features
         order = min(moments.length - 1, ORDER)
         scatter, _ = _last_rows(moments, order)
         penalty = PENALTY * np.diag(scatter)[: order * n_features]
         coefficients, intercept = ridge_from_moments(moments, order, penalty)
-        residual = np.concatenate([-coefficients, np.eye(n_features)])
-        summed = np.einsum("if,ij,jf->f", residual, scatter, residual, optimize=True)
-        mean_square = summed / moments.n
+        residual_map = np.concatenate([-coefficients, np.eye(n_features)])
+        summed_squares = np.einsum(
+            "if,ij,jf->f", residual_map, scatter, residual_map, optimize=True
+        )
+        mean_square = summed_squares / moments.n
         is_inexact = mean_square > TINY * np.diag(moments.products)[-n_features:] / moments.n
         return cls(
             coefficients,
@@ -150,10 +156,10 @@ class RidgeForecast:
         n_windows, length, n_features = windows.shape
         n_forecasts = length - self.order
         forecasts = np.tile(self.intercept, (n_windows, n_forecasts, 1))
-        rows = windows.reshape(-1, n_features).astype(np.float64)
+        event_rows = windows.reshape(-1, n_features).astype(np.float64)
         by_lag = self.coefficients.reshape(self.order, n_features, n_features)
         for lag, lag_coefficients in enumerate(by_lag):
-            products = (rows @ lag_coefficients).reshape(windows.shape)
+            products = (event_rows @ lag_coefficients).reshape(windows.shape)
             forecasts += products[:, lag : lag + n_forecasts]
         return forecasts
 
@@ -162,8 +168,8 @@ class RidgeForecast:
         expected = np.empty(windows.shape, np.float32)
         expected[:, : self.order] = self.mean
         chunk_windows = max(1, CHUNK // windows.shape[1])
-        for begin in range(0, len(windows), chunk_windows):
-            chunk = slice(begin, begin + chunk_windows)
+        for first_window in range(0, len(windows), chunk_windows):
+            chunk = slice(first_window, first_window + chunk_windows)
             expected[chunk, self.order :] = self._forecasts(windows[chunk])
         return expected
 
@@ -173,10 +179,12 @@ class RidgeForecast:
         The first `order` events take the mean of their window's other errors, a feature each, so
         that they do not move the mean error of the window.
         """
-        squares = np.square(windows.astype(np.float64) - expected)
-        relative: Float32Array = (squares / self.mean_square).astype(np.float32)
-        relative[:, : self.order] = relative[:, self.order :].mean(axis=1, keepdims=True)
-        return relative
+        squared_errors = np.square(windows.astype(np.float64) - expected)
+        relative_errors: Float32Array = (squared_errors / self.mean_square).astype(np.float32)
+        relative_errors[:, : self.order] = relative_errors[:, self.order :].mean(
+            axis=1, keepdims=True
+        )
+        return relative_errors
 
     def errors(self, windows: Float32Array) -> Float32Array:
         """Squared errors (N, L, F) over the ordinary one, of windows (N, L, F)."""

@@ -58,8 +58,10 @@ class ZScore:
 
     def errors_of(self, windows: Float32Array, expected: Float32Array) -> Float32Array:
         """Squared z-scores (N, L, F), given what `reconstruct` gave."""
-        squares: Float32Array = np.square((windows - expected) / self.deviation).astype(np.float32)
-        return squares
+        squared_scores: Float32Array = np.square((windows - expected) / self.deviation).astype(
+            np.float32
+        )
+        return squared_scores
 
     def errors(self, windows: Float32Array) -> Float32Array:
         """Squared z-scores (N, L, F) of windows (N, L, F)."""
