@@ -58,7 +58,7 @@ def unsorted_events() -> pd.DataFrame:
         {
             "table": np.zeros(EVENTS, np.int8),
             "entity": [f"e{number}" for number in rng.integers(0, ENTITIES, EVENTS)],
-            "event_time": pd.to_datetime(seconds, unit="s", utc=True),
+            "event_time": pd.to_datetime(seconds, unit="s", utc=True).astype("datetime64[us, UTC]"),
             "tiebreak_0": rng.integers(0, 2, EVENTS),
             "event_id": [str(number) for number in rng.permutation(EVENTS)],
             "split": np.repeat([1, 2, 3, 0], [300, 150, 200, 50]).astype(np.int8),
@@ -129,7 +129,7 @@ def test_tails_hold_each_entitys_last_event_where_sequences_are_wanted(
     tmp_path: Path, length: int, write_sequences: bool
 ) -> None:
     ordered = in_order(unsorted_events())
-    ordered["event_time"] = ordered["event_time"].astype("int64") // 1000
+    ordered["event_time"] = ordered["event_time"].astype("int64")
     path = tmp_path / "sorted.parquet"
     pq.write_table(pa.Table.from_pandas(ordered, preserve_index=False), path)
     grid = WindowGrid(length=length, stride=1, block=8, max_gap=None, pad=False)
