@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from foreshock.columns import CALIBRATION, TEST, TRAIN
 from foreshock.detectors import WindowDetector
-from foreshock.diagnosis import facts as causes
+from foreshock.diagnosis import facts as cause_names
 from foreshock.diagnosis.drift import SLICES, VALIDATION, Part, Shapes, comparisons
 from foreshock.diagnosis.verdict import verdict
 from foreshock.evaluation.bootstrap import Ranking, intervals
@@ -26,14 +26,14 @@ ENTITIES, LENGTH = 8, 10
 STEPS = {TRAIN: 1200, VALIDATION: 150, CALIBRATION: 400, TEST: 400}  # of each entity
 PARTITIONS = 10
 PLANTED = (
-    causes.OUT_OF_REACH,
-    causes.UNDER_FITTED,
-    causes.OVER_FITTED,
-    causes.DRIFTED,
-    causes.CONTAMINATED,
-    causes.CONTAMINATED_CALIBRATION,
-    causes.OUT_OF_SUPPORT,
-    causes.NO_SIGNAL,
+    cause_names.OUT_OF_REACH,
+    cause_names.UNDER_FITTED,
+    cause_names.OVER_FITTED,
+    cause_names.DRIFTED,
+    cause_names.CONTAMINATED,
+    cause_names.CONTAMINATED_CALIBRATION,
+    cause_names.OUT_OF_SUPPORT,
+    cause_names.NO_SIGNAL,
 )
 Draw = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
 HEAVY: dict[str, Draw] = {
@@ -106,23 +106,23 @@ def plant(causes: tuple[str, ...], seed: int, noise: Draw = normal, times: float
     mixing /= np.linalg.norm(mixing, axis=0)
     made = Planted(causes, seed)
     steps = {s: int(n * times) for s, n in STEPS.items()} | (
-        {TRAIN: 50 + LENGTH - 1} if causes.OVER_FITTED in causes else {}
+        {TRAIN: 50 + LENGTH - 1} if cause_names.OVER_FITTED in causes else {}
     )
     for split, n in steps.items():
         x = series(rng, mixing, n, noise)
         hit = np.zeros(x.shape[:2], bool)
         if (
             split == TEST
-            or (causes.CONTAMINATED in causes and split != VALIDATION)
-            or (causes.CONTAMINATED_CALIBRATION in causes and split == CALIBRATION)
+            or (cause_names.CONTAMINATED in causes and split != VALIDATION)
+            or (cause_names.CONTAMINATED_CALIBRATION in causes and split == CALIBRATION)
         ):
             hit = spoil(rng, x, 0.03)
-        if split == TEST and causes.DRIFTED in causes:
+        if split == TEST and cause_names.DRIFTED in causes:
             moved = int(rng.integers(len(FEATURES)))
             made.feature = FEATURES[moved]
             x[:, int(0.3 * n) :, moved] += 1.2
         made.splits[split] = cut(x, hit)
-    if causes.NO_SIGNAL in causes:
+    if cause_names.NO_SIGNAL in causes:
         test = made.splits[TEST]
         test.label = np.random.default_rng([seed, 6]).permutation(test.label)
     return made
@@ -157,11 +157,11 @@ def judge(made: Planted, *, deep: bool = False) -> dict[str, Any]:
     train = made.splits[TRAIN]
     weight = np.ones(train.x.shape[:2], np.float32)
     output, penalties, name = "linear", {}, "pca"
-    if deep or {causes.OUT_OF_REACH, causes.UNDER_FITTED} & set(made.causes):
+    if deep or {cause_names.OUT_OF_REACH, cause_names.UNDER_FITTED} & set(made.causes):
         name, more = "lstm_autoencoder", {}
-        if causes.OUT_OF_REACH in made.causes:
+        if cause_names.OUT_OF_REACH in made.causes:
             output = more["output"] = "sigmoid"
-        if causes.UNDER_FITTED in made.causes:
+        if cause_names.UNDER_FITTED in made.causes:
             penalties = {"l1": 0.2, "l2": 0.2}
         model = network(train.x, made.seed, **more, **penalties)
     else:
@@ -178,18 +178,18 @@ def judge(made: Planted, *, deep: bool = False) -> dict[str, Any]:
                 parts[Part(*where, feature)] = Histogram.of(m.x[own, -1, i])
     shapes = Shapes(parts)
     threshold = float(np.quantile(scores[CALIBRATION], 0.99, method="inverted_cdf"))
-    if causes.OUT_OF_SUPPORT in made.causes:
+    if cause_names.OUT_OF_SUPPORT in made.causes:
         threshold *= 1000
     test = made.splits[TEST]
     ranking = Ranking(scores[TEST], test.label)
     blocks = (test.at * 20).astype(np.int64)
     value = ranking.roc_auc(np.ones(len(blocks)))
     low, high = intervals(lambda w: {"roc_auc": ranking.roc_auc(w)}, blocks, made.seed)["roc_auc"]
-    ranked = (causes.Ranked(name, value, low, high),)
+    ranked = (cause_names.Ranked(name, value, low, high),)
     fact = explained(model, train.x, weight, FEATURES, output)
     profiles = {s: profile(model, made.splits[s].x) for s in (TRAIN, TEST)}
     return verdict(
-        causes.Facts(
+        cause_names.Facts(
             name,
             shapes,
             comparisons(shapes),
@@ -217,12 +217,12 @@ def profile(model: WindowDetector, x: np.ndarray) -> dict[str, float]:
 
 
 PAIRS = (
-    (causes.OUT_OF_REACH, causes.DRIFTED),
-    (causes.UNDER_FITTED, causes.DRIFTED),
-    (causes.DRIFTED, causes.OUT_OF_SUPPORT),
-    (causes.CONTAMINATED, causes.DRIFTED),
-    (causes.NO_SIGNAL, causes.DRIFTED),
-    (causes.OUT_OF_SUPPORT, causes.NO_SIGNAL),
+    (cause_names.OUT_OF_REACH, cause_names.DRIFTED),
+    (cause_names.UNDER_FITTED, cause_names.DRIFTED),
+    (cause_names.DRIFTED, cause_names.OUT_OF_SUPPORT),
+    (cause_names.CONTAMINATED, cause_names.DRIFTED),
+    (cause_names.NO_SIGNAL, cause_names.DRIFTED),
+    (cause_names.OUT_OF_SUPPORT, cause_names.NO_SIGNAL),
 )
 
 
@@ -240,14 +240,14 @@ def planted(*, seeds: Iterable[int], healthy: Iterable[int]) -> dict[str, Any]:
             first[cause] += found["causes"][0] == cause
             if found["causes"] != [cause]:
                 said.append(f"{cause} {seed}: {', '.join(found['causes'])}")
-            if cause == causes.DRIFTED:
+            if cause == cause_names.DRIFTED:
                 drifts += 1
                 named += found["features"][:1] == [made.feature]
         figures[f"{cause}: first verdict right"] = first[cause] / len(seeds)
     alarms = [
         (seed, found["causes"])
         for seed in healthy
-        if (found := judge(plant((), seed), deep=seed % 8 == 0))["causes"] != [causes.HEALTHY]
+        if (found := judge(plant((), seed), deep=seed % 8 == 0))["causes"] != [cause_names.HEALTHY]
     ]
     figures |= {
         "healthy runs with a verdict": len(alarms),
@@ -282,7 +282,7 @@ def heavy(*, seeds: Iterable[int], sizes: tuple[float, ...] = (1, 0.5)) -> dict[
             alarms = [
                 f"{law} × {size} {seed}: {', '.join(causes)}"
                 for seed, causes in found
-                if causes != [causes.HEALTHY]
+                if causes != [cause_names.HEALTHY]
             ]
             figures[f"{law}, series × {size}: alarmed"] = len(alarms) / len(seeds)
             said += alarms

@@ -8,22 +8,22 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from foreshock.diagnosis import facts as causes
+from foreshock.diagnosis import facts as cause_names
 
 from acceptance import tools
 
 FEATURES = tuple(f"x{i}" for i in range(8))
 ENTITIES, A_DAY, DAYS, CALIBRATION_FROM, TEST_FROM = 8, 120, 20, 10, 15
 CAUSES = (
-    causes.HEALTHY,
-    causes.OUT_OF_REACH,
-    causes.UNDER_FITTED,
-    causes.OVER_FITTED,
-    causes.DRIFTED,
-    causes.CONTAMINATED,
-    causes.CONTAMINATED_CALIBRATION,
-    causes.OUT_OF_SUPPORT,
-    causes.NO_SIGNAL,
+    cause_names.HEALTHY,
+    cause_names.OUT_OF_REACH,
+    cause_names.UNDER_FITTED,
+    cause_names.OVER_FITTED,
+    cause_names.DRIFTED,
+    cause_names.CONTAMINATED,
+    cause_names.CONTAMINATED_CALIBRATION,
+    cause_names.OUT_OF_SUPPORT,
+    cause_names.NO_SIGNAL,
 )
 Run = Callable[[dict[str, Any], Path], Any]
 
@@ -44,18 +44,19 @@ def table(cause: str, seed: int) -> tuple[pa.Table, str]:
         (ENTITIES, n, len(FEATURES))
     )
     hit = np.zeros((ENTITIES, n), bool)
-    first = {causes.CONTAMINATED: 0, causes.CONTAMINATED_CALIBRATION: CALIBRATION_FROM}.get(
-        cause, TEST_FROM
-    ) * A_DAY
+    first = {
+        cause_names.CONTAMINATED: 0,
+        cause_names.CONTAMINATED_CALIBRATION: CALIBRATION_FROM,
+    }.get(cause, TEST_FROM) * A_DAY
     for e in range(ENTITIES):
         for start in rng.integers(first, n - 6, max(3, (n - first) * 3 // 500)):
             hit[e, start : start + 5] = True
     x[hit] += 3.0 * rng.standard_normal((int(hit.sum()), len(FEATURES)))
     label = hit.astype(np.int8)
     moved = int(rng.integers(len(FEATURES)))
-    if cause == causes.DRIFTED:
+    if cause == cause_names.DRIFTED:
         x[:, day >= TEST_FROM + 2, moved] += 1.5
-    if cause == causes.NO_SIGNAL:
+    if cause == cause_names.NO_SIGNAL:
         label = (rng.random(hit.shape) < 0.03).astype(np.int8)
     x = x * 10.0 ** rng.integers(-2, 5, len(FEATURES)) + rng.normal(
         0, 50, len(FEATURES)
@@ -90,16 +91,16 @@ def conf(path: Path, cause: str, seed: int) -> dict[str, Any]:
         "detectors": [],
         "thresholds": {"min_count": 100},
     }
-    if cause in (causes.OUT_OF_REACH, causes.UNDER_FITTED):
+    if cause in (cause_names.OUT_OF_REACH, cause_names.UNDER_FITTED):
         made["model"] = {"name": "lstm_autoencoder", "units": [32], "dense": 16}
         made["training"] = {"epochs": 4, "learning_rate": 0.005, "batch": 128}
-    if cause == causes.OUT_OF_REACH:
+    if cause == cause_names.OUT_OF_REACH:
         made["model"]["output"] = "sigmoid"
-    if cause == causes.UNDER_FITTED:
+    if cause == cause_names.UNDER_FITTED:
         made["model"] |= {"l1": 0.5, "l2": 0.5}
-    if cause == causes.OVER_FITTED:
+    if cause == cause_names.OVER_FITTED:
         made["split"]["train"] = ["2024-03-10T12:00:00", "2024-03-11"]
-    if cause == causes.OUT_OF_SUPPORT:
+    if cause == cause_names.OUT_OF_SUPPORT:
         made["thresholds"]["rules"] = [{"name": "quantile", "level": 0.99, "margin": 1000}]
     return made
 
@@ -120,11 +121,15 @@ def planted_runs(
             found = tools.summary(target)["verdict"]
             said.append(
                 ", ".join(found["causes"])
-                + (f" ({found['features'][0]}, planted {moved})" if cause == causes.DRIFTED else "")
+                + (
+                    f" ({found['features'][0]}, planted {moved})"
+                    if cause == cause_names.DRIFTED
+                    else ""
+                )
             )
             right.append(
                 found["causes"][0] == cause
-                and (cause != causes.DRIFTED or found["features"][:1] == [moved])
+                and (cause != cause_names.DRIFTED or found["features"][:1] == [moved])
             )
         figures[f"planted {cause}"] = "; ".join(said)
     figures["first verdict right"] = sum(right) / len(right)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from foreshock.diagnosis import facts as causes
+from foreshock.diagnosis import facts as cause_names
 
 from acceptance import checks, diagnosis, processes, question, rules, tools
 
@@ -98,9 +98,13 @@ def test_the_question_fails_and_its_twin_does_not(tmp_path: Path, spark: Any) ->
 
 
 def test_planted_causes_are_named() -> None:
-    shallow = [c for c in diagnosis.PLANTED if c not in (causes.OUT_OF_REACH, causes.UNDER_FITTED)]
+    shallow = [
+        c
+        for c in diagnosis.PLANTED
+        if c not in (cause_names.OUT_OF_REACH, cause_names.UNDER_FITTED)
+    ]
     assert [diagnosis.judge(diagnosis.plant((c,), 11))["causes"][0] for c in shallow] == shallow
-    assert diagnosis.judge(diagnosis.plant((), 11))["causes"] == [causes.HEALTHY]
+    assert diagnosis.judge(diagnosis.plant((), 11))["causes"] == [cause_names.HEALTHY]
 
 
 def test_heavy_tails_alone_are_no_cause() -> None:
@@ -109,7 +113,7 @@ def test_heavy_tails_alone_are_no_cause() -> None:
 
 @pytest.mark.slow
 def test_planted_causes_of_networks_are_named() -> None:
-    for cause in (causes.OUT_OF_REACH, causes.UNDER_FITTED):
+    for cause in (cause_names.OUT_OF_REACH, cause_names.UNDER_FITTED):
         assert diagnosis.judge(diagnosis.plant((cause,), 11))["causes"][0] == cause
 
 
