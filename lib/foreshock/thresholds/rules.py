@@ -1,10 +1,10 @@
-"""Threshold rules: from distributions to the rows of the `thresholds` table, with every fallback said."""
+"""Threshold rules: from distributions to rows of `thresholds`, with every fallback said."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from foreshock import columns as C
@@ -17,9 +17,10 @@ SELF, FIXED = "self", "fixed"
 
 @dataclass(frozen=True)
 class Threshold:
-    """A row of `thresholds`. partition None: pooled over partitions. threshold None: could not be judged. level None: fixed.
+    """A row of `thresholds`.
 
-    goodness: the p-value of the tail's fit (pot); small where the tail is no Pareto tail.
+    partition None: pooled over partitions. level None: a fixed value. threshold None: could not be
+    judged. goodness: the p-value of the tail's fit (pot); small if the tail is no Pareto tail.
     """
 
     detector: str
@@ -36,43 +37,51 @@ class Threshold:
     goodness: float | None = None
 
     def to_mapping(self) -> dict[str, Any]:
+        """The row by column."""
         return asdict(self)
 
 
 def wanted_keys(distributions: Distributions, detectors: tuple[str, ...], fitted: str) -> list[Key]:
-    """Every distribution of which a threshold is wanted: pooled, per group, per partition, and per test partition.
+    """Every distribution of which a threshold is wanted: pooled, per group, per partition.
 
-    fitted: the split that thresholds are fitted on; of it what calibrate_where admits, where it is there. None where nothing is.
+    Each test partition has one too. fitted: the split that thresholds are fitted on; only what
+    calibrate_where admits of it, if there is such a part. Empty if the split has no events.
     """
-    splits = {k.split for k in distributions.parts}
+    splits = {key.split for key in distributions.parts}
     split = CHOSEN if CHOSEN in splits else fitted
     if split not in splits:
         return []
     keys: list[Key] = []
-    for d in detectors:
-        groups = distributions.groups(split)
-        keys += [Key(d, split, None, C.ALL), *[Key(d, split, None, g) for g in groups]]
+    for detector in detectors:
+        keys.append(Key(detector, split, None, C.ALL))
+        keys += [Key(detector, split, None, group) for group in distributions.groups(split)]
         keys += [
-            k for k in sorted(distributions.parts) if k.detector == d and k.split in (split, C.TEST)
+            key
+            for key in sorted(distributions.parts)
+            if key.detector == detector and key.split in (split, C.TEST)
         ]
     return list(dict.fromkeys(keys))
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A rule's threshold of one distribution, with its 95 % interval; goodness: p-value of the fitted tail, where there is one."""
+    """A rule's threshold of one distribution, with its 95 % interval.
+
+    goodness: the p-value of the fitted tail, if there is one. instead: which other rule gave it, and
+    why.
+    """
 
     threshold: float
     ci_low: float | None = None
     ci_high: float | None = None
     goodness: float | None = None
-    instead: str | None = None  # which other rule gave it, and why
+    instead: str | None = None
 
 
 def threshold_rows(
     distributions: Distributions,
     keys: list[Key],
-    own: Callable[[Key], Estimate | str],
+    estimate_of: Callable[[Key], Estimate | str],
     *,
     rule: str,
     level: float,
@@ -80,117 +89,109 @@ def threshold_rows(
     min_count: int,
     fitted: str,
 ) -> list[Threshold]:
-    """A rule's rows: pooled first. `own` gives a distribution's estimate, or says why there is none.
+    """A rule's rows: pooled first.
 
-    A partition that has too few events (min_count) or no estimate falls back on its group pooled, a group on all groups pooled.
-    Raises DataError where even all together are too few.
+    estimate_of: a distribution's estimate, or why there is none. A partition that has too few events
+    (min_count) or no estimate falls back on its group pooled, a group on all groups pooled. Raises
+    DataError if even all together are too few.
     """
     rows: dict[Key, Threshold] = {}
-    for key in sorted(
-        keys,
-        key=lambda k: (
-            k.detector,
-            k.partition is not None,
-            k.group != C.ALL,
-            k.group,
-            k.partition or "",
-        ),
-    ):
+    for key in sorted(keys, key=_pooled_first):
         n = distributions.of(key).n
-        on = SELF if key.split == C.TEST else fitted
-        found = own(key) if n >= min_count else f"n = {n} < min_count = {min_count}"
-        if not isinstance(found, str):
-            ends = [
-                None if v is None else v * margin
-                for v in (found.threshold, found.ci_low, found.ci_high)
-            ]
-            rows[key] = Threshold(
-                key.detector,
-                key.group,
-                key.partition,
-                rule,
-                level,
-                ends[0],
-                n,
-                ends[1],
-                ends[2],
-                found.instead,
-                on,
-                found.goodness,
-            )
+        fitted_on = SELF if key.split == C.TEST else fitted
+        estimate = estimate_of(key) if n >= min_count else f"n = {n} < min_count = {min_count}"
+        if not isinstance(estimate, str):
+            row = _estimated_row(key, rule, level, estimate, margin, n, fitted_on)
         elif key.partition is None and key.group == C.ALL:
+            advice = " or lower thresholds.min_count." if n < min_count else "."
             raise DataError(
-                f"{n} judged events of split.{fitted} are too few for any threshold ({found}). Widen it"
-                + (" or lower thresholds.min_count." if n < min_count else ".")
+                f"{n} judged events of split.{fitted} are too few for any threshold ({estimate}). "
+                f"Widen it{advice}"
             )
-        elif on == SELF:
-            rows[key] = Threshold(
-                key.detector,
-                key.group,
-                key.partition,
-                rule,
-                level,
-                None,
-                n,
-                None,
-                None,
-                f"none: {found}",
-                on,
-            )
+        elif fitted_on == SELF:
+            place = (key.detector, key.group, key.partition)
+            nothing = (None, n, None, None)
+            row = Threshold(*place, rule, level, *nothing, f"none: {estimate}", fitted_on)
         else:
-            parent = rows[
-                Key(
-                    key.detector, key.split, None, key.group if key.partition is not None else C.ALL
-                )
-            ]
-            where = (
-                f"group {key.group}"
-                if key.partition is not None and parent.fallback is None
-                else C.ALL
-            )
-            rows[key] = Threshold(
-                key.detector,
-                key.group,
-                key.partition,
-                rule,
-                level,
-                parent.threshold,
-                n,
-                parent.ci_low,
-                parent.ci_high,
-                "; ".join([f"{where}: {found}", *([parent.fallback] if parent.fallback else [])]),
-                on,
-                parent.goodness,
-            )
+            row = _fallback_row(key, rows, estimate, n)
+        rows[key] = row
     return list(rows.values())
 
 
+def _pooled_first(key: Key) -> tuple[str, bool, bool, str, str]:
+    is_partition, is_group = key.partition is not None, key.group != C.ALL
+    return key.detector, is_partition, is_group, key.group, key.partition or ""
+
+
+def _estimated_row(
+    key: Key, rule: str, level: float, estimate: Estimate, margin: float, n: int, fitted_on: str
+) -> Threshold:
+    threshold, low, high = (
+        None if value is None else value * margin
+        for value in (estimate.threshold, estimate.ci_low, estimate.ci_high)
+    )
+    return Threshold(
+        key.detector,
+        key.group,
+        key.partition,
+        rule,
+        level,
+        threshold,
+        n,
+        low,
+        high,
+        estimate.instead,
+        fitted_on,
+        estimate.goodness,
+    )
+
+
+def _fallback_row(key: Key, rows: dict[Key, Threshold], reason: str, n: int) -> Threshold:
+    """The row of the group pooled, or of all groups pooled, with the reason."""
+    is_partition = key.partition is not None
+    parent = rows[Key(key.detector, key.split, None, key.group if is_partition else C.ALL)]
+    source = f"group {key.group}" if is_partition and parent.fallback is None else C.ALL
+    reasons = [f"{source}: {reason}"] + ([parent.fallback] if parent.fallback else [])
+    return replace(
+        parent, group=key.group, partition=key.partition, n=n, fallback="; ".join(reasons)
+    )
+
+
 def fixed_row(model: str, value: float) -> Threshold:
-    """The fixed rule's row: for all groups and partitions, of the run's model alone, for another detector's scores are on another scale."""
+    """The fixed rule's row, for all groups and partitions.
+
+    It is of the run's model alone, for another detector's scores are on another scale.
+    """
     return Threshold(model, C.ALL, None, "fixed", None, value, 0, None, None, None, FIXED)
 
 
 def check_borrowed(rows: list[Threshold], rule: str, level: float | None, where: str) -> None:
-    """Raise SettingsError where none of another run's rows is of the rule that is to judge."""
-    if not any(r.rule == rule and r.level == level and r.fitted_on != SELF for r in rows):
-        there = sorted({f"{r.rule} {r.level:.10g}" for r in rows if r.level is not None})
-        raise SettingsError(
-            f"thresholds: {rule}{'' if level is None else f' {level:.10g}'} is to judge, but the thresholds of {where} are "
-            f"{', '.join(there) or 'none'}. Use one of those, or `fixed`."
-        )
+    """Raise SettingsError if none of another run's rows is of the rule that is to judge."""
+    if any(row.rule == rule and row.level == level and row.fitted_on != SELF for row in rows):
+        return
+    available = sorted({f"{row.rule} {row.level:.10g}" for row in rows if row.level is not None})
+    level_text = "" if level is None else f" {level:.10g}"
+    raise SettingsError(
+        f"thresholds: {rule}{level_text} is to judge, but the thresholds of {where} are "
+        f"{', '.join(available) or 'none'}. Use one of those, or `fixed`."
+    )
 
 
 def pot_estimate(tail: TailEvents, start: float, n: int, risk: float) -> Estimate | str:
-    """Peaks over threshold: the value exceeded with probability `risk`, of n scores whose tail is given; why not, where it cannot."""
-    up = tail.values > start
-    excesses = tail.values[up] - start
+    """Peaks over threshold: the value that a score exceeds with probability `risk`.
+
+    tail: the highest of n scores. Returns why there is no estimate if there is none.
+    """
+    above = tail.values > start
+    excesses = tail.values[above] - start
     if len(excesses) <= risk * n:
         return f"pot: {len(excesses)} of {n} scores lie above {start:g}, no more than the risk"
     try:
         fitted = fit_tail(excesses, start, n)
     except ValueError as error:
         return f"pot: {error}"
-    low, high = interval(excesses, fitted, risk, dispersion(tail.units, tail.sizes, tail.homes[up]))
+    spread = dispersion(tail.units, tail.sizes, tail.homes[above])
+    low, high = interval(excesses, fitted, risk, spread)
     return Estimate(fitted.quantile(risk), low, high, fitted.p)
 
 
@@ -202,43 +203,52 @@ def quantile_estimate(
     ends: tuple[float | None, float | None] = (None, None),
     instead: str | None = None,
 ) -> Estimate | str:
-    """The exact quantile at a level of n scores, with its interval; instead: why it stands in for another rule.
+    """The exact quantile at a level of n scores, with its interval.
 
-    Where fewer than one score would lie above it, it is the highest of them, whatever the level: only all groups pooled take that, and say
-    so; any other distribution gets why it has none.
+    instead: why it stands in for another rule. If fewer than one score would lie above it, it is the
+    highest of them, whatever the level. Only all groups pooled take that, and say so; any other
+    distribution gets why it has no estimate.
     """
-    said = [] if instead is None else [f"quantile: {instead}"]
+    reasons = [] if instead is None else [f"quantile: {instead}"]
     if n * (1 - level) > 1 - 1e-9:
-        return Estimate(value, *ends, instead="; ".join(said) or None)
-    why = f"n = {n} < {math.ceil(1 / (1 - level) - 1e-6)}, too few for level {level:.10g}"
+        return Estimate(value, *ends, instead="; ".join(reasons) or None)
+    least = math.ceil(1 / (1 - level) - 1e-6)
+    too_few = f"n = {n} < {least}, too few for level {level:.10g}"
     if key.partition is not None or key.group != C.ALL:
-        return f"quantile: {why}"
-    return Estimate(value, instead="; ".join([f"highest score: {why}", *said]))
+        return f"quantile: {too_few}"
+    return Estimate(value, instead="; ".join([f"highest score: {too_few}", *reasons]))
 
 
+# (detector, group or None for any, partition or None for any) -> threshold
 Judging = dict[tuple[str, str | None, str | None], float]
 
 
 def judging(
     rows: list[Threshold], *, rule: str, level: float | None, per: str, partition_is_time: bool
 ) -> Judging:
-    """Which threshold judges: (detector, group or None for any, partition or None for any) -> threshold, the first of each."""
-    found: Judging = {}
+    """Which threshold judges; the first row of each place."""
+    thresholds: Judging = {}
     for row in rows:
         if row.rule != rule or row.level != level or row.threshold is None or row.fitted_on == SELF:
             continue
         if row.partition is None and row.group == C.ALL:
-            found.setdefault((row.detector, None, None), row.threshold)
+            thresholds.setdefault((row.detector, None, None), row.threshold)
         if row.partition is None and per != "all":
-            found.setdefault((row.detector, row.group, None), row.threshold)
+            thresholds.setdefault((row.detector, row.group, None), row.threshold)
         elif row.partition is not None and per == "partition" and not partition_is_time:
-            found.setdefault((row.detector, row.group, row.partition), row.threshold)
-    return found
+            thresholds.setdefault((row.detector, row.group, row.partition), row.threshold)
+    return thresholds
 
 
-def threshold_of(found: Judging, detector: str, group: str, partition: str) -> float | None:
-    """The threshold for an event: its partition's, else its group's, else the pooled one; None where there is none."""
+def threshold_of(thresholds: Judging, detector: str, group: str, partition: str) -> float | None:
+    """The threshold for an event: its partition's, else its group's, else the pooled one.
+
+    None if there is none.
+
+    >>> threshold_of({("pca", None, None): 2.0, ("pca", "eu", None): 3.0}, "pca", "eu", "2024-01-01")
+    3.0
+    """
     for key in ((detector, group, partition), (detector, group, None), (detector, None, None)):
-        if key in found:
-            return found[key]
+        if key in thresholds:
+            return thresholds[key]
     return None
