@@ -1,0 +1,1 @@
+"""The second detector family: an entity's events one after another, as a process in time."""

@@ -1,0 +1,192 @@
+"""How unusual the time since an entity's last event is, against the gaps of train.
+
+The p-value of a gap g is two-sided, with the gap itself counted in so that it is never 0:
+
+    p = min(1, 2 min(1 + #{G <= g}, 1 + #{G >= g}) / (n + 1))
+
+over the n gaps G of train in the same group and hour of the week (UTC). A group's hour with fewer
+than `LEAST_GAPS` gaps takes the whole group, a group with fewer takes all groups. The score is
+−log p. It is a conformal p-value in each tail: Vovk, Gammerman & Shafer, "Algorithmic Learning in a
+Random World" (2005), chapter 2. The smallest of the two, doubled, is Bonferroni's bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from foreshock.point_process.gap_counts import GapCounts, merged
+from foreshock.statistics.arrays import AnyArray, Float64Array, Int64Array
+
+LEAST_GAPS = 200  # of an hour of the week, or of a group, to be judged by itself
+HOURS_A_WEEK = 168
+MICROSECONDS_AN_HOUR = 3_600_000_000
+MONDAY = 96  # 1970-01-01 was a Thursday, 96 hours before a Monday
+EVERY_HOUR = -1
+EVERY_GROUP = ""
+
+# (group, hour of the week) -> counts; EVERY_GROUP and EVERY_HOUR stand for all together.
+Cell = tuple[str, int]
+Cells = Mapping[Cell, GapCounts]
+
+
+def hour_of_week(times: npt.ArrayLike) -> Int64Array:
+    """The hour of the week (n,) in UTC, 0 for Monday's first, of times in microseconds since 1970.
+
+    >>> hour_of_week([0, MICROSECONDS_AN_HOUR * MONDAY])
+    array([72,  0])
+    """
+    hours = np.asarray(times, np.int64) // MICROSECONDS_AN_HOUR
+    return (hours - MONDAY) % HOURS_A_WEEK
+
+
+def microseconds(gaps: npt.ArrayLike) -> Int64Array:
+    """Gaps of so many seconds, none null, in whole microseconds."""
+    return np.rint(np.asarray(gaps, np.float64) * 1e6).astype(np.int64)
+
+
+def count_cells(
+    groups: npt.ArrayLike, times: npt.ArrayLike, gaps: npt.ArrayLike
+) -> dict[Cell, GapCounts]:
+    """The counts of each group's hours of the week.
+
+    groups: (n,) text; times: (n,) microseconds since 1970 UTC; gaps: (n,) seconds, none null.
+    """
+    names, group_number = np.unique(np.asarray(groups, np.str_), return_inverse=True)
+    key = group_number * HOURS_A_WEEK + hour_of_week(times)
+    order = np.argsort(key, kind="stable")
+    sorted_gaps, sorted_key = microseconds(gaps)[order], key[order]
+    starts = np.flatnonzero(np.diff(sorted_key, prepend=-1))
+    parts = np.split(sorted_gaps, starts[1:])
+    cells = {}
+    for start, part in zip(starts.tolist(), parts, strict=True):
+        group, hour = divmod(int(sorted_key[start]), HOURS_A_WEEK)
+        cells[str(names[group]), hour] = GapCounts.of(part)
+    return cells
+
+
+def merge_cells(parts: Iterable[Cells]) -> dict[Cell, GapCounts]:
+    """The sum of counts by cell."""
+    by_cell: dict[Cell, list[GapCounts]] = {}
+    for part in parts:
+        for cell, counts in part.items():
+            by_cell.setdefault(cell, []).append(counts)
+    return {cell: merged(counts) for cell, counts in sorted(by_cell.items())}
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Train's gaps by cell: each hour of the week with enough gaps, each group, and all groups.
+
+    >>> times = np.arange(300) * 60_000_000
+    >>> detector = Gap.fit([count_cells(["all"] * 300, times, np.full(300, 60.0))])
+    >>> detector.scores(["all", "all"], times[:2], [60.0, 1.0]).round(3)
+    array([0.   , 5.014])
+    >>> detector.expected(["all"], times[:1])
+    array([60.])
+    """
+
+    cells: Cells
+
+    @classmethod
+    def fit(cls, parts: Iterable[Cells]) -> Self:
+        """The detector of counted cells (`count_cells`) of train, in any order and grouping.
+
+        Raises ValueError if no gap was counted.
+        """
+        hours = merge_cells(parts)
+        groups = merge_cells({(group, EVERY_HOUR): counts} for (group, _), counts in hours.items())
+        everything = merged(groups.values())
+        if not everything.n:
+            raise ValueError("no gap was counted: no entity has two events")
+        kept = {cell: counts for cell, counts in (hours | groups).items() if counts.n >= LEAST_GAPS}
+        return cls({**kept, (EVERY_GROUP, EVERY_HOUR): everything})
+
+    @property
+    def blind_events(self) -> int:
+        """The first event of an entity has no gap; an event's own null says so."""
+        return 0
+
+    @property
+    def fitted_on(self) -> int | None:
+        """How many gaps of train it was fitted on."""
+        return self.cells[EVERY_GROUP, EVERY_HOUR].n
+
+    def scores(
+        self, groups: npt.ArrayLike, times: npt.ArrayLike, gaps: npt.ArrayLike
+    ) -> Float64Array:
+        """−log p (n,) of gaps (n,) in seconds; NaN for a gap that is NaN.
+
+        groups: (n,) text; times: (n,) microseconds since 1970 UTC, of the events that end the gaps.
+        """
+        seconds = np.asarray(gaps, np.float64)
+        scores = np.full(len(seconds), np.nan)
+        for cell, rows in self._rows_by_cell(groups, times, ~np.isnan(seconds)):
+            counts = self.cells[cell]
+            ends = microseconds(seconds[rows])
+            tail = np.minimum(counts.at_most(ends), counts.at_least(ends)) + 1
+            scores[rows] = 0.0 - np.log(np.minimum(1.0, 2 * tail / (counts.n + 1)))
+        return scores
+
+    def expected(self, groups: npt.ArrayLike, times: npt.ArrayLike) -> Float64Array:
+        """The median gap (n,) in seconds that train has where an event is judged."""
+        n = len(np.asarray(times))
+        medians = np.zeros(n)
+        for cell, rows in self._rows_by_cell(groups, times, np.ones(n, np.bool_)):
+            medians[rows] = self.cells[cell].median()
+        return medians
+
+    def _rows_by_cell(
+        self, groups: npt.ArrayLike, times: npt.ArrayLike, mask: npt.NDArray[np.bool_]
+    ) -> Iterable[tuple[Cell, Int64Array]]:
+        """The rows of each cell that judges, of those in a mask."""
+        rows = np.flatnonzero(mask)
+        names, group_number = np.unique(np.asarray(groups, np.str_)[rows], return_inverse=True)
+        key = group_number * HOURS_A_WEEK + hour_of_week(np.asarray(times, np.int64)[rows])
+        by_cell: dict[Cell, list[Int64Array]] = {}
+        for present in np.unique(key).tolist():
+            group, hour = divmod(present, HOURS_A_WEEK)
+            cell = self._judging_cell(str(names[group]), hour)
+            by_cell.setdefault(cell, []).append(rows[key == present])
+        return [(cell, np.concatenate(parts)) for cell, parts in by_cell.items()]
+
+    def _judging_cell(self, group: str, hour: int) -> Cell:
+        for cell in ((group, hour), (group, EVERY_HOUR)):
+            if cell in self.cells:
+                return cell
+        return EVERY_GROUP, EVERY_HOUR
+
+    def spec(self) -> Mapping[str, Any]:
+        """Which cell each row of `arrays` belongs to, with their coarseness."""
+        return {
+            "cells": [list(cell) for cell in self.cells],
+            "sizes": [len(counts.values) for counts in self.cells.values()],
+            "coarseness": [counts.coarseness for counts in self.cells.values()],
+        }
+
+    def arrays(self) -> Mapping[str, AnyArray]:
+        """Values and counts of all cells, one after another."""
+        return {
+            "values": np.concatenate([counts.values for counts in self.cells.values()]),
+            "counts": np.concatenate([counts.counts for counts in self.cells.values()]),
+        }
+
+    @classmethod
+    def load(cls, spec: Mapping[str, Any], arrays: Mapping[str, AnyArray]) -> Self:
+        """What `spec` and `arrays` gave. Raises KeyError or ValueError if they do not fit."""
+        ends = np.cumsum(spec["sizes"])
+        if len(ends) != len(spec["cells"]) or ends[-1] != len(arrays["values"]):
+            raise ValueError("the cells of gap do not fit their values")
+        values = np.split(arrays["values"], ends[:-1])
+        counts = np.split(arrays["counts"], ends[:-1])
+        entries = zip(spec["cells"], values, counts, spec["coarseness"], strict=True)
+        return cls(
+            {
+                (str(group), int(hour)): GapCounts(cell_values, cell_counts, int(coarseness))
+                for (group, hour), cell_values, cell_counts, coarseness in entries
+            }
+        )
