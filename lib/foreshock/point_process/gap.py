@@ -41,7 +41,7 @@ def hour_of_week(times: npt.ArrayLike) -> Int64Array:
     array([72,  0])
     """
     hours = np.asarray(times, np.int64) // MICROSECONDS_AN_HOUR
-    return (hours - MONDAY) % HOURS_A_WEEK
+    return np.asarray((hours - MONDAY) % HOURS_A_WEEK)
 
 
 def microseconds(gaps: npt.ArrayLike) -> Int64Array:

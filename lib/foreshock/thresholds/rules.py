@@ -109,9 +109,19 @@ def threshold_rows(
                 f"Widen it{advice}"
             )
         elif fitted_on == SELF:
-            place = (key.detector, key.group, key.partition)
-            nothing = (None, n, None, None)
-            row = Threshold(*place, rule, level, *nothing, f"none: {estimate}", fitted_on)
+            row = Threshold(
+                key.detector,
+                key.group,
+                key.partition,
+                rule,
+                level,
+                threshold=None,
+                n=n,
+                ci_low=None,
+                ci_high=None,
+                fallback=f"none: {estimate}",
+                fitted_on=fitted_on,
+            )
         else:
             row = _fallback_row(key, rows, estimate, n)
         rows[key] = row
