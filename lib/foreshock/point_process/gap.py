@@ -46,7 +46,7 @@ def hour_of_week(times: npt.ArrayLike) -> Int64Array:
 
 def microseconds(gaps: npt.ArrayLike) -> Int64Array:
     """Gaps of so many seconds, none null, in whole microseconds."""
-    return np.rint(np.asarray(gaps, np.float64) * 1e6).astype(np.int64)
+    return np.asarray(np.rint(np.asarray(gaps, np.float64) * 1e6), np.int64)
 
 
 def count_cells(
