@@ -1,6 +1,7 @@
 """The house rules of docs and design (architecture.md § 2), held with `ast`: who may import what, how long a file may be."""
 
 import ast
+import functools
 import sys
 from collections.abc import Iterator
 from fnmatch import fnmatch
@@ -158,6 +159,7 @@ PRINTS = {"platform/log.py", "stages/command.py", "settings/reference.py"}
 SOURCE_LINES, JOB_LINES = 300, 60
 
 
+@functools.cache
 def tree(file: str) -> ast.Module:
     return ast.parse((LIB / file).read_text(encoding="utf-8"))
 
@@ -174,6 +176,7 @@ def modules(node: ast.AST, file: str = "") -> Iterator[str]:
         yield from (f"{base}.{alias.name}" for alias in node.names)
 
 
+@functools.cache
 def imports(file: str) -> set[str]:
     return {name for node in ast.walk(tree(file)) for name in modules(node, file)}
 
@@ -182,6 +185,7 @@ def room_of(name: str) -> str:
     return name.split("/")[0] if "/" in name else ""
 
 
+@functools.cache
 def inside(file: str) -> set[str]:
     """What a file imports of foreshock, as room.module (`scaling.histogram`) or module (`storage`)."""
     found = set()
