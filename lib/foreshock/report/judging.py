@@ -30,24 +30,41 @@ def main_group(rows: Iterable[GroupRow]) -> str | None:
     """The group that a figure shows: `all`, or else the one with the most events.
 
     Returns None without rows.
+
+    >>> from foreshock.report.records.rows import PartitionRow
+    >>> main_group([PartitionRow("pca", "test", "2024-01-01", "small", 5)])
+    'small'
     """
-    events: Counter[str] = Counter()
-    for row in rows:
-        events[row.group] += row.n or 0
-    if ALL in events:
+    group_events: Counter[str] = Counter()
+    for group_row in rows:
+        group_events[group_row.group] += group_row.n or 0
+    if ALL in group_events:
         return ALL
-    return max(events, key=lambda group: events[group], default=None)
+    return max(group_events, key=lambda group: group_events[group], default=None)
 
 
 def of_main_group(rows: Iterable[GroupRowType]) -> list[GroupRowType]:
-    """The rows of the main group, in order."""
-    listed = list(rows)
-    group = main_group(listed)
-    return [row for row in listed if row.group == group]
+    """The rows of the main group, in order.
+
+    >>> from foreshock.report.records.rows import PartitionRow
+    >>> day = "2024-01-01"
+    >>> rows = [PartitionRow("pca", "test", day, group, n) for group, n in (("a", 5), ("b", 9))]
+    >>> [row.group for row in of_main_group(rows)]
+    ['b']
+    """
+    group_rows = list(rows)
+    shown_group = main_group(group_rows)
+    return [group_row for group_row in group_rows if group_row.group == shown_group]
 
 
 def judging_rule(data: ReportData) -> JudgingRule | None:
-    """The rule that decides: the summary's, or else that of the first threshold."""
+    """The rule that decides: the summary's, or else that of the first threshold.
+
+    >>> from foreshock.report.records.run import RunSummary
+    >>> rule = JudgingRule("quantile", 0.999)
+    >>> str(judging_rule(ReportData(RunSummary("run-1", "pca", ("pca",), rule=rule))))
+    'quantile 0.999'
+    """
     if data.summary.rule is not None:
         return data.summary.rule
     return data.thresholds[0].judging_rule if data.thresholds else None
@@ -55,15 +72,26 @@ def judging_rule(data: ReportData) -> JudgingRule | None:
 
 def judging_thresholds(data: ReportData, detector: str) -> list[ThresholdRow]:
     """A detector's thresholds by the deciding rule, pooled ones and those of partitions."""
-    rule = judging_rule(data)
-    return [row for row in data.thresholds if row.detector == detector and row.judging_rule == rule]
+    deciding_rule = judging_rule(data)
+    return [
+        threshold_row
+        for threshold_row in data.thresholds
+        if threshold_row.detector == detector and threshold_row.judging_rule == deciding_rule
+    ]
 
 
 def pooled_thresholds(data: ReportData, detector: str) -> list[ThresholdRow]:
     """A detector's deciding thresholds over all partitions: one a group, the main group first."""
-    rows = [row for row in judging_thresholds(data, detector) if row.partition is None]
-    group = main_group(rows)
-    return sorted(rows, key=lambda row: (row.group != group, -(row.n or 0)))
+    pooled_rows = [
+        threshold_row
+        for threshold_row in judging_thresholds(data, detector)
+        if threshold_row.partition is None
+    ]
+    first_group = main_group(pooled_rows)
+    return sorted(
+        pooled_rows,
+        key=lambda threshold_row: (threshold_row.group != first_group, -(threshold_row.n or 0)),
+    )
 
 
 def pooled_threshold(data: ReportData, detector: str) -> ThresholdRow | None:

@@ -14,19 +14,21 @@ from foreshock.report.sections.overview import build_overview
 def render_page(data: ReportData) -> str:
     """The whole page as HTML text. Everything from the data is escaped."""
     environment = _environment()
-    contents = [(section, section.build(data)) for section in SECTIONS]
-    shown = [(section, content) for section, content in contents if content is not None]
-    rendered = [
-        environment.get_template(section.template).render(section=content)
-        for section, content in shown
+    section_contents = [(section, section.build(data)) for section in SECTIONS]
+    shown_sections = [
+        (section, content) for section, content in section_contents if content is not None
     ]
-    overview = environment.get_template("sections/overview.html").render(
-        section=build_overview(data), links=[section for section, _ in shown]
+    rendered_sections = [
+        environment.get_template(section.template).render(section=content)
+        for section, content in shown_sections
+    ]
+    rendered_overview = environment.get_template("sections/overview.html").render(
+        section=build_overview(data), links=[section for section, _ in shown_sections]
     )
     return environment.get_template("page.html").render(
         title=data.settings.run_name or data.summary.run_id,
-        overview=Markup(overview),
-        body=Markup("\n".join(rendered)),
+        overview=Markup(rendered_overview),
+        body=Markup("\n".join(rendered_sections)),
         settings_sha256=data.summary.settings_sha256,
     )
 

@@ -20,7 +20,7 @@ from foreshock.scaling.robust import Scaler
 from foreshock.tables.describe import describe_tables
 from foreshock.tables.sinks.location import LocationSink
 from foreshock.tables.sinks.protocol import (
-    PARTITIONED,
+    PARTITIONED_TABLES,
     PartitionKey,
     RunTables,
     Sink,
@@ -30,7 +30,7 @@ from foreshock.tables.sinks.protocol import (
 if TYPE_CHECKING:
     from foreshock.stages.context import Context
 
-RECORD = "sink.json"
+RECORD_FILE = "sink.json"
 
 
 def publisher_of(context: Context) -> Publisher:
@@ -54,19 +54,24 @@ class PublishRecord:
     @classmethod
     def read(cls, run: RunDirectory) -> PublishRecord:
         """The record in a run directory, empty if nothing was published."""
-        if not (run / RECORD).exists():
+        if not (run / RECORD_FILE).exists():
             return cls()
-        raw: Mapping[str, Any] = read_json(run / RECORD)
+        raw_record: Mapping[str, Any] = read_json(run / RECORD_FILE)
         partitions = {
-            table: tuple(PartitionKey(split, partition) for split, partition in keys)
-            for table, keys in raw.get("partitions", {}).items()
+            table_name: tuple(
+                PartitionKey(split_name, partition_name) for split_name, partition_name in raw_keys
+            )
+            for table_name, raw_keys in raw_record.get("partitions", {}).items()
         }
-        return cls(raw.get("fingerprint"), partitions)
+        return cls(raw_record.get("fingerprint"), partitions)
 
     def write(self, run: RunDirectory) -> None:
         """Write the record into a run directory."""
-        partitions = {table: [list(key) for key in keys] for table, keys in self.partitions.items()}
-        write_json(run / RECORD, {"fingerprint": self.fingerprint, "partitions": partitions})
+        partitions = {
+            table_name: [list(partition_key) for partition_key in partition_keys]
+            for table_name, partition_keys in self.partitions.items()
+        }
+        write_json(run / RECORD_FILE, {"fingerprint": self.fingerprint, "partitions": partitions})
 
 
 @dataclass(frozen=True)
@@ -106,12 +111,14 @@ def partition_change(
     >>> change.after
     (PartitionKey(split='test', partition='2024-01-02'),)
     """
-    earlier = frozenset(former)
+    former_keys = frozenset(former)
     written = {
-        key: folder for key, folder in present.items() if only is None or key.partition in only
+        partition_key: folder
+        for partition_key, folder in present.items()
+        if only is None or partition_key.partition in only
     }
-    removed = sorted(earlier - set(written)) if only is None else []
-    return PartitionChange(earlier, written, tuple(removed))
+    removed = sorted(former_keys - set(written)) if only is None else []
+    return PartitionChange(former_keys, written, tuple(removed))
 
 
 class Publisher:
@@ -157,31 +164,35 @@ class Publisher:
         fingerprint = digest(
             [run.record("score"), self.settings.model_dump(mode="json"), partitions]
         )
-        record = PublishRecord.read(run)
-        is_published = record.fingerprint == fingerprint and partitions is None
+        former_record = PublishRecord.read(run)
+        is_published = former_record.fingerprint == fingerprint and partitions is None
         if is_published and not self.context.force:
             return
         self.look()
-        changes = {
-            table: partition_change(
-                record.partitions.get(table, ()),
-                partition_folders(self.context.tables / table),
+        table_changes = {
+            table_name: partition_change(
+                former_record.partitions.get(table_name, ()),
+                partition_folders(self.context.tables / table_name),
                 partitions,
             )
-            for table in PARTITIONED
+            for table_name in PARTITIONED_TABLES
         }
         run.check_held()
         # Noted before too: what a run that is killed here has published is still its to replace.
-        during = {table: change.during for table, change in changes.items()}
+        during = {
+            table_name: table_change.during for table_name, table_change in table_changes.items()
+        }
         PublishRecord(None, during).write(run)
-        self._replace(scaler, changes)
-        after = {table: change.after for table, change in changes.items()}
+        self._replace(scaler, table_changes)
+        after = {
+            table_name: table_change.after for table_name, table_change in table_changes.items()
+        }
         PublishRecord(fingerprint, after).write(run)
         self.publish_runs(scaler)
 
     def publish_runs(self, scaler: Scaler) -> None:
         """Publish the table `runs` as it is now, if the run has published."""
-        if not self.is_used or not (self.context.run / RECORD).exists():
+        if not self.is_used or not (self.context.run / RECORD_FILE).exists():
             return
         self.look()
         description = describe_tables(scaler.kept)[C.RUNS]
@@ -192,35 +203,42 @@ class Publisher:
         """Have every sink replace the run's rows, as an attempt of the stage `publish`."""
         descriptions = describe_tables(scaler.kept)
         del descriptions[C.RUNS]
-        tables = RunTables(
+        run_tables = RunTables(
             run_id=self.context.run_id,
             folder=self.context.tables,
             descriptions=descriptions,
-            written={table: change.written for table, change in changes.items()},
-            removed={table: change.removed for table, change in changes.items()},
+            written={
+                table_name: table_change.written for table_name, table_change in changes.items()
+            },
+            removed={
+                table_name: table_change.removed for table_name, table_change in changes.items()
+            },
         )
         with self.context.attempt("publish") as counts:
             snapshots: dict[str, int] = {}
             for sink in self.sinks:
                 with sink.turn() as check_turn:
-                    conflict = sink.conflict(tables)
+                    conflict = sink.conflict(run_tables)
                     if conflict is not None:
                         raise ServiceError(conflict)
-                    snapshots |= sink.replace(tables, check_turn)
+                    snapshots |= sink.replace(run_tables, check_turn)
             if snapshots:
                 counts["snapshots"] = snapshots
             counts["partitions"] = {
-                table: len(change.written) for table, change in changes.items() if change.written
+                table_name: len(table_change.written)
+                for table_name, table_change in changes.items()
+                if table_change.written
             }
-            removed = changes[C.SCORES].removed
-            if removed:
-                counts["removed"] = ["/".join(key) for key in removed]
+            removed_keys = changes[C.SCORES].removed
+            if removed_keys:
+                counts["removed"] = ["/".join(partition_key) for partition_key in removed_keys]
 
 
 def choose_sinks(context: Context) -> list[Sink]:
     """The places that the settings name: Iceberg, or a shared location and Glue, or none."""
     settings = context.settings.tables
     if settings.sink == "iceberg":
+        # Spark's Python half loads for a second.
         from foreshock.tables.sinks.iceberg import IcebergSink
 
         return [
@@ -238,6 +256,7 @@ def choose_sinks(context: Context) -> list[Sink]:
     if str(location) != str(context.tables):
         sinks.append(LocationSink(location))
     if settings.glue.database is not None:
+        # boto3 loads for half a second.
         from foreshock.tables.sinks.glue import GlueSink
 
         database, create = settings.glue.database, settings.glue.create

@@ -17,45 +17,54 @@ from foreshock.report.summary import headline
 if TYPE_CHECKING:
     from foreshock.stages.context import Context
 
-PAGE, SUMMARY = "report.html", "summary.json"
+PAGE_FILE, SUMMARY_FILE = "report.html", "summary.json"
 
 
 def report_fingerprint(run: RunDirectory, settings_sha256: str) -> str:
     """What the page is made from. Raises SettingsError if nothing is scored."""
-    scored = run.record("score")
-    if scored is None:
+    score_record = run.record("score")
+    if score_record is None:
         raise SettingsError(
             f"--run-dir {run.path}: nothing is scored there. Run jobs/score.py first."
         )
-    return digest({"settings": settings_sha256, "score": scored})
+    return digest({"settings": settings_sha256, "score": score_record})
 
 
 def report_is_done(run: RunDirectory, settings_sha256: str) -> bool:
-    """Whether a run directory holds the report of its scores. Raises SettingsError without any."""
+    """Whether a run directory holds the report of its scores.
+
+    Raises SettingsError if nothing is scored, DataError if a file of the report was altered.
+    """
     return run.is_done("report", report_fingerprint(run, settings_sha256))
 
 
 def report(context: Context) -> Path:
-    """Write the summary and the page unless they are there; returns the page's path."""
+    """Write the summary and the page unless they are there; returns the page's path.
+
+    Raises SettingsError if nothing is scored.
+    """
     if report_is_done(context.run, context.sha256) and not context.force:
         context.log.event("report", "nothing to do")
     else:
+        # Spark, matplotlib and Jinja load for seconds, which a finished run does not have to pay.
         from foreshock.stages.reporting import write_report
 
         write_report(context, report_fingerprint(context.run, context.sha256))
-    return context.run / PAGE
+    return context.run / PAGE_FILE
 
 
 def read_summary(run: RunDirectory) -> RunSummary:
     """The summary that a run directory holds."""
-    return RunSummary.from_mapping(read_json(run / SUMMARY))
+    return RunSummary.from_mapping(read_json(run / SUMMARY_FILE))
 
 
 def check_gates(context: Context) -> None:
     """Raise GateError if a gate of `quality` was not met."""
-    missed = read_summary(context.run).gates
-    if missed:
-        raise GateError(f"{'; '.join(missed)}. All was written; see {context.run / PAGE}.")
+    missed_gates = read_summary(context.run).gates
+    if missed_gates:
+        raise GateError(
+            f"{'; '.join(missed_gates)}. All was written; see {context.run / PAGE_FILE}."
+        )
 
 
 def result_lines(context: Context) -> list[str]:

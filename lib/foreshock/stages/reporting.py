@@ -45,7 +45,7 @@ from foreshock.stages.context import Context
 from foreshock.stages.diagnose import VERDICT
 from foreshock.stages.extract import read_ledger
 from foreshock.stages.publish import publisher_of
-from foreshock.stages.report import PAGE, SUMMARY
+from foreshock.stages.report import PAGE_FILE, SUMMARY_FILE
 from foreshock.stages.scaler_file import read_scaler
 from foreshock.statistics.histogram import Histogram
 from foreshock.tables.spark import open_scores
@@ -58,13 +58,16 @@ TableRow = Mapping[str, Any]  # a row of a table as Arrow gives it: column to va
 def write_report(context: Context, fingerprint: str) -> None:
     """Write the summary and the page, and publish the table of runs."""
     with context.attempt("report") as attempt_counts:
-        work = context.run.staging("report")
+        work_folder = context.run.staging("report")
         summary = summarise(context)
-        write_json(work / SUMMARY, summary.to_mapping())
-        write_text(work / PAGE, render_page(gather(context, summary)))
-        moves = {work / name: context.run / name for name in (SUMMARY, PAGE)}
+        write_json(work_folder / SUMMARY_FILE, summary.to_mapping())
+        write_text(work_folder / PAGE_FILE, render_page(gather(context, summary)))
+        moves = {
+            work_folder / file_name: context.run / file_name
+            for file_name in (SUMMARY_FILE, PAGE_FILE)
+        }
         context.run.publish("report", fingerprint, moves)
-        remove(work)
+        remove(work_folder)
         if summary.counts is not None:
             attempt_counts |= summary.counts.to_mapping()
     publisher_of(context).publish_runs(read_scaler(context.run / "scaler.json"))
@@ -73,47 +76,49 @@ def write_report(context: Context, fingerprint: str) -> None:
 def summarise(context: Context) -> RunSummary:
     """The summary of a scored run. Raises ForeshockError if its counts do not add up."""
     settings, run = context.settings, context.run
-    scored = count_scores(context.tables / C.SCORES)
-    counts = run_counts(context, scored)
+    score_counts = count_scores(context.tables / C.SCORES)
+    counts = run_counts(context, score_counts)
     score_record = run.record("score")
     # Scores of some partitions only: the rows of others are not accounted for.
     if score_record is not None and score_record["fingerprint"] != "partial":
         reconcile(counts)
-    gates = missed_gates(settings.quality, counts, scored.flagged.total())
-    thresholds = read_records(ThresholdRow, _rows(context.tables / C.THRESHOLDS))
-    drift = read_records(DriftRow, _rows(context.tables / C.DRIFT))
+    gates_missed = missed_gates(settings.quality, counts, score_counts.flagged.total())
+    threshold_rows = read_records(ThresholdRow, _rows(context.tables / C.THRESHOLDS))
+    drift_rows = read_records(DriftRow, _rows(context.tables / C.DRIFT))
     verdict = None
     if (run / VERDICT).exists():
-        found = Verdict.from_mapping(read_json(run / VERDICT))
-        verdict = with_flagged_events(found, scored.by_split)
-    rule = settings.thresholds.judging_rule
+        scored_verdict = Verdict.from_mapping(read_json(run / VERDICT))
+        verdict = with_flagged_events(scored_verdict, score_counts.by_split)
+    deciding_rule = settings.thresholds.judging_rule
     return RunSummary(
         run_id=context.run_id,
         model=settings.all_detectors[0],
         detectors=tuple(settings.all_detectors),
         counts=counts,
-        status="gate not met" if gates else "done",
+        status="gate not met" if gates_missed else "done",
         verdict=verdict,
-        rule=JudgingRule(rule.name, rule.table_level),
-        thresholds=tuple(row for row in thresholds if row.partition is None),
+        rule=JudgingRule(deciding_rule.name, deciding_rule.table_level),
+        thresholds=tuple(
+            threshold_row for threshold_row in threshold_rows if threshold_row.partition is None
+        ),
         metrics=read_records(MetricRow, _rows(context.tables / C.METRICS)),
-        flagged=scored.by_split,
-        gates=tuple(gates),
-        report=str(run / PAGE),
+        flagged=score_counts.by_split,
+        gates=tuple(gates_missed),
+        report=str(run / PAGE_FILE),
         settings_sha256=context.sha256,
-        drift=tuple(strongest_shifts(drift)),
+        drift=tuple(strongest_shifts(drift_rows)),
         fit=FitFacts.from_bundle_info(_bundle_info(context)),
     )
 
 
 def gather(context: Context, summary: RunSummary) -> ReportData:
     """Everything that the page is made from."""
-    info = _bundle_info(context)
-    distributions = list(_rows(context.tables / C.ERROR_DISTRIBUTION))
-    details = read_json(context.run / "score_details.json")
-    explained = {
-        detector: None if facts is None else read_record(ExplainedFacts, facts)
-        for detector, facts in (info.get("explained") or {}).items()
+    bundle_info = _bundle_info(context)
+    distribution_rows = list(_rows(context.tables / C.ERROR_DISTRIBUTION))
+    event_details = read_json(context.run / "score_details.json")
+    explained_facts = {
+        detector: None if raw_facts is None else read_record(ExplainedFacts, raw_facts)
+        for detector, raw_facts in (bundle_info.get("explained") or {}).items()
     }
     return ReportData(
         summary=summary,
@@ -122,17 +127,17 @@ def gather(context: Context, summary: RunSummary) -> ReportData:
         distributions={
             detector: histograms
             for detector in summary.detectors
-            if (histograms := _histograms(distributions, detector))
+            if (histograms := _histograms(distribution_rows, detector))
         },
         thresholds=read_records(ThresholdRow, _rows(context.tables / C.THRESHOLDS)),
-        partitions=read_records(PartitionRow, distributions),
+        partitions=read_records(PartitionRow, distribution_rows),
         metrics=summary.metrics,
-        top_events=tuple(TopEvent.from_mapping(event) for event in details["top_events"]),
-        timeline=tuple(TimelineEvent.from_mapping(event) for event in details["timeline"]),
-        training=TrainingCurve.from_mapping(info.get("training") or {}),
+        top_events=tuple(TopEvent.from_mapping(event) for event in event_details["top_events"]),
+        timeline=tuple(TimelineEvent.from_mapping(event) for event in event_details["timeline"]),
+        training=TrainingCurve.from_mapping(bundle_info.get("training") or {}),
         dataset=dict(_dataset_sizes(context.run / "dataset")),
         drift=read_records(DriftRow, _rows(context.tables / C.DRIFT)),
-        explained=explained,
+        explained=explained_facts,
     )
 
 
@@ -157,16 +162,18 @@ class ScoreCounts:
 def count_scores(scores: Path) -> ScoreCounts:
     """The counts of a table `scores`, read in batches."""
     counts = ScoreCounts()
-    columns = ["split", "score", "is_anomaly", "reason"]
-    for batch in open_scores(scores).to_batches(columns=columns):
-        groups = pa.table(batch).group_by(["split", "is_anomaly", "reason"])
-        for row in groups.aggregate([("score", "count"), ([], "count_all")]).to_pylist():
-            counts.judged[row["split"]] += row["score_count"]
-            if row["is_anomaly"]:
-                counts.flagged[row["split"]] += row["count_all"]
-            without_score = row["count_all"] - row["score_count"]
+    read_columns = ["split", "score", "is_anomaly", "reason"]
+    for batch in open_scores(scores).to_batches(columns=read_columns):
+        grouped_rows = pa.table(batch).group_by(["split", "is_anomaly", "reason"])
+        for group_row in grouped_rows.aggregate(
+            [("score", "count"), ([], "count_all")]
+        ).to_pylist():
+            counts.judged[group_row["split"]] += group_row["score_count"]
+            if group_row["is_anomaly"]:
+                counts.flagged[group_row["split"]] += group_row["count_all"]
+            without_score = group_row["count_all"] - group_row["score_count"]
             if without_score:
-                counts.unjudged[row["reason"]] += without_score
+                counts.unjudged[group_row["reason"]] += without_score
     return counts
 
 
@@ -187,8 +194,8 @@ def run_counts(context: Context, scored: ScoreCounts) -> RunCounts:
 def _rows(table: Path) -> list[TableRow]:
     if not table.exists():
         return []
-    rows: list[TableRow] = read_table(table / "part-00000.parquet").to_pylist()
-    return rows
+    table_rows: list[TableRow] = read_table(table / "part-00000.parquet").to_pylist()
+    return table_rows
 
 
 def _bundle_info(context: Context) -> Mapping[str, Any]:
@@ -197,14 +204,25 @@ def _bundle_info(context: Context) -> Mapping[str, Any]:
     return info
 
 
-def _histograms(rows: list[TableRow], detector: str) -> dict[str, Histogram]:
+def _histograms(distribution_rows: list[TableRow], detector: str) -> dict[str, Histogram]:
     """A detector's scores of each split that has any."""
     by_split: dict[str, Histogram] = {}
     for split in C.SCORED:
-        parts = [row for row in rows if row["detector"] == detector and row["split"] == split]
-        merged = sum((_histogram(row) for row in parts if row["n"]), Histogram())
-        if merged.n:
-            by_split[split] = merged
+        split_rows = [
+            distribution_row
+            for distribution_row in distribution_rows
+            if distribution_row["detector"] == detector and distribution_row["split"] == split
+        ]
+        merged_histogram = sum(
+            (
+                _histogram(distribution_row)
+                for distribution_row in split_rows
+                if distribution_row["n"]
+            ),
+            Histogram(),
+        )
+        if merged_histogram.n:
+            by_split[split] = merged_histogram
     return by_split
 
 

@@ -86,7 +86,7 @@ def describe_scores(features: Sequence[str]) -> TableDescription:
     >>> describe_scores(("gas", "value")).columns[11].sql_type
     'struct<gas:double,value:double>'
     """
-    shares = ",".join(f"{feature}:double" for feature in features)
+    share_fields = ",".join(f"{feature}:double" for feature in features)
     return TableDescription(
         "an event of calibration or test, by the run's model",
         (
@@ -105,7 +105,7 @@ def describe_scores(features: Sequence[str]) -> TableDescription:
             ColumnDescription(C.REASON, "string", "why score, or threshold, is null"),
             ColumnDescription(
                 "feature_errors",
-                f"struct<{shares}>",
+                f"struct<{share_fields}>",
                 "each feature's share of the error; they sum to 1",
             ),
             *WHY,

@@ -66,14 +66,14 @@ class Attempt:
 
     def write(self, tables: Path) -> None:
         """Write the row to `tables/runs/`, in place of what was written of this attempt before."""
-        folder = tables / RUNS
-        folder.mkdir(parents=True, exist_ok=True)
-        row = asdict(self) | {
+        runs_folder = tables / RUNS
+        runs_folder.mkdir(parents=True, exist_ok=True)
+        table_row = asdict(self) | {
             "counts": json.dumps(self.counts, sort_keys=True, default=str),
             "versions": json.dumps(versions()),
         }
-        file = folder / f"{self.stage}-{self.started:%Y%m%dT%H%M%S%f}.parquet"
-        write_table(pa.Table.from_pylist([row], SCHEMA), file)
+        row_file = runs_folder / f"{self.stage}-{self.started:%Y%m%dT%H%M%S%f}.parquet"
+        write_table(pa.Table.from_pylist([table_row], SCHEMA), row_file)
 
 
 def versions() -> dict[str, str]:

@@ -43,33 +43,38 @@ def set_scale(axes: Axes, direction: Literal["x", "y"], values: npt.ArrayLike) -
 
     Logarithmic if all are positive and spread wide; asinh if a heavy tail has values at or below 0.
     """
-    numbers = np.asarray(values, np.float64)
-    finite = numbers[np.isfinite(numbers)]
-    if not len(finite):
-        finite = np.zeros(1)
-    low, high = float(finite.min()), float(finite.max())
-    middle = float(np.median(np.abs(finite)))
+    all_values = np.asarray(values, np.float64)
+    finite_values = all_values[np.isfinite(all_values)]
+    if not len(finite_values):
+        finite_values = np.zeros(1)
+    lowest, highest = float(finite_values.min()), float(finite_values.max())
+    typical_size = float(np.median(np.abs(finite_values)))
     axis = axes.xaxis if direction == "x" else axes.yaxis
-    rescale = axes.set_xscale if direction == "x" else axes.set_yscale
-    if low > 0 and high / low > LOG_RANGE:
-        rescale("log")
-        steps = (1.0,) if high / low > WIDE_LOG_RANGE else (1.0, 2.0, 5.0)
-        axis.set_major_locator(ticker.LogLocator(subs=steps, numticks=9))
-    elif low <= 0 < middle and high > HEAVY_TAIL * middle:
-        rescale("asinh", linear_width=middle)
+    set_axis_scale = axes.set_xscale if direction == "x" else axes.set_yscale
+    if lowest > 0 and highest / lowest > LOG_RANGE:
+        set_axis_scale("log")
+        tick_steps = (1.0,) if highest / lowest > WIDE_LOG_RANGE else (1.0, 2.0, 5.0)
+        axis.set_major_locator(ticker.LogLocator(subs=tick_steps, numticks=9))
+    elif lowest <= 0 < typical_size and highest > HEAVY_TAIL * typical_size:
+        set_axis_scale("asinh", linear_width=typical_size)
     axis.set_minor_locator(ticker.NullLocator())
     axis.set_major_formatter(ticker.FuncFormatter(format_tick))
 
 
 def draw_threshold(axes: Axes, limit: ThresholdRow | None, *, is_upright: bool = False) -> None:
-    """Draw a threshold with its 95 % interval, if there is one."""
+    """Draw a threshold with its 95 % interval.
+
+    Nothing is drawn without a threshold. is_upright: the scores are on the horizontal axis.
+    """
     if limit is None or limit.threshold is None:
         return
-    line, band = (axes.axvline, axes.axvspan) if is_upright else (axes.axhline, axes.axhspan)
+    draw_line, draw_band = (
+        (axes.axvline, axes.axvspan) if is_upright else (axes.axhline, axes.axhspan)
+    )
     if limit.ci_low is not None and limit.ci_high is not None:
-        band(limit.ci_low, limit.ci_high, color=ALARM, alpha=0.14, linewidth=0)
-    label = f"threshold {format_tick(limit.threshold)}"
-    line(limit.threshold, color=ALARM, linewidth=1.2, ls=(0, (5, 2)), label=label)
+        draw_band(limit.ci_low, limit.ci_high, color=ALARM, alpha=0.14, linewidth=0)
+    line_label = f"threshold {format_tick(limit.threshold)}"
+    draw_line(limit.threshold, color=ALARM, linewidth=1.2, ls=(0, (5, 2)), label=line_label)
 
 
 def set_calendar(axes: Axes) -> None:

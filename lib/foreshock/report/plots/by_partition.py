@@ -16,7 +16,7 @@ from foreshock.report.records.rows import ThresholdRow
 from foreshock.report.wording import parse_time
 from foreshock.statistics.arrays import Float64Array
 
-SELF = "self"  # fitted on a test partition's own scores
+SELF_FITTED = "self"  # fitted on a test partition's own scores
 MOST_LABELS, LABEL_LETTERS = 12, 20
 LONG_GAPS = 3  # a calendar this many times longer than its days has gaps too long to draw
 
@@ -33,21 +33,23 @@ class PartitionBar:
 
 def _set_places(axes: Axes, partitions: Sequence[str]) -> dict[str, float]:
     """Where each partition stands on the horizontal axis, whose ticks are set."""
-    moments = [moment for name in partitions if (moment := parse_time(name))]
-    days = days_of(moments)
-    steps = np.diff(days) if len(days) > 1 else np.ones(1)
-    are_dates = len(days) == len(partitions)
-    if are_dates and bool(np.ptp(days) <= LONG_GAPS * len(days) * np.median(steps)):
+    moments = [moment for partition in partitions if (moment := parse_time(partition))]
+    day_numbers = days_of(moments)
+    day_steps = np.diff(day_numbers) if len(day_numbers) > 1 else np.ones(1)
+    are_dates = len(day_numbers) == len(partitions)
+    if are_dates and bool(
+        np.ptp(day_numbers) <= LONG_GAPS * len(day_numbers) * np.median(day_steps)
+    ):
         set_calendar(axes)
-        return dict(zip(partitions, map(float, days), strict=True))
-    ticks = list(range(0, len(partitions), -(-len(partitions) // MOST_LABELS)))
-    labels = [partitions[position][:LABEL_LETTERS] for position in ticks]
-    axes.set_xticks(ticks, labels, rotation=20 if len(partitions) > 6 else 0)
-    return {name: float(position) for position, name in enumerate(partitions)}
+        return dict(zip(partitions, map(float, day_numbers), strict=True))
+    tick_positions = list(range(0, len(partitions), -(-len(partitions) // MOST_LABELS)))
+    tick_labels = [partitions[tick_position][:LABEL_LETTERS] for tick_position in tick_positions]
+    axes.set_xticks(tick_positions, tick_labels, rotation=20 if len(partitions) > 6 else 0)
+    return {partition: float(tick_position) for tick_position, partition in enumerate(partitions)}
 
 
 def _colour(series: str) -> str:
-    if series == SELF:
+    if series == SELF_FITTED:
         return SPLIT_COLOURS["test"]
     return SPLIT_COLOURS.get(series, SPLIT_COLOURS["calibration"])
 
@@ -64,29 +66,43 @@ def partition_bars(
 ) -> Figure | None:
     """Bars by partition. A series is named for its split, which colours it, or for what its
     threshold was fitted on; `self` has hollow marks."""
-    partitions = sorted({bar.partition for bars in series.values() for bar in bars})
+    partitions = sorted(
+        {
+            partition_bar.partition
+            for series_bars in series.values()
+            for partition_bar in series_bars
+        }
+    )
     if not partitions:
         return None
     figure = Figure(figsize=(10, 3))
     axes = figure.add_subplot()
-    places = _set_places(axes, partitions)
+    partition_places = _set_places(axes, partitions)
     bar_width = min(6 if mark == "^" else 2, max(1.2, 400 / len(partitions)))
-    for name, bars in series.items():
-        positions = [places[bar.partition] for bar in bars]
-        lows, highs = _numbers([bar.low for bar in bars]), _numbers([bar.high for bar in bars])
-        values = _numbers([bar.value for bar in bars])
-        colour = _colour(name)
-        axes.vlines(positions, lows, highs, color=colour, lw=bar_width, alpha=0.5)
+    for series_name, series_bars in series.items():
+        positions = [partition_places[partition_bar.partition] for partition_bar in series_bars]
+        low_ends, high_ends = (
+            _numbers([partition_bar.low for partition_bar in series_bars]),
+            _numbers([partition_bar.high for partition_bar in series_bars]),
+        )
+        mark_values = _numbers([partition_bar.value for partition_bar in series_bars])
+        bar_colour = _colour(series_name)
+        axes.vlines(positions, low_ends, high_ends, color=bar_colour, lw=bar_width, alpha=0.5)
         axes.plot(
             positions,
-            values,
+            mark_values,
             mark,
-            color=colour,
-            mfc=CARD if name == SELF else colour,
+            color=bar_colour,
+            mfc=CARD if series_name == SELF_FITTED else bar_colour,
             markersize=4,
             ls="none",
-            label=name,
+            label=series_name,
         )
     draw_threshold(axes, limit)
-    drawn = [value for bars in series.values() for bar in bars for value in (bar.low, bar.value)]
-    return finish_scores(figure, axes, _numbers(drawn))
+    drawn_values = [
+        value
+        for series_bars in series.values()
+        for partition_bar in series_bars
+        for value in (partition_bar.low, partition_bar.value)
+    ]
+    return finish_scores(figure, axes, _numbers(drawn_values))

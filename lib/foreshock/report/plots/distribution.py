@@ -33,7 +33,11 @@ class CumulativeCurve:
         return np.asarray(np.interp(scores, self.values, self.shares, left=left), np.float64)
 
     def quantile(self, level: float) -> float:
-        """The score below which a share of the events lies."""
+        """The score below which a share of the events lies.
+
+        >>> CumulativeCurve(np.array([0.0, 4.0]), np.array([0.0, 1.0])).quantile(0.25)
+        1.0
+        """
         return float(np.interp(level, self.shares, self.values))
 
 
@@ -45,16 +49,19 @@ def cumulative_curve(histogram: Histogram) -> CumulativeCurve:
     (1.0, 4.0, 1.0)
     """
     bins = np.asarray(histogram.bins, np.int64) & 0xFFFF
-    order = np.argsort(bins)
-    first_keys, counts = bins[order] << 16, np.asarray(histogram.counts, np.float64)[order]
-    if not counts.sum():
+    bin_order = np.argsort(bins)
+    first_keys, bin_counts = (
+        bins[bin_order] << 16,
+        np.asarray(histogram.counts, np.float64)[bin_order],
+    )
+    if not bin_counts.sum():
         return CumulativeCurve(np.zeros(0), np.zeros(0))
     bin_ends = np.column_stack([key_values(first_keys), key_values(first_keys | 0xFFFF)])
-    low = -np.inf if histogram.minimum is None else histogram.minimum
-    high = np.inf if histogram.maximum is None else histogram.maximum
-    values = np.clip(bin_ends.astype(np.float64).ravel(), low, high)
-    upper = np.cumsum(counts)
-    shares = np.column_stack([upper - counts, upper]).ravel() / upper[-1]
+    lowest = -np.inf if histogram.minimum is None else histogram.minimum
+    highest = np.inf if histogram.maximum is None else histogram.maximum
+    values = np.clip(bin_ends.astype(np.float64).ravel(), lowest, highest)
+    events_up_to = np.cumsum(bin_counts)
+    shares = np.column_stack([events_up_to - bin_counts, events_up_to]).ravel() / events_up_to[-1]
     return CumulativeCurve(values, shares)
 
 
@@ -69,18 +76,19 @@ def score_curves(by_split: Mapping[str, Histogram]) -> dict[str, CumulativeCurve
 def _score_grid(axes: Axes, curves: Mapping[str, CumulativeCurve]) -> Float64Array:
     """Scale the horizontal axis; returns scores (281,) in equal steps on it."""
     # The lowest thousandth is left out: a few events close to 0 would stretch a logarithmic axis.
-    low, middle = (
-        min(curve.quantile(level) for curve in curves.values()) for level in (0.001, 0.5)
+    lowest, median_score = (
+        min(curve.quantile(quantile_level) for curve in curves.values())
+        for quantile_level in (0.001, 0.5)
     )
-    high = max(float(curve.values[-1]) for curve in curves.values())
-    if low >= 0:
-        low = max(low, middle * 1e-5)
-    set_scale(axes, "x", [low, middle, high])
+    highest = max(float(curve.values[-1]) for curve in curves.values())
+    if lowest >= 0:
+        lowest = max(lowest, median_score * 1e-5)
+    set_scale(axes, "x", [lowest, median_score, highest])
     transform = axes.xaxis.get_transform()
-    bounds = [low, high] if high > low else [low - 0.5, low + 0.5]
-    first, last = transform.transform(np.array(bounds)).tolist()
-    steps = np.linspace(first, last, GRID_POINTS)
-    return np.asarray(transform.inverted().transform(steps), np.float64)
+    axis_bounds = [lowest, highest] if highest > lowest else [lowest - 0.5, lowest + 0.5]
+    first_step, last_step = transform.transform(np.array(axis_bounds)).tolist()
+    axis_steps = np.linspace(first_step, last_step, GRID_POINTS)
+    return np.asarray(transform.inverted().transform(axis_steps), np.float64)
 
 
 def _label_shares(axes: Axes, label: str) -> None:
@@ -98,11 +106,14 @@ def score_bodies(
         return None
     figure = Figure(figsize=FULL_SIZE)
     axes = figure.add_subplot()
-    edges = _score_grid(axes, curves)[::BAR_STEP]
+    bin_edges = _score_grid(axes, curves)[::BAR_STEP]
     for split, curve in curves.items():
-        heights, colour = np.diff(curve.share_below(edges, left=0.0)), SPLIT_COLOURS[split]
-        axes.stairs(heights, edges, color=colour, label=split, linewidth=1.3)
-        axes.stairs(heights, edges, color=colour, fill=True, alpha=0.16, linewidth=0)
+        bin_shares, split_colour = (
+            np.diff(curve.share_below(bin_edges, left=0.0)),
+            SPLIT_COLOURS[split],
+        )
+        axes.stairs(bin_shares, bin_edges, color=split_colour, label=split, linewidth=1.3)
+        axes.stairs(bin_shares, bin_edges, color=split_colour, fill=True, alpha=0.16, linewidth=0)
     draw_threshold(axes, limit, is_upright=True)
     axes.set(xlabel="score", title=title, yscale="linear")
     _label_shares(axes, "events in each step")
@@ -123,13 +134,19 @@ def score_tails(
         return None
     figure = Figure(figsize=SMALL_SIZE if is_small else FULL_SIZE)
     axes = figure.add_subplot()
-    grid = _score_grid(axes, curves)
+    score_grid = _score_grid(axes, curves)
     for split, curve in curves.items():
-        scores = np.unique(np.concatenate([grid, curve.values[-TAIL_POINTS:]]))
-        above = 1 - curve.share_below(scores)
-        is_drawn = above > 0
-        colour = SPLIT_COLOURS[split]
-        axes.plot(scores[is_drawn], above[is_drawn], color=colour, label=split, linewidth=1.5)
+        tail_scores = np.unique(np.concatenate([score_grid, curve.values[-TAIL_POINTS:]]))
+        share_above = 1 - curve.share_below(tail_scores)
+        is_drawn = share_above > 0
+        split_colour = SPLIT_COLOURS[split]
+        axes.plot(
+            tail_scores[is_drawn],
+            share_above[is_drawn],
+            color=split_colour,
+            label=split,
+            linewidth=1.5,
+        )
     draw_threshold(axes, limit, is_upright=True)
     axes.set(xlabel="score", title=title, yscale="log")
     _label_shares(axes, "events above")

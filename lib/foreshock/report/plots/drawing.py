@@ -38,7 +38,7 @@ CSS_VARIABLES = {
     **{colour: split for split, colour in SPLIT_COLOURS.items()},
 }
 # Any: matplotlib types the keys as one long literal, which no plain dict of ours satisfies.
-STYLE: Any = {
+FIGURE_STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "foreshock",
     "text.parse_math": False,
@@ -77,15 +77,15 @@ def inline_svg(draw: Callable[Parameters, Figure | None]) -> Callable[Parameters
 
     @wraps(draw)
     def draw_inline(*args: Parameters.args, **kwargs: Parameters.kwargs) -> str:
-        with mpl.rc_context(STYLE), warnings.catch_warnings():
+        with mpl.rc_context(FIGURE_STYLE), warnings.catch_warnings():
             # This machine's font may lack glyphs that the reader's has.
             warnings.simplefilter("ignore", UserWarning)
             figure = draw(*args, **kwargs)
             if figure is None:
                 return ""
-            buffer = io.StringIO()
-            figure.savefig(buffer, format="svg", dpi=170, metadata={"Date": None})
-        return fit_to_page(buffer.getvalue())
+            svg_buffer = io.StringIO()
+            figure.savefig(svg_buffer, format="svg", dpi=170, metadata={"Date": None})
+        return fit_to_page(svg_buffer.getvalue())
 
     return draw_inline
 
@@ -96,17 +96,19 @@ def fit_to_page(svg: str) -> str:
     Ids get a prefix, for many figures share one page. Fixed sizes, fonts and colours give way to
     the page's.
     """
-    prefix = "f" + hashlib.sha256(svg.encode()).hexdigest()[:8]
+    id_prefix = "f" + hashlib.sha256(svg.encode()).hexdigest()[:8]
     drawing = svg[svg.index("<svg") :]
     drawing = re.sub(
         r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", drawing, flags=re.S
     )
-    head, body = drawing.split(">", 1)
-    body = re.sub(r' id="([^"]+)"', rf' id="{prefix}-\1"', body)
-    body = re.sub(r'(?:xlink:)?href="#', f'href="#{prefix}-', body).replace("xlink:href=", "href=")
-    body = re.sub(r"url\(#", f"url(#{prefix}-", body)
-    body = re.sub(r"font: (?:[a-z0-9]+ )*?([\d.]+)px [^;\"]+", r"font-size: \1px", body)
-    for colour, variable in CSS_VARIABLES.items():
-        body = body.replace(colour, f"var(--{variable})")
-    view_box = "".join(re.findall(r'viewBox="[^"]+"', head))
-    return f'<svg {view_box} aria-hidden="true">{body.strip()}'
+    svg_head, svg_body = drawing.split(">", 1)
+    svg_body = re.sub(r' id="([^"]+)"', rf' id="{id_prefix}-\1"', svg_body)
+    svg_body = re.sub(r'(?:xlink:)?href="#', f'href="#{id_prefix}-', svg_body).replace(
+        "xlink:href=", "href="
+    )
+    svg_body = re.sub(r"url\(#", f"url(#{id_prefix}-", svg_body)
+    svg_body = re.sub(r"font: (?:[a-z0-9]+ )*?([\d.]+)px [^;\"]+", r"font-size: \1px", svg_body)
+    for colour, css_variable in CSS_VARIABLES.items():
+        svg_body = svg_body.replace(colour, f"var(--{css_variable})")
+    view_box = "".join(re.findall(r'viewBox="[^"]+"', svg_head))
+    return f'<svg {view_box} aria-hidden="true">{svg_body.strip()}'

@@ -17,12 +17,14 @@ from foreshock.report.records.fit import EpochRow
 def _draw_loss(
     axes: Axes, epochs: Sequence[EpochRow], losses: Sequence[float | None], split: str, label: str
 ) -> None:
-    points = [
-        (row.epoch, loss) for row, loss in zip(epochs, losses, strict=True) if loss is not None
+    known_points = [
+        (epoch_row.epoch, loss)
+        for epoch_row, loss in zip(epochs, losses, strict=True)
+        if loss is not None
     ]
-    if points:
-        numbers, known = zip(*points, strict=True)
-        axes.plot(numbers, known, color=SPLIT_COLOURS[split], marker=".", label=label)
+    if known_points:
+        epoch_numbers, known_losses = zip(*known_points, strict=True)
+        axes.plot(epoch_numbers, known_losses, color=SPLIT_COLOURS[split], marker=".", label=label)
 
 
 @inline_svg
@@ -32,13 +34,13 @@ def loss_curves(epochs: Sequence[EpochRow], best_epoch: int | None) -> Figure | 
         return None
     figure = Figure(figsize=(5.3, 3))
     axes = figure.add_subplot()
-    losses = [row.loss for row in epochs]
-    validation_losses = [row.validation_loss for row in epochs]
-    _draw_loss(axes, epochs, losses, "train", "training")
+    training_losses = [epoch_row.loss for epoch_row in epochs]
+    validation_losses = [epoch_row.validation_loss for epoch_row in epochs]
+    _draw_loss(axes, epochs, training_losses, "train", "training")
     _draw_loss(axes, epochs, validation_losses, "calibration", "validation")
     if best_epoch is not None:
         axes.axvline(best_epoch, color=MUTED, linewidth=1, linestyle=":", label="kept")
-    set_scale(axes, "y", np.array([*losses, *validation_losses], np.float64))
+    set_scale(axes, "y", np.array([*training_losses, *validation_losses], np.float64))
     axes.xaxis.set_major_locator(ticker.MaxNLocator(8, integer=True))
     axes.set(xlabel="epoch", ylabel="loss")
     axes.legend()

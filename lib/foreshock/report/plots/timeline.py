@@ -39,19 +39,19 @@ _FLAG_STYLE = {"s": 13, "color": ALARM, "linewidths": 0}
 
 
 def _dots(events: Sequence[TimelineEvent]) -> list[_Dot]:
-    dots = []
+    event_dots = []
     for event in events:
         moment = parse_time(event.event_time)
         if event.score is not None and moment is not None:
-            dots.append(_Dot(moment, event.score, event))
-    return sorted(dots, key=lambda dot: dot.moment)
+            event_dots.append(_Dot(moment, event.score, event))
+    return sorted(event_dots, key=lambda dot: dot.moment)
 
 
 def _scatter(axes: Axes, label: str, dots: Sequence[_Dot], most: int, style: Any) -> None:
-    thinned = dots[:: max(1, -(-len(dots) // most))]
-    if thinned:
-        days = days_of([dot.moment for dot in thinned])
-        axes.scatter(days, [dot.score for dot in thinned], label=label, **style)
+    thinned_dots = dots[:: max(1, -(-len(dots) // most))]
+    if thinned_dots:
+        day_numbers = days_of([dot.moment for dot in thinned_dots])
+        axes.scatter(day_numbers, [dot.score for dot in thinned_dots], label=label, **style)
 
 
 @inline_svg
@@ -59,18 +59,18 @@ def score_timeline(
     events: Sequence[TimelineEvent], limits: Sequence[ThresholdRow]
 ) -> Figure | None:
     """The scores of sampled events over time, with at most four thresholds."""
-    dots = _dots(events)
-    if not dots:
+    event_dots = _dots(events)
+    if not event_dots:
         return None
     figure = Figure(figsize=(10, 3.6))
     axes = figure.add_subplot()
-    flagged = [dot for dot in dots if dot.event.is_anomaly]
-    ordinary = [dot for dot in dots if not dot.event.is_anomaly]
-    known = [dot for dot in dots if dot.event.label == 1]
-    _scatter(axes, "not flagged", ordinary, MOST_POINTS, _DOT_STYLE)
-    _scatter(axes, "known anomaly", known, MOST_MARKED, _RING_STYLE)
-    _scatter(axes, "flagged", flagged, MOST_MARKED, _FLAG_STYLE)
+    flagged_dots = [dot for dot in event_dots if dot.event.is_anomaly]
+    ordinary_dots = [dot for dot in event_dots if not dot.event.is_anomaly]
+    anomaly_dots = [dot for dot in event_dots if dot.event.label == 1]
+    _scatter(axes, "not flagged", ordinary_dots, MOST_POINTS, _DOT_STYLE)
+    _scatter(axes, "known anomaly", anomaly_dots, MOST_MARKED, _RING_STYLE)
+    _scatter(axes, "flagged", flagged_dots, MOST_MARKED, _FLAG_STYLE)
     for limit in limits[:MOST_THRESHOLDS]:
         draw_threshold(axes, limit)
     set_calendar(axes)
-    return finish_scores(figure, axes, [dot.score for dot in dots])
+    return finish_scores(figure, axes, [dot.score for dot in event_dots])

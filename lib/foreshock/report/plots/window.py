@@ -19,14 +19,21 @@ MOST_DOTTED_STEPS = 60  # a longer window is a line without dots
 
 
 def _draw_feature(axes: Axes, values: Float64Array, expected: Float64Array | None) -> None:
-    steps = np.arange(1, len(values) + 1)
+    step_numbers = np.arange(1, len(values) + 1)
     marker = "." if len(values) <= MOST_DOTTED_STEPS else ""
-    colour = SPLIT_COLOURS["calibration"]
-    axes.plot(steps, values, color=colour, lw=1.3, marker=marker, ms=3, label="value")
+    line_colour = SPLIT_COLOURS["calibration"]
+    axes.plot(step_numbers, values, color=line_colour, lw=1.3, marker=marker, ms=3, label="value")
     if expected is not None:
-        dashes = (0, (4, 2))
-        colour = SPLIT_COLOURS["test"]
-        axes.plot(steps, expected, color=colour, linewidth=1.3, ls=dashes, label="reconstruction")
+        dash_pattern = (0, (4, 2))
+        line_colour = SPLIT_COLOURS["test"]
+        axes.plot(
+            step_numbers,
+            expected,
+            color=line_colour,
+            linewidth=1.3,
+            ls=dash_pattern,
+            label="reconstruction",
+        )
 
 
 @inline_svg
@@ -34,23 +41,27 @@ def event_window(event: TopEvent, shown: Sequence[int]) -> Figure | None:
     """An event's window. shown: the features to draw, by their position."""
     if not shown:
         return None
-    values = np.array(event.x or [], np.float64)
-    expected = np.array(event.reconstruction or [], np.float64)
-    errors = np.array(event.errors or [], np.float64)
-    panel_count = len(shown) + (len(errors) > 0)
+    feature_values = np.array(event.x or [], np.float64)
+    expected_values = np.array(event.reconstruction or [], np.float64)
+    step_errors = np.array(event.errors or [], np.float64)
+    panel_count = len(shown) + (len(step_errors) > 0)
     figure = Figure(figsize=(7, 0.5 + 0.7 * panel_count))
     panels = figure.subplots(panel_count, 1, sharex=True, squeeze=False)[:, 0]
     for axes, feature in zip(panels, shown, strict=False):
-        _draw_feature(axes, values[:, feature], expected[:, feature] if len(expected) else None)
+        _draw_feature(
+            axes,
+            feature_values[:, feature],
+            expected_values[:, feature] if len(expected_values) else None,
+        )
         axes.set_title(str(event.features[feature])[:TITLE_LETTERS], fontsize=8.5, pad=2)
-    if len(errors):
-        panels[-1].bar(np.arange(1, len(values) + 1), errors, color=ALARM, width=0.8)
+    if len(step_errors):
+        panels[-1].bar(np.arange(1, len(feature_values) + 1), step_errors, color=ALARM, width=0.8)
         panels[-1].set_title("error of the step", fontsize=8.5, pad=2)
     for axes in panels:
         axes.yaxis.set_major_locator(ticker.MaxNLocator(2))
         axes.yaxis.set_major_formatter(ticker.FuncFormatter(format_tick))
     panels[-1].set_xlabel("step of the window")
     panels[-1].xaxis.set_major_locator(ticker.MaxNLocator(10, integer=True))
-    if len(expected):
+    if len(expected_values):
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
     return figure

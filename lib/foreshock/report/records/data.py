@@ -35,14 +35,17 @@ class ReportedSettings:
         >>> ReportedSettings.from_mapping({"run": {"name": "demo", "seed": 7}}).listed
         (('run.name', 'demo'), ('run.seed', '7'))
         """
-        events = settings.get("events") or {}
+        event_settings = settings.get("events") or {}
         test_span = (settings.get("split") or {}).get("test")
-        keys = ("label", "kind", "train_where", "calibrate_where")
+        expression_keys = ("label", "kind", "train_where", "calibrate_where")
         return cls(
             run_name=(settings.get("run") or {}).get("name"),
             test_span=(test_span[0], test_span[1]) if isinstance(test_span, list) else None,
             tables_location=(settings.get("tables") or {}).get("location"),
-            expressions={key: events.get(key) for key in keys},
+            expressions={
+                expression_key: event_settings.get(expression_key)
+                for expression_key in expression_keys
+            },
             listed=tuple(list_settings(settings)),
         )
 
@@ -53,13 +56,13 @@ def list_settings(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tup
     >>> list(list_settings({"windows": {"length": 16, "short": "drop"}}))
     [('windows.length', '16'), ('windows.short', 'drop')]
     """
-    for key, value in settings.items():
+    for setting_name, value in settings.items():
         if isinstance(value, dict) and value:
-            yield from list_settings(value, f"{prefix}{key}.")
+            yield from list_settings(value, f"{prefix}{setting_name}.")
         elif isinstance(value, str):
-            yield f"{prefix}{key}", value
+            yield f"{prefix}{setting_name}", value
         else:
-            yield f"{prefix}{key}", json.dumps(value, default=str, ensure_ascii=False)
+            yield f"{prefix}{setting_name}", json.dumps(value, default=str, ensure_ascii=False)
 
 
 @dataclass(frozen=True)

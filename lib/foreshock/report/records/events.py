@@ -58,5 +58,10 @@ class TimelineEvent:
 
     @classmethod
     def from_mapping(cls, raw: Mapping[str, Any]) -> TimelineEvent:
-        """The event in `score_details.json`, whose time is microseconds since 1970."""
+        """The event in `score_details.json`, whose time is microseconds since 1970.
+
+        >>> raw = {"event_time": 0, "score": 1.5, "is_anomaly": True, "label": None}
+        >>> TimelineEvent.from_mapping(raw).event_time
+        '1970-01-01T00:00:00+00:00'
+        """
         return read_record(cls, {**raw, "event_time": iso_of_micros(raw["event_time"])})

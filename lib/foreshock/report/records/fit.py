@@ -44,16 +44,18 @@ class FitFacts:
         '1970-01-01T00:00:00+00:00'
         """
         explained = {
-            detector: None if facts is None else facts["share"]
-            for detector, facts in (info.get("explained") or {}).items()
+            detector: None if explained_facts is None else explained_facts["share"]
+            for detector, explained_facts in (info.get("explained") or {}).items()
         }
-        fold_starts = [iso_of_micros(start) for start, _ in (info.get("folds") or [])[1:]]
-        folds = zip([None, *fold_starts], [*fold_starts, None], strict=True)
+        fold_starts = [iso_of_micros(fold_start) for fold_start, _ in (info.get("folds") or [])[1:]]
+        fold_ranges = zip([None, *fold_starts], [*fold_starts, None], strict=True)
         return cls(
             train_windows=info.get("train_windows"),
             fitted_on=info.get("fitted_on") or {},
             explained=explained,
-            folds=tuple(Fold(*bounds) for bounds in folds) if info.get("folds") else (),
+            folds=tuple(Fold(*fold_bounds) for fold_bounds in fold_ranges)
+            if info.get("folds")
+            else (),
         )
 
     @classmethod
@@ -114,7 +116,11 @@ class TrainingCurve:
 
     @classmethod
     def from_mapping(cls, raw: Mapping[str, Any]) -> TrainingCurve:
-        """The curve in the `training` of a bundle's info."""
+        """The curve in the `training` of a bundle's info, empty without epochs.
+
+        >>> TrainingCurve.from_mapping({"epochs": [{"epoch": 1, "loss": 0.5}]}).epochs[0].loss
+        0.5
+        """
         return cls(
             epochs=read_records(EpochRow, raw.get("epochs") or ()),
             best_epoch=raw.get("best_epoch"),
@@ -155,7 +161,12 @@ class ScalerFacts:
 
     @classmethod
     def from_mapping(cls, raw: Mapping[str, Any]) -> ScalerFacts:
-        """The facts in `scaler.json`."""
+        """The facts in `scaler.json`.
+
+        >>> raw = {"method": "robust", "features": [{"name": "gas", "policy": "scaled"}]}
+        >>> ScalerFacts.from_mapping(raw).features[0].name
+        'gas'
+        """
         features = read_records(FeatureScaling, raw["features"])
         return read_record(cls, {**raw, "features": features})
 

@@ -26,12 +26,17 @@ def read_record(record_type: type[RecordType], raw: Mapping[str, Any]) -> Record
     >>> read_record(Point, {"x": 1, "colour": "red"})
     Point(x=1, y=0)
     """
-    field_names = {field.name for field in fields(record_type)}
-    return record_type(**{name: value for name, value in raw.items() if name in field_names})
+    field_names = {record_field.name for record_field in fields(record_type)}
+    return record_type(
+        **{field_name: value for field_name, value in raw.items() if field_name in field_names}
+    )
 
 
 def read_records(
     record_type: type[RecordType], rows: Iterable[Mapping[str, Any]]
 ) -> tuple[RecordType, ...]:
-    """`read_record` for each row, in order."""
+    """`read_record` for each row, in order.
+
+    Raises TypeError if a row lacks a field without a default.
+    """
     return tuple(read_record(record_type, row) for row in rows)

@@ -33,8 +33,8 @@ class RunCounts:
         >>> RunCounts(10, 1, {"null": 2}, 0, 4, 2, {"warm_up": 1}).total
         10
         """
-        refused = sum(self.quarantined.values()) + sum(self.unjudged.values())
-        return self.filtered + self.outside_splits + self.train + self.judged + refused
+        without_score = sum(self.quarantined.values()) + sum(self.unjudged.values())
+        return self.filtered + self.outside_splits + self.train + self.judged + without_score
 
     def to_mapping(self) -> dict[str, object]:
         """Plain data for `summary.json`."""
@@ -51,7 +51,10 @@ class FlaggedCount:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether the run is sound and, if not, why: causes by name, the features that carry them."""
+    """Whether the run is sound and, if not, why.
+
+    causes: by name, in order. features: those that carry them. text: sentences with remedies.
+    """
 
     causes: tuple[str, ...]
     features: tuple[str, ...]
@@ -59,7 +62,11 @@ class Verdict:
 
     @classmethod
     def from_mapping(cls, raw: Mapping[str, Any]) -> Verdict:
-        """The verdict in `verdict.json` or `summary.json`."""
+        """The verdict in `verdict.json` or `summary.json`.
+
+        >>> Verdict.from_mapping({"causes": ["healthy"], "features": [], "text": "Fine."}).causes
+        ('healthy',)
+        """
         return cls(tuple(raw["causes"]), tuple(raw.get("features", ())), raw["text"])
 
     def to_mapping(self) -> dict[str, object]:
@@ -90,7 +97,9 @@ class SplitShift:
     @classmethod
     def from_mapping(cls, raw: Mapping[str, Any]) -> SplitShift:
         """The shift in `summary.json`."""
-        features = {row["feature"]: read_record(ShiftMeasures, row) for row in raw["features"]}
+        features = {
+            raw_row["feature"]: read_record(ShiftMeasures, raw_row) for raw_row in raw["features"]
+        }
         score = None if raw["score"] is None else read_record(ShiftMeasures, raw["score"])
         return cls(raw["from"], raw["to"], score, features)
 
@@ -101,7 +110,9 @@ class SplitShift:
             "from": self.from_split,
             "to": self.to_split,
             "score": None if self.score is None else asdict(self.score),
-            "features": [{"feature": name, **asdict(measures)} for name, measures in features],
+            "features": [
+                {"feature": feature_name, **asdict(measures)} for feature_name, measures in features
+            ],
         }
 
 
@@ -131,7 +142,12 @@ class RunSummary:
 
     @classmethod
     def from_mapping(cls, raw: Mapping[str, Any]) -> RunSummary:
-        """The summary in `summary.json`, of an earlier version too."""
+        """The summary in `summary.json`, of an earlier version too.
+
+        >>> written = RunSummary("run-1", "pca", ("pca",), RunCounts(1, 0, {}, 0, 0, 1, {}))
+        >>> RunSummary.from_mapping(written.to_mapping()) == written
+        True
+        """
         verdict, rule = raw.get("verdict"), raw.get("rule")
         flagged = raw.get("flagged") or {}
         return cls(
@@ -144,11 +160,13 @@ class RunSummary:
             rule=None if rule is None else read_record(JudgingRule, rule),
             thresholds=read_records(ThresholdRow, raw["thresholds"]),
             metrics=read_records(MetricRow, raw["metrics"]),
-            flagged={split: read_record(FlaggedCount, row) for split, row in flagged.items()},
+            flagged={
+                split: read_record(FlaggedCount, raw_row) for split, raw_row in flagged.items()
+            },
             gates=tuple(raw["gates"]),
             report=raw["report"],
             settings_sha256=raw["settings_sha256"],
-            drift=tuple(SplitShift.from_mapping(row) for row in raw.get("drift") or ()),
+            drift=tuple(SplitShift.from_mapping(raw_row) for raw_row in raw.get("drift") or ()),
             fit=FitFacts.from_mapping(raw),
         )
 
@@ -161,8 +179,8 @@ class RunSummary:
             "model": self.model,
             "detectors": list(self.detectors),
             "rule": None if self.rule is None else asdict(self.rule),
-            "thresholds": [asdict(row) for row in self.thresholds],
-            "metrics": [asdict(row) for row in self.metrics],
+            "thresholds": [asdict(table_row) for table_row in self.thresholds],
+            "metrics": [asdict(table_row) for table_row in self.metrics],
             "counts": None if self.counts is None else self.counts.to_mapping(),
             "flagged": {split: asdict(count) for split, count in self.flagged.items()},
             "gates": list(self.gates),

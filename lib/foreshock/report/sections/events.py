@@ -42,21 +42,26 @@ def feature_weights(event: TopEvent) -> Float64Array:
     """How much each feature is wrong, (F,): its share of the error, or if that is not known the
     squared distance between its values and what was expected."""
     if event.feature_errors:
-        shares = [event.feature_errors.get(name) or 0.0 for name in event.features]
-        return np.array(shares, np.float64)
+        error_shares = [
+            event.feature_errors.get(feature_name) or 0.0 for feature_name in event.features
+        ]
+        return np.array(error_shares, np.float64)
     values = np.array(event.x or [[]], np.float64)
     expected = np.array(event.reconstruction, np.float64) if event.reconstruction else 0.0
     return np.asarray(np.nansum((values - expected) ** 2, axis=0), np.float64)
 
 
 def build_card(event: TopEvent) -> EventCard:
-    """An event with its figure and the features that carry it."""
-    weights = feature_weights(event)
-    order: list[int] = np.argsort(-weights, kind="stable").tolist()
+    """An event with its figure and the features that carry it.
+
+    The figure shows the five features with the largest weight, in the order of the features.
+    """
+    weight_by_feature = feature_weights(event)
+    feature_order: list[int] = np.argsort(-weight_by_feature, kind="stable").tolist()
     carriers = [
-        (event.features[position], float(weights[position]))
-        for position in order[:MOST_CARRIERS]
-        if event.feature_errors and weights[position] > 0
+        (event.features[feature_position], float(weight_by_feature[feature_position]))
+        for feature_position in feature_order[:MOST_CARRIERS]
+        if event.feature_errors and weight_by_feature[feature_position] > 0
     ]
-    figure = event_window(event, sorted(order[:MOST_FEATURES]))
-    return EventCard(event, carriers, figure, len(order))
+    figure = event_window(event, sorted(feature_order[:MOST_FEATURES]))
+    return EventCard(event, carriers, figure, len(feature_order))

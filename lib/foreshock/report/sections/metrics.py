@@ -11,7 +11,7 @@ from foreshock.report.judging import main_group
 from foreshock.report.records.data import ReportData
 from foreshock.report.records.rows import MetricRow
 
-MEANINGS = {
+METRIC_MEANINGS = {
     "roc_auc": (
         "chance that an anomaly scores above a normal event, both drawn at random; 0.5 is guessing,"
         " 1 perfect"
@@ -29,7 +29,7 @@ MEANINGS = {
     "fn": "anomalies missed",
     "tn": "normal events not flagged",
 }
-ORDER = (
+METRIC_ORDER = (
     "roc_auc",
     "pr_auc",
     "vus_roc",
@@ -84,7 +84,7 @@ class Metrics:
     kinds: dict[str, MetricTable]
     is_judged: bool
     rivals: Rivals | None
-    meanings: Mapping[str, str] = field(default_factory=lambda: MEANINGS)
+    meanings: Mapping[str, str] = field(default_factory=lambda: METRIC_MEANINGS)
     kind_metrics: tuple[str, ...] = KIND_METRICS
 
     @property
@@ -94,53 +94,86 @@ class Metrics:
 
     def area(self, detector: str) -> float | None:
         """A detector's ROC AUC; None if it is not known."""
-        row = self.table.get(detector, {}).get("roc_auc")
-        return None if row is None else row.value
+        auc_row = self.table.get(detector, {}).get("roc_auc")
+        return None if auc_row is None else auc_row.value
 
 
 def build_metrics(data: ReportData) -> Metrics:
-    """Metrics on test, or on calibration if test has none."""
+    """Metrics on test, or on calibration if test has none.
+
+    >>> from foreshock.report.records.run import RunSummary
+    >>> build_metrics(ReportData(RunSummary("run-1", "pca", ("pca",)))).is_judged
+    False
+    """
     splits = [split for split in (TEST, CALIBRATION) if _of_split(data.metrics, split)]
     split = splits[0] if splits else None
-    rows = _of_split(data.metrics, split)
-    group = main_group(rows)
-    table: MetricTable = {}
-    kinds: dict[str, MetricTable] = {}
-    for row in rows:
-        if row.group == group:
-            target = kinds.setdefault(row.kind, {}) if row.kind else table
-            target.setdefault(row.detector, {})[row.metric] = row
-    names = {row.metric for row in rows}
-    known = [row for row in rows if row.metric in JUDGING_METRICS and row.value is not None]
+    split_rows = _of_split(data.metrics, split)
+    shown_group = main_group(split_rows)
+    overall_table: MetricTable = {}
+    tables_by_kind: dict[str, MetricTable] = {}
+    for metric_row in split_rows:
+        if metric_row.group == shown_group:
+            target_table = (
+                tables_by_kind.setdefault(metric_row.kind, {}) if metric_row.kind else overall_table
+            )
+            target_table.setdefault(metric_row.detector, {})[metric_row.metric] = metric_row
+    metric_names = {metric_row.metric for metric_row in split_rows}
+    judged_rows = [
+        metric_row
+        for metric_row in split_rows
+        if metric_row.metric in JUDGING_METRICS and metric_row.value is not None
+    ]
     return Metrics(
         model=data.model,
         split=split,
-        group=group,
-        names=[name for name in ORDER if name in names] + sorted(names - {*ORDER}),
-        table=table,
-        kinds=dict(sorted(kinds.items())),
-        is_judged=bool(known),
-        rivals=compare(table, data.model),
+        group=shown_group,
+        names=[metric_name for metric_name in METRIC_ORDER if metric_name in metric_names]
+        + sorted(metric_names - {*METRIC_ORDER}),
+        table=overall_table,
+        kinds=dict(sorted(tables_by_kind.items())),
+        is_judged=bool(judged_rows),
+        rivals=compare(overall_table, data.model),
     )
 
 
 def _of_split(rows: Sequence[MetricRow], split: str | None) -> list[MetricRow]:
-    return [row for row in rows if row.split == split]
+    return [metric_row for metric_row in rows if metric_row.split == split]
 
 
 def compare(table: MetricTable, model: str) -> Rivals | None:
-    """The model's ROC AUC beside that of the simple detectors; None if either is not known."""
-    areas = {
-        detector: row.value
-        for detector, metrics in table.items()
-        if (row := metrics.get("roc_auc")) is not None and row.value is not None
+    """The model's ROC AUC beside that of the simple detectors; None if either is not known.
+
+    >>> areas = {"lstm_autoencoder": 0.8, "pca": 0.9}
+    >>> rows = {
+    ...     name: MetricRow(name, "test", "all", None, "roc_auc", area, None, None, 9)
+    ...     for name, area in areas.items()
+    ... }
+    >>> compare({name: {"roc_auc": row} for name, row in rows.items()}, "lstm_autoencoder")
+    Rivals(area=0.8, beaten_by={'pca': 0.9}, ahead_of={})
+    """
+    auc_by_detector = {
+        detector: auc_row.value
+        for detector, metric_rows in table.items()
+        if (auc_row := metric_rows.get("roc_auc")) is not None and auc_row.value is not None
     }
-    area = areas.pop(model, None)
-    simple = {detector: areas[detector] for detector in areas if detector in SIMPLE_DETECTORS}
-    if area is None or not simple:
+    model_auc = auc_by_detector.pop(model, None)
+    simple_detectors = {
+        detector: auc_by_detector[detector]
+        for detector in auc_by_detector
+        if detector in SIMPLE_DETECTORS
+    }
+    if model_auc is None or not simple_detectors:
         return None
     return Rivals(
-        area,
-        beaten_by={detector: rival for detector, rival in simple.items() if rival >= area},
-        ahead_of={detector: rival for detector, rival in simple.items() if rival < area},
+        model_auc,
+        beaten_by={
+            detector: rival_auc
+            for detector, rival_auc in simple_detectors.items()
+            if rival_auc >= model_auc
+        },
+        ahead_of={
+            detector: rival_auc
+            for detector, rival_auc in simple_detectors.items()
+            if rival_auc < model_auc
+        },
     )

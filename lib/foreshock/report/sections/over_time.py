@@ -22,17 +22,21 @@ class OverTime:
 
 def build_over_time(data: ReportData) -> OverTime:
     """Scores over time."""
-    rows = of_main_group(row for row in data.partitions if row.detector == data.model)
-    bands = {
+    partition_rows = of_main_group(
+        partition_row for partition_row in data.partitions if partition_row.detector == data.model
+    )
+    bars_by_split = {
         split: [
-            PartitionBar(row.partition, row.p50, row.p99, row.max)
-            for row in rows
-            if row.split == split
+            PartitionBar(
+                partition_row.partition, partition_row.p50, partition_row.p99, partition_row.max
+            )
+            for partition_row in partition_rows
+            if partition_row.split == split
         ]
         for split in SCORED
     }
     return OverTime(
         sampled=len(data.timeline),
         timeline=score_timeline(data.timeline, pooled_thresholds(data, data.model)),
-        bands=partition_bars(bands, pooled_threshold(data, data.model), "^"),
+        bands=partition_bars(bars_by_split, pooled_threshold(data, data.model), "^"),
     )

@@ -18,7 +18,7 @@ SQL_WORDS = frozenset(
     {"and", "or", "not", "is", "null", "case", "when", "then", "else", "end", "cast", "as", "in"}
     | {"int", "true", "false"}
 )
-KNOWING = {
+LABEL_NOTES = {
     "train_where": "the model is semi-supervised: its training windows were chosen",
     "calibrate_where": "the thresholds are semi-supervised: their events were chosen",
 }
@@ -54,7 +54,12 @@ class Overview:
 
 
 def build_overview(data: ReportData) -> Overview:
-    """The head of the page."""
+    """The head of the page.
+
+    >>> from foreshock.report.records.run import RunSummary
+    >>> build_overview(ReportData(RunSummary("run-1", "pca", ("pca",)))).run_name
+    'run-1'
+    """
     summary, metrics = data.summary, build_metrics(data)
     counts = summary.counts
     return Overview(
@@ -84,25 +89,37 @@ def _columns(expression: str | None) -> set[str]:
 
 
 def reading_notes(data: ReportData) -> Iterator[str]:
-    """What a reader must know before trusting the figures."""
+    """What a reader must know before trusting the figures.
+
+    Among it: whether the labels helped to choose training windows or calibration events, and
+    whether thresholds rest on events that the model was trained on.
+
+    >>> from foreshock.report.records.run import RunSummary
+    >>> list(reading_notes(ReportData(RunSummary("run-1", "pca", ("pca",)))))
+    []
+    """
     expressions = data.settings.expressions
     label_columns = _columns(expressions.get("label")) | _columns(expressions.get("kind"))
-    rule = judging_rule(data)
-    for key, consequence in KNOWING.items():
+    deciding_rule = judging_rule(data)
+    for expression_key, consequence in LABEL_NOTES.items():
         # A fixed threshold is fitted on no events, whatever events.calibrate_where admits.
-        is_used = key != "calibrate_where" or rule is None or rule.name != "fixed"
-        if is_used and label_columns & _columns(expressions.get(key)):
+        is_used = (
+            expression_key != "calibrate_where"
+            or deciding_rule is None
+            or deciding_rule.name != "fixed"
+        )
+        if is_used and label_columns & _columns(expressions.get(expression_key)):
             yield (
-                f"events.{key} ({expressions[key]}) can read the label, so {consequence} with "
-                "knowledge of what is normal."
+                f"events.{expression_key} ({expressions[expression_key]}) can read the label, so "
+                f"{consequence} with knowledge of what is normal."
             )
-    rows = judging_thresholds(data, data.model)
-    if any(row.fitted_on == TRAIN for row in rows):
+    threshold_rows = judging_thresholds(data, data.model)
+    if any(threshold_row.fitted_on == TRAIN for threshold_row in threshold_rows):
         yield (
             "The thresholds were fitted on the events the model was trained on, so they are likely "
             "too low."
         )
-    group_count = len({row.group for row in rows})
+    group_count = len({threshold_row.group for threshold_row in threshold_rows})
     if group_count > 1:
         yield (
             f"There are {group_count} groups, each with its own threshold. Figures by partition "

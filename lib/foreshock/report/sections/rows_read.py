@@ -10,7 +10,7 @@ from foreshock.report.records.fit import DatasetSize
 from foreshock.report.records.run import RunCounts
 from foreshock.report.wording import format_number
 
-MEANINGS = {
+LINE_MEANINGS = {
     "filtered": "left out by events.where",
     "quarantined": "broke the event contract; kept in quarantine/ with the reason",
     "outside_splits": "in none of the times of train, calibration and test",
@@ -21,7 +21,7 @@ MEANINGS = {
     "stride": "no window ends at it",
     "short_sequence": "its sequence is shorter than a window",
 }
-LINES = ("filtered", "quarantined", "outside_splits", "train", "judged", "unjudged")
+LINE_NAMES = ("filtered", "quarantined", "outside_splits", "train", "judged", "unjudged")
 
 
 @dataclass(frozen=True)
@@ -61,33 +61,53 @@ class RowsRead:
 
 
 def build_rows_read(data: ReportData) -> RowsRead:
-    """What became of the rows read."""
+    """What became of the rows read.
+
+    >>> from foreshock.report.records.run import RunSummary
+    >>> build_rows_read(ReportData(RunSummary("run-1", "pca", ("pca",)))).check
+    'Not every count is known, so the sum cannot be checked.'
+    """
     counts = data.summary.counts
     if counts is None:
-        lines = tuple(CountLine(name, None, 0.0, 0.0, MEANINGS[name]) for name in LINES)
-        unknown = "Not every count is known, so the sum cannot be checked."
-        return RowsRead(None, lines, None, unknown, data.dataset)
+        unknown_lines = tuple(
+            CountLine(line_name, None, 0.0, 0.0, LINE_MEANINGS[line_name])
+            for line_name in LINE_NAMES
+        )
+        unknown_sum = "Not every count is known, so the sum cannot be checked."
+        return RowsRead(None, unknown_lines, None, unknown_sum, data.dataset)
     adds_up = counts.total == counts.rows_read
     return RowsRead(counts.rows_read, count_lines(counts), adds_up, check_sum(counts), data.dataset)
 
 
 def count_lines(counts: RunCounts) -> tuple[CountLine, ...]:
-    """The lines of the table, each bar where the one before it ends."""
-    lines, before = [], 0
-    for name in LINES:
-        value = getattr(counts, name)
-        by_reason: Mapping[str, int] = {} if isinstance(value, int) else value
-        count = value if isinstance(value, int) else sum(by_reason.values())
-        start, width = (
-            100 * rows / counts.rows_read if counts.rows_read else 0.0 for rows in (before, count)
+    """The lines of the table, each bar where the one before it ends.
+
+    >>> lines = count_lines(RunCounts(10, 1, {"null": 2}, 0, 4, 2, {"warm_up": 1}))
+    >>> [(line.name, line.start, line.width) for line in lines][1]
+    ('quarantined', 10.0, 20.0)
+    """
+    listed_lines, rows_before = [], 0
+    for line_name in LINE_NAMES:
+        line_value = getattr(counts, line_name)
+        by_reason: Mapping[str, int] = {} if isinstance(line_value, int) else line_value
+        line_count = line_value if isinstance(line_value, int) else sum(by_reason.values())
+        bar_start, bar_width = (
+            100 * row_count / counts.rows_read if counts.rows_read else 0.0
+            for row_count in (rows_before, line_count)
         )
-        reasons = tuple(
-            Reason(reason, rows, MEANINGS.get(reason, ""))
-            for reason, rows in sorted(by_reason.items(), key=lambda reason: -reason[1])
+        line_reasons = tuple(
+            Reason(reason_name, row_count, LINE_MEANINGS.get(reason_name, ""))
+            for reason_name, row_count in sorted(
+                by_reason.items(), key=lambda reason_name: -reason_name[1]
+            )
         )
-        lines.append(CountLine(name, count, start, width, MEANINGS[name], reasons))
-        before += count
-    return tuple(lines)
+        listed_lines.append(
+            CountLine(
+                line_name, line_count, bar_start, bar_width, LINE_MEANINGS[line_name], line_reasons
+            )
+        )
+        rows_before += line_count
+    return tuple(listed_lines)
 
 
 def check_sum(counts: RunCounts) -> str:

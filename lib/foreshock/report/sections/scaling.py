@@ -7,5 +7,10 @@ from foreshock.report.records.fit import ScalerFacts
 
 
 def build_scaling(data: ReportData) -> ScalerFacts:
-    """How the features were scaled: what the scaler says of itself."""
+    """How the features were scaled: what the scaler says of itself.
+
+    >>> from foreshock.report.records.run import RunSummary
+    >>> build_scaling(ReportData(RunSummary("run-1", "pca", ("pca",)))).features
+    ()
+    """
     return data.scaler

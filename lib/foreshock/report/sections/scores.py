@@ -50,9 +50,12 @@ class Scores:
 
 
 def build_scores(data: ReportData) -> Scores:
-    """How scores are spread."""
+    """How scores are spread.
+
+    Each detector's figure has that detector's threshold: scores of detectors do not compare.
+    """
     model_histograms = data.distributions.get(data.model, {})
-    curves, limit = score_curves(model_histograms), pooled_threshold(data, data.model)
+    model_curves, model_limit = score_curves(model_histograms), pooled_threshold(data, data.model)
     other_tails = {
         detector: score_tails(
             score_curves(histograms), pooled_threshold(data, detector), detector, is_small=True
@@ -62,8 +65,10 @@ def build_scores(data: ReportData) -> Scores:
     }
     return Scores(
         model=data.model,
-        by_split={split: SplitScores.of(scores) for split, scores in model_histograms.items()},
-        bodies=score_bodies(curves, limit, "Where the scores lie"),
-        tails=score_tails(curves, limit, "How many score above a value"),
+        by_split={
+            split: SplitScores.of(histogram) for split, histogram in model_histograms.items()
+        },
+        bodies=score_bodies(model_curves, model_limit, "Where the scores lie"),
+        tails=score_tails(model_curves, model_limit, "How many score above a value"),
         other_tails=other_tails,
     )

@@ -20,8 +20,13 @@ class Shift:
 
 
 def build_shift(data: ReportData) -> Shift | None:
-    """What moved; None if no splits were compared."""
+    """What moved; None if no splits were compared.
+
+    >>> from foreshock.report.records.run import RunSummary
+    >>> build_shift(ReportData(RunSummary("run-1", "pca", ("pca",)))) is None
+    True
+    """
     if not data.drift:
         return None
-    rows = [row for row in data.drift if row.group == ALL]
-    return Shift(data.model, rows, data.explained.get(data.model))
+    overall_rows = [drift_row for drift_row in data.drift if drift_row.group == ALL]
+    return Shift(data.model, overall_rows, data.explained.get(data.model))

@@ -17,5 +17,10 @@ class TablesSection:
 
 
 def build_tables(data: ReportData) -> TablesSection:
-    """Where the tables lie."""
+    """Where the tables lie.
+
+    >>> from foreshock.report.records.run import RunSummary
+    >>> build_tables(ReportData(RunSummary("run-1", "pca", ("pca",)))).location
+    'tables'
+    """
     return TablesSection(data.settings.tables_location or RUN_TABLES)

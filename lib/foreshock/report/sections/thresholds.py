@@ -33,23 +33,42 @@ class Thresholds:
 
 
 def build_thresholds(data: ReportData) -> Thresholds:
-    """Thresholds, pooled and by partition."""
-    pooled = [row for row in data.thresholds if row.partition is None]
-    rows = [row for row in judging_thresholds(data, data.model) if row.partition is not None]
-    limit = pooled_threshold(data, data.model)
+    """Thresholds, pooled and by partition.
+
+    The pooled ones are of every rule and detector; the others are of the rule that judges.
+    """
+    pooled_rows = [
+        threshold_row for threshold_row in data.thresholds if threshold_row.partition is None
+    ]
+    partition_rows = [
+        threshold_row
+        for threshold_row in judging_thresholds(data, data.model)
+        if threshold_row.partition is not None
+    ]
+    pooled_limit = pooled_threshold(data, data.model)
     return Thresholds(
         rule=judging_rule(data),
-        pooled=sorted(pooled, key=lambda row: row.detector != data.model),
-        by_partition=rows,
-        fits=partition_bars(partition_fits(rows), limit, "o"),
+        pooled=sorted(pooled_rows, key=lambda threshold_row: threshold_row.detector != data.model),
+        by_partition=partition_rows,
+        fits=partition_bars(partition_fits(partition_rows), pooled_limit, "o"),
     )
 
 
 def partition_fits(rows: Sequence[ThresholdRow]) -> dict[str, list[PartitionBar]]:
-    """What was fitted on to the thresholds of the main group that need no fallback."""
-    fits: dict[str, list[PartitionBar]] = {str(row.fitted_on): [] for row in rows}
-    for row in of_main_group(rows):
-        if not row.fallback and row.partition is not None:
-            bar = PartitionBar(row.partition, row.ci_low, row.ci_high, row.threshold)
-            fits[str(row.fitted_on)].append(bar)
-    return fits
+    """What was fitted on to the thresholds of the main group that need no fallback.
+
+    A threshold with a fallback is another distribution's, so it says nothing of its partition.
+    """
+    bars_by_origin: dict[str, list[PartitionBar]] = {
+        str(threshold_row.fitted_on): [] for threshold_row in rows
+    }
+    for threshold_row in of_main_group(rows):
+        if not threshold_row.fallback and threshold_row.partition is not None:
+            partition_bar = PartitionBar(
+                threshold_row.partition,
+                threshold_row.ci_low,
+                threshold_row.ci_high,
+                threshold_row.threshold,
+            )
+            bars_by_origin[str(threshold_row.fitted_on)].append(partition_bar)
+    return bars_by_origin

@@ -34,7 +34,10 @@ class GlueSink:
                 f"{self.location}. Set tables.location, or use a run directory on S3."
             )
         self._registry.look(
-            {name: (table, self._place(name)) for name, table in descriptions.items()}
+            {
+                table_name: (table, self._place(table_name))
+                for table_name, table in descriptions.items()
+            }
         )
 
     def turn(self) -> AbstractContextManager[TurnCheck]:
@@ -47,14 +50,14 @@ class GlueSink:
 
     def replace(self, tables: RunTables, check_turn: TurnCheck) -> dict[str, int]:
         """Register each table that is there with the run's partitions."""
-        for name, description in tables.descriptions.items():
-            if (self.location / name).exists():
+        for table_name, description in tables.descriptions.items():
+            if (self.location / table_name).exists():
                 self._registry.register(
-                    name,
+                    table_name,
                     description,
-                    self._place(name),
-                    tables.written.get(name, {}),
-                    tables.removed.get(name, ()),
+                    self._place(table_name),
+                    tables.written.get(table_name, {}),
+                    tables.removed.get(table_name, ()),
                 )
         return {}
 

@@ -20,11 +20,11 @@ from foreshock.tables.sinks.glue_client import (
 from foreshock.tables.sinks.protocol import PartitionKey
 
 PARTITIONS_A_CALL = 25  # what Glue takes in one call to delete; it takes 100 to create
-PARQUET = "org.apache.hadoop.hive.ql.io.parquet"
-SERDE = {
-    "InputFormat": f"{PARQUET}.MapredParquetInputFormat",
-    "OutputFormat": f"{PARQUET}.MapredParquetOutputFormat",
-    "SerdeInfo": {"SerializationLibrary": f"{PARQUET}.serde.ParquetHiveSerDe"},
+PARQUET_PACKAGE = "org.apache.hadoop.hive.ql.io.parquet"
+PARQUET_STORAGE = {
+    "InputFormat": f"{PARQUET_PACKAGE}.MapredParquetInputFormat",
+    "OutputFormat": f"{PARQUET_PACKAGE}.MapredParquetOutputFormat",
+    "SerdeInfo": {"SerializationLibrary": f"{PARQUET_PACKAGE}.serde.ParquetHiveSerDe"},
 }
 
 
@@ -43,12 +43,12 @@ class GlueRegistry:
         elsewhere, is partitioned by other columns or has columns of other types.
         """
         self._find_database()
-        for name, (description, location) in tables.items():
-            registered = self._table(name)
+        for table_name, (description, location) in tables.items():
+            registered = self._table(table_name)
             if registered is not None:
-                self._check_place(name, registered, location)
-                self._check_partitions(name, registered, description)
-                self._check_types(name, registered, description)
+                self._check_place(table_name, registered, location)
+                self._check_partitions(table_name, registered, description)
+                self._check_types(table_name, registered, description)
 
     def register(
         self,
@@ -66,22 +66,25 @@ class GlueRegistry:
         try:
             registered = self._table(name)
             storage = {
-                **SERDE,
+                **PARQUET_STORAGE,
                 "Location": location,
                 "Columns": _all_columns(registered, description),
             }
-            body = {
+            table_input = {
                 "Name": name,
                 "Description": description.comment,
                 "TableType": "EXTERNAL_TABLE",
                 "StorageDescriptor": storage,
-                "PartitionKeys": [_glue_column(key) for key in description.partition_columns],
+                "PartitionKeys": [
+                    _glue_column(partition_column)
+                    for partition_column in description.partition_columns
+                ],
                 "Parameters": {"classification": "parquet", "EXTERNAL": "TRUE"},
             }
             if registered is None:
-                self._create_table(body)
-            elif _columns_of(registered) != _columns_of(body):
-                self.client.update_table(DatabaseName=self.database, TableInput=body)
+                self._create_table(table_input)
+            elif _columns_of(registered) != _columns_of(table_input):
+                self.client.update_table(DatabaseName=self.database, TableInput=table_input)
             if description.partitioned_by:
                 self._forget_partitions(name, sorted(set(removed) - set(written or {})))
                 self._add_partitions(name, storage, written or {})
@@ -102,9 +105,9 @@ class GlueRegistry:
             self._create_database()
 
     def _create_database(self) -> None:
-        body = {"Name": self.database, "Description": "Foreshock's result tables"}
+        database_input = {"Name": self.database, "Description": "Foreshock's result tables"}
         try:
-            self.client.create_database(DatabaseInput=body)
+            self.client.create_database(DatabaseInput=database_input)
         except ClientError as error:
             if not has_code(error, THERE_ALREADY):  # another run may have made it meanwhile
                 raise service_error("CreateDatabase", error) from None
@@ -138,11 +141,11 @@ class GlueRegistry:
     def _check_partitions(
         self, name: str, registered: GlueObject, description: TableDescription
     ) -> None:
-        keys = [column["Name"] for column in registered.get("PartitionKeys", [])]
-        if keys != list(description.partitioned_by):
+        present_keys = [column["Name"] for column in registered.get("PartitionKeys", [])]
+        if present_keys != list(description.partitioned_by):
             raise SettingsError(
                 f"`tables.glue.database`: {self.database}.{name} is there, partitioned by "
-                f"{', '.join(keys) or 'nothing'}; "
+                f"{', '.join(present_keys) or 'nothing'}; "
                 f"{', '.join(description.partitioned_by) or 'nothing'} is wanted. Use another "
                 "database."
             )
@@ -150,23 +153,23 @@ class GlueRegistry:
     def _check_types(
         self, name: str, registered: GlueObject, description: TableDescription
     ) -> None:
-        types = {column["Name"]: column["Type"] for column in _listed_columns(registered)}
+        present_types = {column["Name"]: column["Type"] for column in _listed_columns(registered)}
         for column in description.file_columns:
-            present = types.get(column.name, column.sql_type)
-            are_structs = _is_struct(present) and _is_struct(column.sql_type)
-            if present != column.sql_type and not are_structs:
+            present_type = present_types.get(column.name, column.sql_type)
+            are_structs = _is_struct(present_type) and _is_struct(column.sql_type)
+            if present_type != column.sql_type and not are_structs:
                 raise SettingsError(
                     f"`tables.glue.database`: {self.database}.{name} is there, its column "
-                    f"{column.name} is {present}; {column.sql_type} is wanted. Use another "
+                    f"{column.name} is {present_type}; {column.sql_type} is wanted. Use another "
                     "database."
                 )
 
     def _forget_partitions(self, name: str, removed: Sequence[PartitionKey]) -> None:
-        for keys in _chunks(removed):
+        for some_keys in _chunks(removed):
             answer = self.client.batch_delete_partition(
                 DatabaseName=self.database,
                 TableName=name,
-                PartitionsToDelete=[{"Values": list(key)} for key in keys],
+                PartitionsToDelete=[{"Values": list(partition_key)} for partition_key in some_keys],
             )
             self._refused("BatchDeletePartition", name, answer, MISSING)
 
@@ -174,26 +177,29 @@ class GlueRegistry:
         self, name: str, storage: GlueObject, written: Mapping[PartitionKey, str]
     ) -> None:
         location = storage["Location"]
-        for keys in _chunks(sorted(written)):
-            inputs = [
+        for some_keys in _chunks(sorted(written)):
+            partition_inputs = [
                 {
-                    "Values": list(key),
-                    "StorageDescriptor": {**storage, "Location": f"{location}/{written[key]}"},
+                    "Values": list(partition_key),
+                    "StorageDescriptor": {
+                        **storage,
+                        "Location": f"{location}/{written[partition_key]}",
+                    },
                 }
-                for key in keys
+                for partition_key in some_keys
             ]
             answer = self.client.batch_create_partition(
-                DatabaseName=self.database, TableName=name, PartitionInputList=inputs
+                DatabaseName=self.database, TableName=name, PartitionInputList=partition_inputs
             )
-            known = self._refused("BatchCreatePartition", name, answer, THERE_ALREADY)
-            for key, partition in zip(keys, inputs, strict=True):
+            known_partitions = self._refused("BatchCreatePartition", name, answer, THERE_ALREADY)
+            for partition_key, partition_input in zip(some_keys, partition_inputs, strict=True):
                 # One that is known already may be known with other columns.
-                if key in known:
+                if partition_key in known_partitions:
                     self.client.update_partition(
                         DatabaseName=self.database,
                         TableName=name,
-                        PartitionValueList=list(key),
-                        PartitionInput=partition,
+                        PartitionValueList=list(partition_key),
+                        PartitionInput=partition_input,
                     )
 
     def _refused(
@@ -203,15 +209,16 @@ class GlueRegistry:
 
         Raises ServiceError for any other error.
         """
-        errors = answer.get("Errors", [])
-        for error in errors:
-            detail = error.get("ErrorDetail", {})
-            if detail.get("ErrorCode") != expected:
+        partition_errors = answer.get("Errors", [])
+        for partition_error in partition_errors:
+            error_detail = partition_error.get("ErrorDetail", {})
+            if error_detail.get("ErrorCode") != expected:
+                partition = "/".join(partition_error["PartitionValues"])
                 raise ServiceError(
-                    f"Glue {call} {self.database}.{name} {'/'.join(error['PartitionValues'])}: "
-                    f"{detail.get('ErrorCode')}: {detail.get('ErrorMessage')}."
+                    f"Glue {call} {self.database}.{name} {partition}: "
+                    f"{error_detail.get('ErrorCode')}: {error_detail.get('ErrorMessage')}."
                 )
-        return {tuple(error["PartitionValues"]) for error in errors}
+        return {tuple(partition_error["PartitionValues"]) for partition_error in partition_errors}
 
 
 def merged_type(present: str, wanted: str) -> str:
@@ -224,14 +231,17 @@ def merged_type(present: str, wanted: str) -> str:
     """
     if not (_is_struct(present) and _is_struct(wanted)):
         return wanted
-    inner = [sql_type.removeprefix("struct<")[:-1] for sql_type in (present, wanted)]
-    if any("<" in fields for fields in inner):
+    inner_fields = [sql_type.removeprefix("struct<")[:-1] for sql_type in (present, wanted)]
+    if any("<" in fields for fields in inner_fields):
         return wanted
-    types = {}
-    for field in ",".join(inner).split(","):
-        name, _, field_type = field.partition(":")
-        types[name] = field_type
-    return f"struct<{','.join(f'{name}:{field_type}' for name, field_type in types.items())}>"
+    field_types = {}
+    for field_text in ",".join(inner_fields).split(","):
+        field_name, _, field_type = field_text.partition(":")
+        field_types[field_name] = field_type
+    fields = ",".join(
+        f"{field_name}:{field_type}" for field_name, field_type in field_types.items()
+    )
+    return f"struct<{fields}>"
 
 
 def _is_struct(sql_type: str) -> bool:
@@ -262,12 +272,16 @@ def _all_columns(
     registered: GlueObject | None, description: TableDescription
 ) -> list[dict[str, str]]:
     """The described columns, then those that a registered table has besides."""
-    columns = [_glue_column(column) for column in description.file_columns]
+    described_columns = [_glue_column(column) for column in description.file_columns]
     if registered is None:
-        return columns
-    known = {column["Name"]: column for column in _listed_columns(registered)}
-    described = {column["Name"] for column in columns}
-    for column in columns:
-        if column["Name"] in known:
-            column["Type"] = merged_type(known[column["Name"]]["Type"], column["Type"])
-    return columns + [column for name, column in known.items() if name not in described]
+        return described_columns
+    known_columns = {column["Name"]: column for column in _listed_columns(registered)}
+    described_names = {column["Name"] for column in described_columns}
+    for column in described_columns:
+        if column["Name"] in known_columns:
+            column["Type"] = merged_type(known_columns[column["Name"]]["Type"], column["Type"])
+    return described_columns + [
+        column
+        for column_name, column in known_columns.items()
+        if column_name not in described_names
+    ]

@@ -21,11 +21,11 @@ from foreshock.tables.describe import TableDescription
 from foreshock.tables.sinks.iceberg_catalog import AwsOptions, catalog_options
 from foreshock.tables.sinks.iceberg_schema import in_partitions
 from foreshock.tables.sinks.iceberg_tables import IcebergTables
-from foreshock.tables.sinks.protocol import PARTITIONED, SMALL, RunTables, TurnCheck
+from foreshock.tables.sinks.protocol import PARTITIONED_TABLES, SMALL_TABLES, RunTables, TurnCheck
 from foreshock.tables.sinks.turn import wait_for_turn
 
 # Scores last: a reader that finds them finds the rest.
-ORDER = (C.DETECTOR_SCORES, *SMALL, C.SCORES)
+WRITING_ORDER = (C.DETECTOR_SCORES, *SMALL_TABLES, C.SCORES)
 
 
 @dataclass
@@ -55,57 +55,61 @@ class IcebergSink:
 
     def conflict(self, tables: RunTables) -> str | None:
         """A partition of these that another run wrote."""
-        for table in PARTITIONED:
-            other = self._tables.conflict(table, tables.touched(table))
-            if other is not None:
+        for table_name in PARTITIONED_TABLES:
+            other_partition = self._tables.conflict(table_name, tables.touched(table_name))
+            if other_partition is not None:
                 return (
-                    f"Iceberg table {self.settings.namespace}.{table}: another run wrote "
-                    f"split={other.split}, partition={other.partition} while this one was at work; "
-                    "its rows stay, and nothing of this run is in. Run the same command again to "
-                    "replace them."
+                    f"Iceberg table {self.settings.namespace}.{table_name}: another run wrote "
+                    f"split={other_partition.split}, partition={other_partition.partition} while "
+                    "this one was at work; its rows stay, and nothing of this run is in. Run the "
+                    "same command again to replace them."
                 )
         return None
 
     def replace(self, tables: RunTables, check_turn: TurnCheck) -> dict[str, int]:
         """Replace the run's rows, one commit a table; returns the snapshots that came of it."""
         snapshots = {}
-        for table in ORDER:
-            if table in PARTITIONED and not tables.touched(table):
+        for table_name in WRITING_ORDER:
+            if table_name in PARTITIONED_TABLES and not tables.touched(table_name):
                 continue
-            frame = self._frame(tables.folder / table, tables.run_id)
-            where = F.col("run_id") == tables.run_id
-            if table in PARTITIONED:
-                where = in_partitions(tables.touched(table))
-                written = list(tables.written[table])
-                if not written:
-                    frame = None
-                elif frame is not None:
-                    frame = frame.filter(in_partitions(written))
-            self.announce(table)
+            run_rows = self._frame(tables.folder / table_name, tables.run_id)
+            replaced_rows = F.col("run_id") == tables.run_id
+            if table_name in PARTITIONED_TABLES:
+                replaced_rows = in_partitions(tables.touched(table_name))
+                written_keys = list(tables.written[table_name])
+                if not written_keys:
+                    run_rows = None
+                elif run_rows is not None:
+                    run_rows = run_rows.filter(in_partitions(written_keys))
+            self.announce(table_name)
             check_turn()
-            snapshot = self._tables.replace(table, tables.descriptions[table], frame, where)
+            snapshot = self._tables.replace(
+                table_name, tables.descriptions[table_name], run_rows, replaced_rows
+            )
             if snapshot is not None:
-                snapshots[table] = snapshot
+                snapshots[table_name] = snapshot
         return snapshots
 
     def publish_runs(self, folder: Path, run_id: str, description: TableDescription) -> None:
         """Replace the run's attempts."""
         with self.turn():
-            where = F.col("run_id") == run_id
-            self._tables.replace(C.RUNS, description, self._frame(folder, run_id), where)
+            replaced_rows = F.col("run_id") == run_id
+            self._tables.replace(C.RUNS, description, self._frame(folder, run_id), replaced_rows)
 
     @cached_property
     def _tables(self) -> IcebergTables:
         settings = self.settings
-        aws = AwsOptions(
+        aws_options = AwsOptions(
             endpoint=endpoint(),
             glue_endpoint=endpoint("GLUE"),
             s3tables_endpoint=endpoint("S3TABLES"),
             region=os.environ.get("AWS_REGION"),
             kms_key=os.environ.get(KMS_KEY),
         )
-        options = catalog_options(settings.catalog, settings.warehouse, settings.uri, aws)
-        return IcebergTables(self.open_spark(), settings.namespace, options, settings.create)
+        spark_options = catalog_options(
+            settings.catalog, settings.warehouse, settings.uri, aws_options
+        )
+        return IcebergTables(self.open_spark(), settings.namespace, spark_options, settings.create)
 
     def _frame(self, table: Path, run_id: str) -> DataFrame | None:
         """The run's rows of a table of files; None without files."""

@@ -17,8 +17,8 @@ from foreshock.tables.sinks.protocol import PartitionKey
 
 def described_fields(description: TableDescription) -> list[StructField]:
     """The columns of a description, with Spark's types."""
-    ddl = ", ".join(f"`{column.name}` {column.sql_type}" for column in description.columns)
-    return cast(StructType, _parse_datatype_string(ddl)).fields
+    columns_ddl = ", ".join(f"`{column.name}` {column.sql_type}" for column in description.columns)
+    return cast(StructType, _parse_datatype_string(columns_ddl)).fields
 
 
 def type_difference(present: DataType, wanted: DataType, name: str) -> str | None:
@@ -27,10 +27,12 @@ def type_difference(present: DataType, wanted: DataType, name: str) -> str | Non
     A struct can if each field that both have can.
     """
     if isinstance(present, StructType) and isinstance(wanted, StructType):
-        for field in wanted.fields:
-            if field.name in present.names:
-                present_type = present[field.name].dataType
-                reason = type_difference(present_type, field.dataType, f"{name}.{field.name}")
+        for wanted_field in wanted.fields:
+            if wanted_field.name in present.names:
+                present_type = present[wanted_field.name].dataType
+                reason = type_difference(
+                    present_type, wanted_field.dataType, f"{name}.{wanted_field.name}"
+                )
                 if reason:
                     return reason
         return None
@@ -48,24 +50,27 @@ def fit_column(schema: StructType, name: str, table_type: DataType) -> Column:
         return F.col(name)
     if table_type.names == run_type.names:
         return F.col(name)
-    fields = []
-    for field in table_type.fields:
-        if field.name in run_type.names:
-            value = F.col(name)[field.name]
+    fitted_fields = []
+    for table_field in table_type.fields:
+        if table_field.name in run_type.names:
+            field_value = F.col(name)[table_field.name]
         else:
-            value = F.lit(None).cast(field.dataType)
-        fields.append(value.alias(field.name))
-    return F.when(F.col(name).isNotNull(), F.struct(*fields)).alias(name)
+            field_value = F.lit(None).cast(table_field.dataType)
+        fitted_fields.append(field_value.alias(table_field.name))
+    return F.when(F.col(name).isNotNull(), F.struct(*fitted_fields)).alias(name)
 
 
 def in_partitions(keys: Sequence[PartitionKey]) -> Column:
-    """Which rows lie in some partitions."""
+    """Which rows lie in some partitions.
+
+    Raises TypeError without keys: no condition of Spark stands for no partition.
+    """
     by_split: dict[str, list[str]] = {}
-    for key in keys:
-        by_split.setdefault(key.split, []).append(key.partition)
+    for partition_key in keys:
+        by_split.setdefault(partition_key.split, []).append(partition_key.partition)
     conditions = [
-        (F.col("split") == split) & F.col("partition").isin(*partitions)
-        for split, partitions in sorted(by_split.items())
+        (F.col("split") == split_name) & F.col("partition").isin(*partition_names)
+        for split_name, partition_names in sorted(by_split.items())
     ]
     return reduce(operator.or_, conditions)
 

@@ -28,7 +28,7 @@ from foreshock.tables.sinks.protocol import PartitionKey
 
 # How Iceberg's errors call rows that another commit changed, and commits that kept coming first.
 CONFLICTS, OVERTAKEN = ("ValidationException", "ConcurrentModification"), "CommitFailedException"
-MARK = "foreshock-publish"  # the property by which a snapshot is known as this commit's
+MARK_PROPERTY = "foreshock-publish"  # the property by which a snapshot is known as this commit's
 BY_RUN = ("run_id",)  # what tables without partitions of their own are partitioned by
 
 
@@ -57,10 +57,10 @@ class IcebergTables:
     _seen: dict[str, SeenSnapshots] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        prefix = f"spark.sql.catalog.{CATALOG}"
-        self.spark.conf.set(prefix, "org.apache.iceberg.spark.SparkCatalog")
+        catalog_key = f"spark.sql.catalog.{CATALOG}"
+        self.spark.conf.set(catalog_key, "org.apache.iceberg.spark.SparkCatalog")
         for key, value in self.options.items():
-            self.spark.conf.set(f"{prefix}.{key}", value)
+            self.spark.conf.set(f"{catalog_key}.{key}", value)
 
     def name(self, table: str, metadata: str = "") -> str:
         """A table's name in SQL; metadata: the suffix of one of its metadata tables."""
@@ -77,32 +77,36 @@ class IcebergTables:
                     "tables.iceberg.create: true."
                 )
             self.spark.sql(f"CREATE NAMESPACE IF NOT EXISTS {CATALOG}.`{self.namespace}`")
-        for table, description in descriptions.items():
-            if self._exists(table):
-                self._check(table, description)
-                self._seen[table] = SeenSnapshots(self._current(table), self._changes(table))
+        for table_name, description in descriptions.items():
+            if self._exists(table_name):
+                self._check(table_name, description)
+                self._seen[table_name] = SeenSnapshots(
+                    self._current(table_name), self._changes(table_name)
+                )
             else:
-                self._seen[table] = SeenSnapshots()
+                self._seen[table_name] = SeenSnapshots()
 
     def conflict(self, table: str, keys: Sequence[PartitionKey]) -> PartitionKey | None:
         """A partition of these that another run wrote since `look`; None: there is none."""
         if not self._exists(table):
             return None
-        unseen = self._changes(table) - self._seen[table].changes
-        if not unseen:
+        unseen_snapshots = self._changes(table) - self._seen[table].changes
+        if not unseen_snapshots:
             return None
         added_files = (
             self.spark.table(self.name(table, ".all_entries"))
             .filter(F.col("status") == 1)
-            .filter(F.col("snapshot_id").isin(*unseen))
+            .filter(F.col("snapshot_id").isin(*unseen_snapshots))
         )
-        rows = (
+        partition_rows = (
             added_files.select("data_file.partition.split", "data_file.partition.partition")
             .distinct()
             .collect()
         )
-        written = {PartitionKey(row[0], row[1]) for row in rows}
-        return min(written & set(keys), default=None)
+        written_keys = {
+            PartitionKey(partition_row[0], partition_row[1]) for partition_row in partition_rows
+        }
+        return min(written_keys & set(keys), default=None)
 
     def replace(
         self, table: str, description: TableDescription, frame: DataFrame | None, where: Column
@@ -113,21 +117,24 @@ class IcebergTables:
         ServiceError if another run changed such rows since `look`.
         """
         self._ensure(table, description)
-        schema = self.spark.table(self.name(table)).schema
+        table_schema = self.spark.table(self.name(table)).schema
         if frame is None:
-            rows = self.spark.createDataFrame([], schema)
+            new_rows = self.spark.createDataFrame([], table_schema)
         else:
-            columns = [fit_column(frame.schema, column.name, column.dataType) for column in schema]
-            rows = frame.select(*columns)
-        mark = uuid.uuid4().hex
+            fitted_columns = [
+                fit_column(frame.schema, table_column.name, table_column.dataType)
+                for table_column in table_schema
+            ]
+            new_rows = frame.select(*fitted_columns)
+        commit_mark = uuid.uuid4().hex
         writer = (
-            rows.writeTo(self.name(table))
+            new_rows.writeTo(self.name(table))
             .option("isolation-level", "serializable")
-            .option(f"snapshot-property.{MARK}", mark)
+            .option(f"snapshot-property.{MARK_PROPERTY}", commit_mark)
         )
-        base = self._seen.get(table, SeenSnapshots()).current
-        if base is not None:
-            writer = writer.option("validate-from-snapshot-id", str(base))
+        base_snapshot = self._seen.get(table, SeenSnapshots()).current
+        if base_snapshot is not None:
+            writer = writer.option("validate-from-snapshot-id", str(base_snapshot))
         try:
             writer.overwrite(where)
         except BaseException as error:
@@ -137,7 +144,7 @@ class IcebergTables:
             if refused is not None:
                 raise refused from None
             raise
-        return self._note_commit(table, mark)
+        return self._note_commit(table, commit_mark)
 
     def _refusal(self, table: str, error: BaseException) -> ServiceError | None:
         """What a failed commit means to the user; None: it is no conflict."""
@@ -156,15 +163,15 @@ class IcebergTables:
 
     def _note_commit(self, table: str, mark: str) -> int | None:
         """The snapshot that has a mark, noted as seen."""
-        marked = (
+        marked_snapshots = (
             self.spark.table(self.name(table, ".snapshots"))
-            .filter(F.col("summary")[MARK] == mark)
+            .filter(F.col("summary")[MARK_PROPERTY] == mark)
             .select("snapshot_id")
             .collect()
         )
-        if not marked:
+        if not marked_snapshots:
             return None
-        snapshot = int(marked[0][0])
+        snapshot = int(marked_snapshots[0][0])
         self._seen[table] = SeenSnapshots(snapshot, self._changes(table))
         return snapshot
 
@@ -183,40 +190,44 @@ class IcebergTables:
         return frozenset(row[0] for row in self.spark.sql(query).collect())
 
     def _partitioned_by(self, table: str) -> list[str]:
-        rows = self.spark.sql(f"DESCRIBE TABLE {self.name(table)}").collect()
-        names = [row["col_name"] for row in rows]
-        headings = [
-            position for position, name in enumerate(names) if name.startswith("# Partition")
+        described_rows = self.spark.sql(f"DESCRIBE TABLE {self.name(table)}").collect()
+        column_names = [described_row["col_name"] for described_row in described_rows]
+        heading_positions = [
+            row_position
+            for row_position, column_name in enumerate(column_names)
+            if column_name.startswith("# Partition")
         ]
-        if not headings:
+        if not heading_positions:
             return []
-        columns = []
-        for row in rows[headings[0] + 1 :]:
-            name = row["col_name"]
-            if name.startswith("# Metadata") or not name:
+        partition_columns = []
+        for described_row in described_rows[heading_positions[0] + 1 :]:
+            column_name = described_row["col_name"]
+            if column_name.startswith("# Metadata") or not column_name:
                 break
-            if not name.startswith("#"):
-                columns.append(row["data_type"] if name.startswith("Part ") else name)
-        return columns
+            if not column_name.startswith("#"):
+                partition_columns.append(
+                    described_row["data_type"] if column_name.startswith("Part ") else column_name
+                )
+        return partition_columns
 
     def _check(self, table: str, description: TableDescription) -> None:
-        schema = self.spark.table(self.name(table)).schema
+        table_schema = self.spark.table(self.name(table)).schema
         for column in described_fields(description):
-            if column.name in schema.names:
-                present = schema[column.name].dataType
-                reason = type_difference(present, column.dataType, column.name)
+            if column.name in table_schema.names:
+                present_type = table_schema[column.name].dataType
+                reason = type_difference(present_type, column.dataType, column.name)
                 if reason:
                     raise SettingsError(
                         f"`tables.iceberg`: the table {self.namespace}.{table} is there with "
                         f"another schema: {reason}. Use another namespace, or rename that table."
                     )
-        wanted = list(description.partitioned_by or BY_RUN)
+        wanted_partitions = list(description.partitioned_by or BY_RUN)
         present_partitions = self._partitioned_by(table)
-        if present_partitions != wanted:
+        if present_partitions != wanted_partitions:
             raise SettingsError(
                 f"`tables.iceberg`: the table {self.namespace}.{table} is there, partitioned by "
-                f"{', '.join(present_partitions) or 'nothing'}; {', '.join(wanted)} is wanted. Use "
-                "another namespace, or rename that table."
+                f"{', '.join(present_partitions) or 'nothing'}; {', '.join(wanted_partitions)} is "
+                "wanted. Use another namespace, or rename that table."
             )
 
     def _ensure(self, table: str, description: TableDescription) -> None:
@@ -229,28 +240,30 @@ class IcebergTables:
                 if not self._exists(table):  # another run may have made it meanwhile
                     raise
         self._check(table, description)
-        schema = self.spark.table(self.name(table)).schema
+        table_schema = self.spark.table(self.name(table)).schema
         comments = {column.name: column.comment for column in description.columns}
         for column in described_fields(description):
             comment = comments[column.name]
-            if column.name not in schema.names:
+            if column.name not in table_schema.names:
                 self._add(table, f"`{column.name}`", column.dataType, comment)
             elif isinstance(column.dataType, StructType):
-                present = cast(StructType, schema[column.name].dataType)
-                for inner in column.dataType.fields:
-                    if inner.name not in present.names:
-                        path = f"`{column.name}`.`{inner.name}`"
-                        self._add(table, path, inner.dataType, comment)
+                present_struct = cast(StructType, table_schema[column.name].dataType)
+                for inner_field in column.dataType.fields:
+                    if inner_field.name not in present_struct.names:
+                        field_path = f"`{column.name}`.`{inner_field.name}`"
+                        self._add(table, field_path, inner_field.dataType, comment)
 
     def _create(self, table: str, description: TableDescription) -> None:
-        columns = ", ".join(
+        column_definitions = ", ".join(
             f"`{column.name}` {column.sql_type} COMMENT {quoted(column.comment)}"
             for column in description.columns
         )
-        partitions = ", ".join(f"`{name}`" for name in description.partitioned_by or BY_RUN)
+        partition_names = ", ".join(
+            f"`{partition_name}`" for partition_name in description.partitioned_by or BY_RUN
+        )
         self.spark.sql(
-            f"CREATE TABLE IF NOT EXISTS {self.name(table)} ({columns}) USING iceberg "
-            f"PARTITIONED BY ({partitions}) COMMENT {quoted(description.comment)}"
+            f"CREATE TABLE IF NOT EXISTS {self.name(table)} ({column_definitions}) USING iceberg "
+            f"PARTITIONED BY ({partition_names}) COMMENT {quoted(description.comment)}"
         )
 
     def _add(self, table: str, column: str, data_type: DataType, comment: str) -> None:

@@ -17,8 +17,8 @@ from foreshock.platform.paths import check_bucket, is_remote, stamps
 from foreshock.platform.transfers import at_once, copy, move, remove
 from foreshock.tables.describe import TableDescription
 from foreshock.tables.sinks.protocol import (
-    PARTITIONED,
-    SMALL,
+    PARTITIONED_TABLES,
+    SMALL_TABLES,
     PartitionKey,
     RunTables,
     TurnCheck,
@@ -27,7 +27,7 @@ from foreshock.tables.sinks.protocol import (
 from foreshock.tables.sinks.turn import wait_for_turn
 
 CONCURRENT_PARTITIONS = 8
-STAGING = ".staging"
+STAGING_FOLDER = ".staging"
 ONLY_FILE = "part-00000.parquet"  # of a small table of a run
 
 
@@ -69,16 +69,16 @@ class LocationSink:
 
     def conflict(self, tables: RunTables) -> str | None:
         """A partition of these whose files are not those that `look` noted."""
-        present = self._contents()
-        for table in PARTITIONED:
-            folders = {**self._removable(tables, table), **tables.written[table]}
-            for key in tables.touched(table):
-                if key not in folders:
+        present_contents = self._contents()
+        for table_name in PARTITIONED_TABLES:
+            touched_folders = {**self._removable(tables, table_name), **tables.written[table_name]}
+            for partition_key in tables.touched(table_name):
+                if partition_key not in touched_folders:
                     continue
-                place = PartitionFolder(table, folders[key])
-                if present.get(place) != self._noted.get(place):
+                place = PartitionFolder(table_name, touched_folders[partition_key])
+                if present_contents.get(place) != self._noted.get(place):
                     return (
-                        f"tables.location {self.location}: another run wrote {table}/"
+                        f"tables.location {self.location}: another run wrote {table_name}/"
                         f"{place.folder} while this one was at work; its rows stay, and nothing of "
                         "this run is in. Run the same command again to replace them."
                     )
@@ -91,44 +91,48 @@ class LocationSink:
         that was replaced stays until the run comes again.
         """
         check_turn()
-        present = self._contents()
-        placed = [
-            PartitionFolder(table, folder)
-            for table in PARTITIONED
-            for folder in tables.written[table].values()
+        present_contents = self._contents()
+        places_to_fill = [
+            PartitionFolder(table_name, folder)
+            for table_name in PARTITIONED_TABLES
+            for folder in tables.written[table_name].values()
         ]
         try:
-            at_once(lambda place: self._put(tables, place), placed, CONCURRENT_PARTITIONS)
+            at_once(lambda place: self._put(tables, place), places_to_fill, CONCURRENT_PARTITIONS)
         except BaseException:
-            for place in placed:
-                if place not in present:
+            for place in places_to_fill:
+                if place not in present_contents:
                     with contextlib.suppress(Exception):
                         remove(self.location / place.table / place.folder)
             raise
-        remove(self.location / STAGING)  # a run that was killed may have left some
-        for table in PARTITIONED:
-            for folder in self._removable(tables, table).values():
-                remove(self.location / table / folder)
-        for table in SMALL:
-            if (tables.folder / table).exists():
-                (self.location / table).mkdir(parents=True, exist_ok=True)
-                target = self.location / table / f"{tables.run_id}.parquet"
-                copy_whole(tables.folder / table / ONLY_FILE, target)
+        remove(self.location / STAGING_FOLDER)  # a run that was killed may have left some
+        for table_name in PARTITIONED_TABLES:
+            for folder in self._removable(tables, table_name).values():
+                remove(self.location / table_name / folder)
+        for table_name in SMALL_TABLES:
+            if (tables.folder / table_name).exists():
+                (self.location / table_name).mkdir(parents=True, exist_ok=True)
+                small_table_file = self.location / table_name / f"{tables.run_id}.parquet"
+                copy_whole(tables.folder / table_name / ONLY_FILE, small_table_file)
         self._noted = self._contents()
         return {}
 
     def publish_runs(self, folder: Path, run_id: str, description: TableDescription) -> None:
         """Copy the attempts of a run, a file each."""
-        target = self.location / RUNS
-        target.mkdir(parents=True, exist_ok=True)
+        runs_folder = self.location / RUNS
+        runs_folder.mkdir(parents=True, exist_ok=True)
         for file in folder.glob("*.parquet"):
-            copy_whole(file, target / f"{run_id}-{file.name}")
+            copy_whole(file, runs_folder / f"{run_id}-{file.name}")
 
     def _removable(self, tables: RunTables, table: str) -> dict[PartitionKey, str]:
         """The partitions to remove that are there, with their folders."""
-        removed = tables.removed[table]
-        present = partition_folders(self.location / table) if removed else {}
-        return {key: present[key] for key in removed if key in present}
+        removed_keys = tables.removed[table]
+        present_folders = partition_folders(self.location / table) if removed_keys else {}
+        return {
+            partition_key: present_folders[partition_key]
+            for partition_key in removed_keys
+            if partition_key in present_folders
+        }
 
     def _put(self, tables: RunTables, place: PartitionFolder) -> None:
         """A partition in place of what is there.
@@ -137,47 +141,50 @@ class LocationSink:
         one file a reader sees the old or the new. Here a folder is put together beside, and then
         renamed.
         """
-        source = tables.folder / place.table / place.folder
-        target = self.location / place.table / place.folder
-        files = {
-            f"part-{number:05d}.parquet": file
-            for number, file in enumerate(sorted(source.glob("*.parquet")))
+        source_folder = tables.folder / place.table / place.folder
+        target_folder = self.location / place.table / place.folder
+        files_by_name = {
+            f"part-{file_number:05d}.parquet": file
+            for file_number, file in enumerate(sorted(source_folder.glob("*.parquet")))
         }
-        if is_remote(target):
-            for name, file in files.items():
-                copy(file, target / name)
-            for former in target.iterdir():
-                if former.name not in files:
-                    remove(former)
+        if is_remote(target_folder):
+            for file_name, file in files_by_name.items():
+                copy(file, target_folder / file_name)
+            for former_file in target_folder.iterdir():
+                if former_file.name not in files_by_name:
+                    remove(former_file)
             return
-        fresh = self.location / STAGING / tables.run_id / place.table / place.folder
+        fresh_folder = self.location / STAGING_FOLDER / tables.run_id / place.table / place.folder
         try:
-            remove(fresh)
-            fresh.mkdir(parents=True)
-            for name, file in files.items():
-                copy(file, fresh / name)
-            remove(target)
-            move(fresh, target)
+            remove(fresh_folder)
+            fresh_folder.mkdir(parents=True)
+            for file_name, file in files_by_name.items():
+                copy(file, fresh_folder / file_name)
+            remove(target_folder)
+            move(fresh_folder, target_folder)
         finally:
-            remove(fresh)
+            remove(fresh_folder)
 
     def _contents(self) -> Contents:
-        """The files of every partition that lies there."""
+        """The files of every partition that lies there, with what tells a file from another."""
         contents: dict[PartitionFolder, list[FileStamp]] = {}
-        for table in PARTITIONED:
-            if (self.location / table).exists():
-                for file, size, mark in stamps(self.location / table):
-                    folder = f"{file.parent.parent.name}/{file.parent.name}"
-                    place = PartitionFolder(table, folder)
+        for table_name in PARTITIONED_TABLES:
+            if (self.location / table_name).exists():
+                for file, size, mark in stamps(self.location / table_name):
+                    partition_folder = f"{file.parent.parent.name}/{file.parent.name}"
+                    place = PartitionFolder(table_name, partition_folder)
                     contents.setdefault(place, []).append(FileStamp(file.name, size, mark))
         return contents
 
 
 def copy_whole(source: Path, target: Path) -> None:
-    """Copy a file so that no reader sees a part of it."""
+    """Copy a file so that no reader sees a part of it.
+
+    Here it is copied beside and renamed; on S3 an object is there whole or not at all.
+    """
     if is_remote(target) or is_remote(source):
         target.write_bytes(source.read_bytes())
     else:
-        fresh = target.with_name(f".{target.name}")
-        copy(source, fresh)
-        fresh.replace(target)
+        fresh_file = target.with_name(f".{target.name}")
+        copy(source, fresh_file)
+        fresh_file.replace(target)

@@ -12,8 +12,8 @@ from urllib.parse import unquote
 from foreshock import columns as C
 from foreshock.tables.describe import TableDescription
 
-PARTITIONED = (C.SCORES, C.DETECTOR_SCORES)  # a run replaces its own partitions of these
-SMALL = (C.ERROR_DISTRIBUTION, C.THRESHOLDS, C.DRIFT, C.METRICS)  # and its rows of these
+PARTITIONED_TABLES = (C.SCORES, C.DETECTOR_SCORES)  # a run replaces its own partitions of these
+SMALL_TABLES = (C.ERROR_DISTRIBUTION, C.THRESHOLDS, C.DRIFT, C.METRICS)  # and its rows of these
 
 # Raises ServiceError once the turn to write is another run's.
 TurnCheck = Callable[[], None]
@@ -27,13 +27,18 @@ class PartitionKey(NamedTuple):
 
 
 def partition_folders(table: Path) -> dict[PartitionKey, str]:
-    """The partitions of a table of files: key to folder below the table, as it is named there."""
-    folders = {}
+    """The partitions of a table of files: key to folder below the table.
+
+    A folder is named as it is there: values that a file name cannot hold are percent-encoded.
+    """
+    folder_by_key = {}
     for folder in sorted(table.glob("split=*/partition=*")):
-        split = unquote(folder.parent.name.removeprefix("split="))
-        partition = unquote(folder.name.removeprefix("partition="))
-        folders[PartitionKey(split, partition)] = f"{folder.parent.name}/{folder.name}"
-    return folders
+        split_name = unquote(folder.parent.name.removeprefix("split="))
+        partition_name = unquote(folder.name.removeprefix("partition="))
+        folder_by_key[PartitionKey(split_name, partition_name)] = (
+            f"{folder.parent.name}/{folder.name}"
+        )
+    return folder_by_key
 
 
 @dataclass(frozen=True)
