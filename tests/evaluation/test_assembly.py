@@ -9,32 +9,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from foreshock.evaluation import spark as assembly
+from foreshock.evaluation.assembly import metric_rows
+from foreshock.evaluation.labelled import LabelledCounts, LabelledEvents, ThresholdOf
 from foreshock.evaluation.range_rows import range_rows
 from foreshock.evaluation.ranges import vus
+from foreshock.scored.events import ScoredEvents
+from foreshock.scored.passes import run_here
 
-TYPES = {"split": pa.int8(), "label": pa.int8(), "at": pa.int32()}
-BASE = {"run_id": "r", "seed": 1}
-
-
-class _Row(dict):  # type: ignore[type-arg]
-    def asDict(self) -> dict[str, Any]:
-        return dict(self)
+TYPES = {"split": pa.int8(), "label": pa.int8(), "block_row": pa.int32()}
 
 
-@pytest.fixture(autouse=True)
-def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The function of each file is called here, without Spark."""
-    monkeypatch.setattr(
-        assembly,
-        "each_item",
-        lambda spark, files, one, schema: [
-            _Row(row) for file in files for batch in one(file) for row in batch.to_pylist()
-        ],
-    )
-
-
-def write(folder: Path, **columns: Any) -> list[str]:
+def write(folder: Path, **columns: Any) -> ScoredEvents:
     """Test events, two seconds apart, in two files; what is not given is the same for all."""
     n = len(columns["label"])
     usual = {
@@ -42,16 +27,34 @@ def write(folder: Path, **columns: Any) -> list[str]:
         "entity": ["e"] * n,
         "event_time": np.arange(n) * 2_000_000,
         "block_id": [0] * n,
-        "at": np.arange(n),
+        "block_row": np.arange(n),
         "group": ["all"] * n,
         "partition": ["d"] * n,
         "kind": [""] * n,
-        "s0": np.arange(n) / n,
+        "score__pca": np.arange(n) / n,
     }
     table = pa.table({k: pa.array(v, TYPES.get(k)) for k, v in (usual | columns).items()})
     for i in range(2):
         pq.write_table(table.filter(pa.array(np.arange(n) % 2 == i)), folder / f"{i}.parquet")
-    return [str(folder / f"{i}.parquet") for i in range(2)]
+    return ScoredEvents(tuple(str(folder / f"{i}.parquet") for i in range(2)), ("pca",))
+
+
+def metrics(
+    scored: ScoredEvents, threshold_of: ThresholdOf, length: int, last: int
+) -> list[dict[str, Any]]:
+    """Rows of `metrics` of test events that reach from time 0 to `last`."""
+    counts = LabelledCounts(scored.detectors, threshold_of, {3: (0, last)})
+    rows = run_here(scored, [counts]).of(counts)
+    return metric_rows(rows, scored.detectors, run_id="r", seed=1) + ranges(
+        scored, threshold_of, length
+    )
+
+
+def ranges(scored: ScoredEvents, threshold_of: ThresholdOf, length: int) -> list[dict[str, Any]]:
+    """Rows of `metrics` that need the order of events."""
+    events = LabelledEvents(scored.detectors)
+    tables = run_here(scored, [events]).of(events)
+    return range_rows(tables, scored.detectors, threshold_of, length, run_id="r", seed=1)
 
 
 def found(
@@ -70,8 +73,8 @@ def test_ranges_by_group_and_kind_by_hand(tmp_path: Path) -> None:
     group = ["g", "g", "h", "h"] * 5
     kind = ["x" if 4 <= i <= 5 or i == 19 else "y" if v else "" for i, v in enumerate(label)]
     score = [0, 0, 0.9, 0, 0, 0.6, 0, 0, 0, 0.7, 0.6, 0.6, 0, 0, 0, 0, 0, 0, 0, 0.1]
-    files = write(tmp_path, label=label, group=group, kind=kind, s0=np.array(score, float))
-    rows = range_rows(files, ("pca",), lambda d, g, p: 0.8 if g == "h" else 0.5, 3, BASE)
+    files = write(tmp_path, label=label, group=group, kind=kind, score__pca=np.array(score, float))
+    rows = ranges(files, lambda d, g, p: 0.8 if g == "h" else 0.5, 3)
     whole, g, h = (found(rows, name) for name in ("all", "g", "h"))
     # All: anomalies 4-5, 9-11 and 19, found at 5 and 9; runs of flagged events: 2, 5, 9.
     assert (whole["event_recall"], whole["event_precision"], whole["detection_delay"]) == (
@@ -99,7 +102,7 @@ def test_no_more_groups_than_stated(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("foreshock.evaluation.range_rows.MOST_GROUPS", 2)
     group = ["c"] * 3 + ["a"] * 2 + ["b"] * 2 + ["d"]
     files = write(tmp_path, label=[0, 1] * 4, group=group)
-    assert {r["group"] for r in range_rows(files, ("pca",), lambda *_: 0.5, 2, BASE)} == {
+    assert {r["group"] for r in ranges(files, lambda *_: 0.5, 2)} == {
         "all",
         "c",
         "a",
@@ -109,18 +112,10 @@ def test_no_more_groups_than_stated(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("only", [0, 1])
 def test_labels_of_one_class_leave_null_what_needs_both(tmp_path: Path, only: int) -> None:
     label = [only] * 10 + [1 - only] * 10  # group h holds the other class, g this one alone
-    files = write(tmp_path, label=label, group=["g"] * 10 + ["h"] * 10, s0=np.linspace(0, 1, 20))
-    rows = assembly.metrics(
-        None,
-        files,
-        ("pca",),
-        lambda d, g, p: 0.25,
-        judged=20,
-        run_id="r",
-        seed=1,
-        length=4,  # type: ignore[arg-type]
-        spans={3: (0, 38_000_000)},
+    files = write(
+        tmp_path, label=label, group=["g"] * 10 + ["h"] * 10, score__pca=np.linspace(0, 1, 20)
     )
+    rows = metrics(files, lambda d, g, p: 0.25, 4, 38_000_000)
     g, whole = found(rows, "g"), found(rows)
     flagged = 5  # of 0, 1/19 … 9/19
     assert g["prevalence"] == only
@@ -141,18 +136,7 @@ def test_labels_of_one_class_leave_null_what_needs_both(tmp_path: Path, only: in
 
 def test_one_class_alone_and_no_label_at_all(tmp_path: Path) -> None:
     def rows(label: list[int]) -> list[dict[str, Any]]:
-        files = write(tmp_path, label=label)
-        return assembly.metrics(
-            None,
-            files,
-            ("pca",),
-            lambda *_: None,
-            judged=8,
-            run_id="r",
-            seed=1,
-            length=4,  # type: ignore[arg-type]
-            spans={3: (0, 14_000_000)},
-        )
+        return metrics(write(tmp_path, label=label), lambda *_: None, 4, 14_000_000)
 
     whole = found(rows([0] * 8))
     assert (
@@ -162,3 +146,16 @@ def test_one_class_alone_and_no_label_at_all(tmp_path: Path) -> None:
         and "tp" in whole
     )
     assert rows([-1] * 8) == []
+
+
+def test_an_event_without_a_score_counts_nowhere(tmp_path: Path) -> None:
+    label = [0, 1] * 10
+    score = [i / 20 for i in range(20)]
+    whole = write(tmp_path, label=label, score__pca=np.array(score))
+    rows = metrics(whole, lambda *_: 0.5, 2, 38_000_000)
+    more = tmp_path / "more"
+    more.mkdir()
+    unscored = write(
+        more, label=[*label, 1, 0, 1], score__pca=np.array([*score, None, None, None], object)
+    )
+    assert metrics(unscored, lambda *_: 0.5, 2, 38_000_000) == rows

@@ -12,7 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 from foreshock.scored import adjust_spark
 from foreshock.scored.adjust import Residuals, combined, contributions, over_scale
-from foreshock.windows.scoring.scorer import schema_of
+from foreshock.scored.adjust_passes import FittedEvents
+from foreshock.scored.adjust_spark import Combination, Rescoring
+from foreshock.scored.events import ScoredEvents
+from foreshock.scored.schema import scored_schema
+from foreshock.scored.smooth_spark import smoothed
+from foreshock.sequences.split import Split
 from sklearn.covariance import LedoitWolf
 
 RNG = np.random.default_rng(5)
@@ -90,18 +95,18 @@ def rows(n: int, entities: int) -> pd.DataFrame:
     made["code"] = np.where(
         made["event_time"] < n // 2, 1, np.where(made["event_time"] < 3 * n // 4, 3, 4)
     )
-    made["block_id"], made["at"] = np.arange(n) // 7, np.arange(n) % 7
-    made["unit"] = made["code"] * (1 << 58) + made["block_id"] * (1 << 20) + made["at"] // 3
+    made["block_id"], made["block_row"] = np.arange(n) // 7, np.arange(n) % 7
+    made["block_role"] = made["code"]
     made["split"] = made["code"].map({1: 1, 3: 2, 4: 3})
-    for name in ("s0", "s1"):
+    for name in ("score__pca", "score__zscore"):
         made[name] = RNG.exponential(size=n).astype(np.float32).astype(np.float64)
     return made
 
 
-def write(made: pd.DataFrame, folder: Path, files: int, seed: int) -> list[str]:
+def write(made: pd.DataFrame, folder: Path, files: int, seed: int) -> ScoredEvents:
     folder.mkdir()
     made = made.iloc[np.random.default_rng(seed).permutation(len(made))]
-    schema = schema_of(("pca", "zscore"))
+    schema = scored_schema(("pca", "zscore"))
     for i in range(files):
         part = made.iloc[i::files]
         columns = [
@@ -111,12 +116,12 @@ def write(made: pd.DataFrame, folder: Path, files: int, seed: int) -> list[str]:
             for f in schema
         ]
         pq.write_table(pa.table(columns, schema=schema), folder / f"part-{i}.parquet")
-    return sorted(str(f) for f in folder.iterdir())
+    return ScoredEvents(tuple(sorted(str(f) for f in folder.iterdir())), ("pca", "zscore"))
 
 
-def back(files: list[str]) -> pd.DataFrame:
+def back(scored: ScoredEvents) -> pd.DataFrame:
     return (
-        pd.concat([pd.read_parquet(f) for f in files])
+        pd.concat([pd.read_parquet(f) for f in scored.files])
         .sort_values("event_id")
         .reset_index(drop=True)
     )
@@ -132,74 +137,68 @@ def test_smoothing_equals_pandas(files: int, spark: Any, tmp_path: Path) -> None
         ({"mean": None, "exponential": 6}, lambda s: s.ewm(span=6, adjust=True).mean()),
     ):
         found = back(
-            adjust_spark.smooth(
-                spark, there, 2, how["mean"], how["exponential"], tmp_path / f"out-{how['mean']}"
-            )
+            smoothed(spark, there, how["mean"], how["exponential"], tmp_path / f"out-{how['mean']}")
         )
-        for name in ("s0", "s1"):
+        for name in ("score__pca", "score__zscore"):
             assert found[name].to_numpy() == pytest.approx(
                 made.groupby("entity")[name].transform(wanted).to_numpy(), rel=1e-5
             )
 
 
 def by_feature(found: pd.DataFrame) -> np.ndarray:
-    """Shares (n, F) of `errors`."""
-    errors = np.stack(found["errors"].tolist()).astype(np.float64)
+    """Shares (n, F) of the errors."""
+    errors = np.stack(found["errors_by_feature"].tolist()).astype(np.float64)
     return errors / errors.sum(axis=1, keepdims=True)
 
 
 @pytest.mark.parametrize("files", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_errors_by_feature_at_any_partitioning(files: int, spark: Any, tmp_path: Path) -> None:
     made = rows(300, 3)
-    made["event_id"], made["n"], made["calibrate"] = (
+    made["event_id"], made["n_windows"], made["calibrate"] = (
         [f"{i:05d}" for i in range(300)],
         RNG.integers(1, 5, 300),
         RNG.integers(0, 2, 300),
     )
-    made["forecasts"] = np.minimum(made["n"], RNG.integers(0, 4, 300))
+    made["n_forecasts"] = np.minimum(made["n_windows"], RNG.integers(0, 4, 300))
     errors, value, expected = (RNG.random((300, 3)).astype(np.float32) for _ in range(3))
-    for name, array in (("errors", errors), ("value", value), ("expected", expected)):
+    for name, array in (
+        ("errors_by_feature", errors),
+        ("values_by_feature", value),
+        ("expected_values", expected),
+    ):
         made[name] = array.tolist()
-    made.at[7, "value"], made.at[7, "forecasts"], made.at[7, "split"] = (
+    made.at[7, "values_by_feature"], made.at[7, "n_forecasts"], made.at[7, "split"] = (
         [1e20, 1e22, 0.0],
         1,
         3,
     )  # far beyond a float32's squares
-    value[7] = made.at[7, "value"]
+    value[7] = made.at[7, "values_by_feature"]
     there = write(made, tmp_path / "in", files, files)
     own = (made["split"] == 2) & (made["calibrate"] != 0)
-    each = errors.astype(np.float64) / made["n"].to_numpy()[:, None]
-    scale = adjust_spark.error_scale(spark, there, 2, True)
+    each = errors.astype(np.float64) / made["n_windows"].to_numpy()[:, None]
+    events = FittedEvents(Split.CALIBRATION, only_admitted=True)
+    scale = adjust_spark.error_scale(spark, there, events)
     assert scale == pytest.approx(each[own].mean(axis=0), rel=1e-12)
     found = back(
-        adjust_spark.rescore(
-            spark,
-            there,
-            ("pca", "zscore"),
-            "standardised",
-            {"scale": scale},
-            tmp_path / "standardised",
+        adjust_spark.rescored(
+            spark, there, Rescoring.standardised(scale), tmp_path / "standardised"
         )
     )
-    assert found["s0"].to_numpy() == pytest.approx(
+    assert found["score__pca"].to_numpy() == pytest.approx(
         (each / each[own].mean(axis=0)).mean(axis=1), rel=1e-5
     )
-    assert found["s1"].tolist() == made["s1"].tolist()
+    assert found["score__zscore"].tolist() == made["score__zscore"].tolist()
     shares = each / each[own].mean(axis=0)
     assert by_feature(found) == pytest.approx(shares / shares.sum(axis=1, keepdims=True), rel=1e-5)
     r = value.astype(np.float64) - expected
-    seen = made["forecasts"].to_numpy() > 0
+    seen = made["n_forecasts"].to_numpy() > 0
     own &= seen
-    precision = adjust_spark.residuals(spark, there, 2, True).precision()
+    precision = adjust_spark.residuals(spark, there, events).precision()
     assert precision == pytest.approx(LedoitWolf().fit(r[own]).precision_, rel=1e-6)
-    facts = {"mean": r[own].mean(axis=0), "precision": precision}
-    found = back(
-        adjust_spark.rescore(
-            spark, there, ("pca", "zscore"), "mahalanobis", facts, tmp_path / "mahalanobis"
-        )
-    )
+    rescoring = Rescoring.mahalanobis(r[own].mean(axis=0), precision)
+    found = back(adjust_spark.rescored(spark, there, rescoring, tmp_path / "mahalanobis"))
     wanted = np.where(seen, LedoitWolf().fit(r[own]).mahalanobis(r) / 3, each.mean(axis=1))
-    assert found["s0"].to_numpy() == pytest.approx(np.minimum(wanted, 1e30), rel=1e-5)
+    assert found["score__pca"].to_numpy() == pytest.approx(np.minimum(wanted, 1e30), rel=1e-5)
     away = r - r[own].mean(axis=0)
     added = np.where(
         seen[:, None],
@@ -209,3 +208,18 @@ def test_errors_by_feature_at_any_partitioning(files: int, spark: Any, tmp_path:
     assert by_feature(found) == pytest.approx(
         added / added.sum(axis=1, keepdims=True), rel=1e-4, abs=1e-7
     )
+
+
+def test_an_event_that_a_member_did_not_judge_has_no_ensemble_score(
+    spark: Any, tmp_path: Path
+) -> None:
+    made = rows(8, 2)
+    made["event_id"] = [f"{i:05d}" for i in range(8)]
+    made["score__pca"], made["score__zscore"] = 2.0, [3.0] * 7 + [None]
+    there = write(made, tmp_path / "in", 2, 1)
+    combination = Combination("ensemble", ("pca", "zscore"), (1.0, 1.0), "mean")
+    detectors = ("ensemble", "pca", "zscore")
+    found = adjust_spark.with_ensemble(spark, there, combination, detectors, tmp_path / "out")
+    assert found.detectors == detectors
+    scores = back(found)[["score__ensemble", "score__pca"]].to_numpy().tolist()
+    assert scores[:7] == [[2.5, 2.0]] * 7 and np.isnan(scores[7][0]) and scores[7][1] == 2.0

@@ -12,11 +12,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from foreshock.scored.schema import KEYS
 from foreshock.sequences.event_rows import SEQUENCE_EVENTS, sequence_events, tail_events
 from foreshock.sequences.halos import place_files
 from foreshock.sequences.order import CARRIED, SHAPE
 from foreshock.sequences.sorted_files import SortedFiles, summarize_file
-from foreshock.windows.scoring.scorer import KEYS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

@@ -4,152 +4,165 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from foreshock import columns as C
+from foreshock.evaluation.assembly import MetricKey
+from foreshock.evaluation.labelled import ThresholdOf
 from foreshock.evaluation.ranges import event_wise, vus
-from foreshock.platform.parquet import dataset
+from foreshock.scored import schema
 from foreshock.sequences.split import Split
+from foreshock.statistics.arrays import BoolArray, Float64Array, Int64Array
 
 MOST_GROUPS = 200  # of which VUS is computed: those with most events
-COLUMNS = ["split", "entity", "event_time", "block_id", "at", "group", "partition", "kind", "label"]
-Threshold = Callable[[str, str, str], float | None]
-Ints = npt.NDArray[np.int64]
+CODED = (schema.ENTITY, schema.GROUP, schema.PARTITION, schema.KIND)
+
+
+class NamedCode(NamedTuple):
+    """A text, and its place among the texts of a column."""
+
+    name: str
+    code: int
+
+
+class RangeMetrics(NamedTuple):
+    """Metrics of a group's events, or of one kind of anomaly; n_events: how many they are of."""
+
+    group: str
+    kind: str | None
+    values: dict[str, float | None]
+    n_events: int
 
 
 @dataclass(frozen=True)
-class _Events:
-    """Labelled events of a split in the order of (sequence, time), each (n,): group, partition and kind by their place in `names`."""
+class OrderedEvents:
+    """Labelled events of a split in the order of (entity, time).
 
-    label: Ints
-    times: Ints
-    sequence: Ints
-    codes: dict[str, Ints]
+    label, times (microseconds), sequence: each (n,). codes: of the entity, group, partition and
+    kind, each (n,): the place of its text in `names`.
+    """
+
+    label: Int64Array
+    times: Int64Array
+    codes: dict[str, Int64Array]
     names: dict[str, list[str]]
 
-    def named(self, column: str, among: npt.NDArray[np.bool_]) -> list[tuple[str, int]]:
-        """The names that occur among some events, with their places in `names`."""
-        return sorted(
-            (self.names[column][c], c) for c in np.unique(self.codes[column][among]).tolist()
-        )
+    @property
+    def sequence(self) -> Int64Array:
+        """The entity (n,) of each event, as a number."""
+        return self.codes[schema.ENTITY]
 
-    def groups(self) -> Iterator[tuple[str, Ints]]:
-        """All events, then each group's."""
+    def take(self, positions: Int64Array | BoolArray) -> OrderedEvents:
+        """Some of the events, in their order."""
+        codes = {name: code[positions] for name, code in self.codes.items()}
+        return replace(self, label=self.label[positions], times=self.times[positions], codes=codes)
+
+    def named(self, column: str, is_admitted: BoolArray) -> list[NamedCode]:
+        """The texts of a column that occur among some of the events."""
+        codes = np.unique(self.codes[column][is_admitted]).tolist()
+        return sorted(NamedCode(self.names[column][code], code) for code in codes)
+
+    def groups(self) -> Iterator[tuple[str, Int64Array]]:
+        """All events, then those of each of the largest groups."""
         yield C.ALL, np.arange(len(self.label))
-        size = np.bincount(self.codes["group"])
-        largest = sorted(self.named("group", self.label >= 0), key=lambda pair: -size[pair[1]])[
-            :MOST_GROUPS
-        ]
-        for name, code in largest:
-            if name != C.ALL:
-                yield name, np.flatnonzero(self.codes["group"] == code)
+        of_group = self.codes[schema.GROUP]
+        sizes = np.bincount(of_group)
+        groups = self.named(schema.GROUP, self.label >= 0)
+        largest = sorted(groups, key=lambda group: -sizes[group.code])[:MOST_GROUPS]
+        for group in largest:
+            if group.name != C.ALL:
+                yield group.name, np.flatnonzero(of_group == group.code)
 
-    def limits(self, threshold: Callable[[str, str], float | None]) -> npt.NDArray[np.float64]:
-        """The threshold of each event, NaN where there is none."""
-        groups, partitions = self.names["group"], self.names["partition"]
-        pairs, home = np.unique(
-            self.codes["group"] * len(partitions) + self.codes["partition"], return_inverse=True
-        )
-        found = [
-            threshold(groups[p // len(partitions)], partitions[p % len(partitions)])
-            for p in pairs.tolist()
-        ]
-        return np.array([np.nan if v is None else v for v in found])[home]
+    def limits(self, threshold: Callable[[str, str], float | None]) -> Float64Array:
+        """The threshold (n,) of each event by its group and partition, NaN where there is none."""
+        groups, partitions = self.names[schema.GROUP], self.names[schema.PARTITION]
+        pair_codes = self.codes[schema.GROUP] * len(partitions) + self.codes[schema.PARTITION]
+        pairs, place = np.unique(pair_codes, return_inverse=True)
+        limits = np.full(len(pairs), np.nan)
+        for number, pair in enumerate(pairs.tolist()):
+            group, partition = divmod(pair, len(partitions))
+            limit = threshold(groups[group], partitions[partition])
+            if limit is not None:
+                limits[number] = limit
+        return limits[place]
 
 
 def range_rows(
-    files: list[str],
+    tables: list[pa.Table],
     detectors: tuple[str, ...],
-    threshold: Threshold,
+    threshold_of: ThresholdOf,
     length: int,
-    base: dict[str, Any],
+    *,
+    run_id: str,
+    seed: int,
 ) -> list[dict[str, Any]]:
-    """Of all groups together and of each (the 200 with most events): VUS, whose buffer is a window's length, and event-wise metrics; of all
-    groups event-wise recall and delay by kind too. What is undefined is null."""
-    scores = [f"s{i}" for i in range(len(detectors))]
-    table = dataset(files).to_table(
-        columns=[*COLUMNS, *scores], filter=(pc.field("label") >= 0) & (pc.field("split") >= 2)
-    )
-    if not len(table):
+    """Of all groups together and of each (the 200 with most events): VUS, whose buffer is a
+    window's length, and event-wise metrics. Of all groups event-wise recall and delay by kind too.
+
+    tables: what `labelled.LabelledEvents` gave. What is undefined is null.
+    """
+    if not tables:
         return []
-    coded = {
-        c: pc.fill_null(table[c].combine_chunks(), "").dictionary_encode()
-        for c in ("entity", "group", "partition", "kind")
-    }
-    codes = {c: array.indices.to_numpy().astype(np.int64) for c, array in coded.items()}
-    names = {c: array.dictionary.to_pylist() for c, array in coded.items()}
-    splits = table["split"].to_numpy()
-    order = np.lexsort(
-        [*(table[c].to_numpy() for c in ("at", "block_id", "event_time")), codes["entity"]]
-    )
+    table = pa.concat_tables(tables)
+    splits, events, order = _ordered(table)
     rows = []
     for split in np.unique(splits).tolist():
-        at = order[splits[order] == split]
-        events = _Events(
-            table["label"].to_numpy()[at],
-            table["event_time"].to_numpy()[at],
-            codes["entity"][at],
-            {c: code[at] for c, code in codes.items()},
-            names,
-        )
-        for i, detector in enumerate(detectors):
-            score = table[scores[i]].to_numpy()[at]
-            limits = events.limits(functools.partial(threshold, detector))
-            for group, kind, found, n in _found(events, score, limits, length):
-                where = {
-                    **base,
-                    "detector": detector,
-                    "split": Split(split).text,
-                    "group": group,
-                    "kind": kind,
-                    "n": n,
-                }
-                rows += [
-                    {**where, "metric": name, "value": value, "ci_low": None, "ci_high": None}
-                    for name, value in found.items()
-                ]
+        positions = order[splits[order] == split]
+        for detector in detectors:
+            scores = schema.scores_of(table, detector)[positions]
+            is_judged = ~np.isnan(scores)
+            judged, score = events.take(positions[is_judged]), scores[is_judged]
+            if not len(score):
+                continue
+            limits = judged.limits(functools.partial(threshold_of, detector))
+            for metrics in _range_metrics(judged, score, limits, length):
+                split_name = Split(split).text
+                key = MetricKey(run_id, detector, split_name, metrics.group, metrics.kind, seed)
+                rows += key.rows(metrics.values, metrics.n_events)
     return rows
 
 
-def _found(
-    events: _Events, score: npt.NDArray[np.float64], limits: npt.NDArray[np.float64], length: int
-) -> Iterator[tuple[str, str | None, dict[str, float | None], int]]:
-    """(group, kind, metrics, events)."""
-    for group, at in events.groups():
-        roc, pr = vus(events.label[at], score[at], events.sequence[at], length)
-        yield (
-            group,
-            None,
-            {"vus_roc": roc, "vus_pr": pr}
-            | _event_wise(events, at, events.label[at], score, limits),
-            len(at),
-        )
-    every, anomalous = np.arange(len(score)), events.label == 1
-    for kind, code in events.named("kind", anomalous):
-        own = anomalous & (events.codes["kind"] == code)
-        if kind:
-            found = _event_wise(events, every, own, score, limits)
-            # A flagged run that holds another kind's anomaly is not wrong, so there is no precision.
-            yield (
-                C.ALL,
-                kind,
-                {k: v for k, v in found.items() if k != "event_precision"},
-                int((own | ~anomalous).sum()),
-            )
+def _ordered(table: pa.Table) -> tuple[Int64Array, OrderedEvents, Int64Array]:
+    """(split of each event, the events as they came, their positions in total order)."""
+    codes, names = {}, {}
+    for column in CODED:
+        encoded = pc.fill_null(table[column].combine_chunks(), "").dictionary_encode()
+        codes[column] = encoded.indices.to_numpy().astype(np.int64)
+        names[column] = encoded.dictionary.to_pylist()
+    label, times = table[schema.LABEL].to_numpy(), table[schema.EVENT_TIME].to_numpy()
+    within = [table[name].to_numpy() for name in (schema.BLOCK_ROW, schema.BLOCK_ID)]
+    order = np.lexsort([*within, times, codes[schema.ENTITY]])
+    return table[schema.SPLIT].to_numpy(), OrderedEvents(label, times, codes, names), order
+
+
+def _range_metrics(
+    events: OrderedEvents, score: Float64Array, limits: Float64Array, length: int
+) -> Iterator[RangeMetrics]:
+    for group, positions in events.groups():
+        of_group = events.take(positions)
+        roc, pr = vus(of_group.label, score[positions], of_group.sequence, length)
+        values = {"vus_roc": roc, "vus_pr": pr}
+        values |= _event_wise(of_group, of_group.label == 1, score[positions], limits[positions])
+        yield RangeMetrics(group, None, values, len(positions))
+    is_anomalous = events.label == 1
+    for kind in events.named(schema.KIND, is_anomalous):
+        if kind.name:
+            is_of_kind = is_anomalous & (events.codes[schema.KIND] == kind.code)
+            values = _event_wise(events, is_of_kind, score, limits)
+            # A flagged run that holds another kind's anomaly is not wrong: there is no precision.
+            del values["event_precision"]
+            n_events = int((is_of_kind | ~is_anomalous).sum())
+            yield RangeMetrics(C.ALL, kind.name, values, n_events)
 
 
 def _event_wise(
-    events: _Events,
-    at: Ints,
-    label: npt.NDArray[Any],
-    score: npt.NDArray[np.float64],
-    limits: npt.NDArray[np.float64],
+    events: OrderedEvents, is_anomalous: BoolArray, score: Float64Array, limits: Float64Array
 ) -> dict[str, float | None]:
-    if np.isnan(limits[at]).any():
+    if np.isnan(limits).any():
         return dict.fromkeys(("event_precision", "event_recall", "detection_delay"))
-    return event_wise(label, score[at] > limits[at], events.sequence[at], events.times[at])
+    return event_wise(is_anomalous, score > limits, events.sequence, events.times)

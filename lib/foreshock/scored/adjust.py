@@ -11,64 +11,96 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Doubles = npt.NDArray[np.float64]
+from foreshock.statistics.arrays import Float64Array
+
 TINY = 1e-10  # of the greatest variance: less is none
 
 
 @dataclass(frozen=True)
 class Residuals:
-    """Sums over n residuals r (F,): `total` of r (F,), `products` of r rᵀ (F, F); and of centred ones' fourth powers of length `fourth`."""
+    """Sums over n residuals r (F,): what their mean and their shrunk covariance are made from.
+
+    total: of r (F,). products: of r rᵀ (F, F). fourth: of the centred ones' lengths to the fourth.
+
+    >>> pair = Residuals(2, np.array([2.0, 0.0]), np.array([[4.0, 0.0], [0.0, 2.0]]))
+    >>> pair.mean.tolist(), pair.covariance.tolist()
+    ([1.0, 0.0], [[1.0, 0.0], [0.0, 1.0]])
+    """
 
     n: int
-    total: Doubles
-    products: Doubles
+    total: Float64Array
+    products: Float64Array
     fourth: float = 0.0
 
     @property
-    def mean(self) -> Doubles:
+    def mean(self) -> Float64Array:
+        """The mean residual (F,)."""
         return self.total / max(self.n, 1)
 
     @property
-    def covariance(self) -> Doubles:
-        """By n."""
+    def covariance(self) -> Float64Array:
+        """The covariance (F, F), divided by n."""
         return self.products / max(self.n, 1) - np.outer(self.mean, self.mean)
 
-    def precision(self) -> Doubles:
-        """The inverse (F, F) of the shrunk covariance; a direction with next to no spread at all counts as one with a scale of 1 (more,
-        where that is less than the rounding of the others)."""
-        s, features = self.covariance, len(self.total)
-        middle = np.trace(s) / features
-        away = float(np.square(s - middle * np.eye(features)).sum())
-        noise = max(
-            0.0, (self.fourth / max(self.n, 1) - float(np.square(s).sum())) / max(self.n, 1)
-        )
-        share = 1.0 if away <= 0 else min(1.0, noise / away)
-        shrunk = (1 - share) * s + share * middle * np.eye(features)
-        values, vectors = np.linalg.eigh(shrunk)
-        least = TINY * values[-1]
-        inverse = 1 / np.where(values > least, values, max(1.0, least))
-        return np.asarray((vectors * inverse) @ vectors.T)
+    def precision(self) -> Float64Array:
+        """The inverse (F, F) of the shrunk covariance.
+
+        A direction with next to no spread counts as one with a scale of 1. The scale is more if 1
+        is less than the rounding of the other directions.
+        """
+        covariance, n_features = self.covariance, len(self.total)
+        middle = np.trace(covariance) / n_features
+        identity = np.eye(n_features)
+        distance = float(np.square(covariance - middle * identity).sum())
+        excess = self.fourth / max(self.n, 1) - float(np.square(covariance).sum())
+        noise = max(0.0, excess / max(self.n, 1))
+        shrinkage = 1.0 if distance <= 0 else min(1.0, noise / distance)
+        shrunk = (1 - shrinkage) * covariance + shrinkage * middle * identity
+        eigenvalues, eigenvectors = np.linalg.eigh(shrunk)
+        least = TINY * eigenvalues[-1]
+        inverse = 1 / np.where(eigenvalues > least, eigenvalues, max(1.0, least))
+        return np.asarray((eigenvectors * inverse) @ eigenvectors.T)
 
 
-def over_scale(errors: npt.ArrayLike, scale: npt.ArrayLike) -> Doubles:
-    """Errors (n, F), each over its feature's scale (F,), or as it is where that is 0; their mean is the score `standardised`."""
+def over_scale(errors: npt.ArrayLike, scale: npt.ArrayLike) -> Float64Array:
+    """Errors (n, F), each over the scale (F,) of its feature; as they are where the scale is 0.
+
+    Their mean over features is the score `standardised`.
+
+    >>> over_scale([[2.0, 3.0]], [4.0, 0.0]).tolist()
+    [[0.5, 3.0]]
+    """
     divisor = np.asarray(scale, np.float64)
     return np.asarray(np.asarray(errors, np.float64) / np.where(divisor > 0, divisor, 1.0))
 
 
 def contributions(
     residuals: npt.ArrayLike, mean: npt.ArrayLike, precision: npt.ArrayLike
-) -> Doubles:
-    """What each feature (n, F) adds to the squared distance of residuals (n, F) from their calibration mean: r_i (P r)_i.
+) -> Float64Array:
+    """What each feature (n, F) adds to the squared distance of residuals (n, F) from their
+    calibration mean (F,): r_i (P r)_i for a precision P (F, F).
 
-    Their mean is the score `mahalanobis`, so that 1 is ordinary. One is negative where a feature makes the others more ordinary.
+    Their mean over features is the score `mahalanobis`, so that 1 is ordinary. A contribution is
+    negative if the feature makes the other features more ordinary.
+
+    >>> contributions([[3.0, 1.0]], [1.0, 1.0], [[0.5, 0.0], [0.0, 2.0]]).tolist()
+    [[2.0, 0.0]]
     """
-    away = np.asarray(residuals, np.float64) - np.asarray(mean, np.float64)
-    return np.asarray(away * (away @ np.asarray(precision, np.float64)))
+    centred = np.asarray(residuals, np.float64) - np.asarray(mean, np.float64)
+    return np.asarray(centred * (centred @ np.asarray(precision, np.float64)))
 
 
-def combined(scores: npt.ArrayLike, quantiles: npt.ArrayLike, how: str) -> Doubles:
-    """An ensemble's score (n,) of scores (n, d), each over its own calibration quantile (d,): `mean`, or `mean_log1p`."""
+def combined(scores: npt.ArrayLike, quantiles: npt.ArrayLike, how: str) -> Float64Array:
+    """An ensemble's scores (n,) from its members' (n, d).
+
+    Each score is divided by its member's calibration quantile (d,). how: `mean` of these ratios,
+    or `mean_log1p` of log(1 + ratio).
+
+    >>> combined([[2.0, 3.0]], [1.0, 2.0], "mean").tolist()
+    [1.75]
+    """
     divisor = np.asarray(quantiles, np.float64)
-    ratio = np.asarray(scores, np.float64) / np.where(divisor > 0, divisor, 1.0)
-    return (np.log1p(np.maximum(ratio, 0)) if how == "mean_log1p" else ratio).mean(axis=-1)
+    ratios = np.asarray(scores, np.float64) / np.where(divisor > 0, divisor, 1.0)
+    if how == "mean_log1p":
+        ratios = np.log1p(np.maximum(ratios, 0))
+    return np.asarray(ratios.mean(axis=-1))

@@ -2,104 +2,111 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from foreshock import columns as C
-from foreshock.platform.parquet import dataset
+from foreshock.scored import schema
+from foreshock.scored.highlights import EventSample, HighestEvents, every_kth
+from foreshock.scored.passes import PassResults
 from foreshock.sequences.split import Split
-from foreshock.stages.context import Context
-from foreshock.tables import spark as tables
+from foreshock.stages.scoring_families import explain_highest
+from foreshock.stages.scoring_job import ScoringJob
 from foreshock.tables.attribution import COLUMNS
+from foreshock.tables.rows import open_scores
 from foreshock.thresholds.rules import Judging, threshold_of
-from foreshock.windows.models.bundle import Bundle
-from foreshock.windows.scoring.scorer import Plan, explain_event
 
 TOP_EVENTS = 5
-TIMELINE = 4000
+TIMELINE_POINTS = 4000
+MOST_SAMPLED = 100_000  # events that the points are chosen from
+Why = dict[tuple[str, str], Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Highlights:
+    """The passes over scored files that the details are made from."""
+
+    highest: HighestEvents
+    sample: EventSample
+
+    @classmethod
+    def of(cls, model: str, n_judged: int) -> Highlights:
+        """Those of the run's model, which judged so many events of calibration and test."""
+        share = min(1.0, MOST_SAMPLED / max(1, n_judged))
+        return cls(HighestEvents(model, TOP_EVENTS), EventSample(model, share))
 
 
 def details(
-    context: Context, plan: Plan, bundle: Bundle, files: list[str], scores: Path, by: Judging
+    job: ScoringJob, highlights: Highlights, results: PassResults, judging: Judging
 ) -> dict[str, Any]:
-    """`top_events` and `timeline` of a scoring job's files; scores: the table, whose columns say why an event is among them."""
-    model = context.settings.all_detectors[0]
-    scored = dataset(files)
-    light = ["event_time", "event_id", "s0", "label", "split", "group", "partition"]
-    table = scored.to_table(columns=light, filter=pc.field("split") >= 2)
-    highest = table.filter(pc.field("split") == 3)["s0"]
-    least = pc.min(
-        highest.take(
-            pc.select_k_unstable(
-                highest, k=min(len(highest), 2000), sort_keys=[("s0", "descending")]
-            )
-        )
-    )
-    test = scored.to_table(filter=(pc.field("split") == 3) & (pc.field("s0") >= least))
-    chosen: dict[str, dict[str, Any]] = {}
-    for row in test.take(
-        pc.select_k_unstable(test, k=min(len(test), 2000), sort_keys=[("s0", "descending")])
-    ).to_pylist():
-        chosen.setdefault(row["entity"], row)
-        if len(chosen) == TOP_EVENTS:
-            break
-    why = explained(scores, list(chosen.values()))
-    top = []
-    for row in chosen.values():
-        path = context.run / "dataset" / C.TEST / row["file"]
-        window = explain_event(
-            bundle,
-            plan.detectors[0],
-            str(path),
-            row["block_id"],
-            row["at"],
-            plan.length,
-            plan.stride,
-        )
-        window |= why.get((row["entity"], row["event_id"]), {})
-        limit = threshold_of(by, model, row["group"], row["partition"])
-        top.append(
-            {k: row[k] for k in ("entity", "event_id", "event_time", "partition", "group")}
-            | window
-            | {
-                "score": row["s0"],
-                "threshold": limit,
-                "label": row["label"] if row["label"] >= 0 else None,
-                "kind": row["kind"] or None,
-                "features": list(bundle.features),
+    """`top_events` and `timeline`, from what the passes gave; the job's table of scores says why an
+    event is among them."""
+    highest = highlights.highest.first_of_each_entity(results.of(highlights.highest))
+    sampled = results.of(highlights.sample)
+    return {
+        "top_events": [] if highest is None else _top_events(job, highest.to_pylist(), judging),
+        "timeline": _timeline(job.model, sampled, judging),
+    }
+
+
+def _top_events(
+    job: ScoringJob, events: Sequence[Mapping[str, Any]], judging: Judging
+) -> list[Mapping[str, Any]]:
+    why = explained(job.tables / C.SCORES, events)
+    described = (C.ENTITY, C.EVENT_ID, C.EVENT_TIME, C.PARTITION, C.GROUP)
+    top_events: list[Mapping[str, Any]] = []
+    for event in events:
+        top_events.append(
+            {
+                **{name: event[name] for name in described},
+                **explain_highest(job, event),
+                **why.get((event[C.ENTITY], event[C.EVENT_ID]), {}),
+                "score": event[schema.score_column(job.model)],
+                "threshold": threshold_of(judging, job.model, event[C.GROUP], event[C.PARTITION]),
+                "label": _known_label(event[C.LABEL]),
+                "kind": event[C.KIND] or None,
+                "features": list(job.bundle.features),
             }
         )
-    step = max(1, len(table) // TIMELINE)
-    order = pc.sort_indices(
-        table, sort_keys=[("event_time", "ascending"), ("event_id", "ascending")]
-    )
-    sample = table.take(order.take(list(range(0, len(table), step))))
-    line = [
-        {
-            "event_time": r["event_time"],
-            "score": r["s0"],
-            "label": r["label"] if r["label"] >= 0 else None,
-            "split": Split(r["split"]).text,
-            "threshold": (t := threshold_of(by, model, r["group"], r["partition"])),
-            "is_anomaly": None if t is None else r["s0"] > t,
-        }
-        for r in sample.to_pylist()
-    ]
-    return {"top_events": top, "timeline": line}
+    return top_events
 
 
-def explained(scores: Path, events: list[dict[str, Any]]) -> dict[tuple[str, str], dict[str, Any]]:
-    """The columns of test events that say why, by (entity, event_id)."""
+def _timeline(model: str, sampled: Sequence[pa.Table], judging: Judging) -> list[Mapping[str, Any]]:
+    if not sampled:
+        return []
+    points: list[Mapping[str, Any]] = []
+    for event in every_kth(pa.concat_tables(sampled), TIMELINE_POINTS).to_pylist():
+        score = event[schema.score_column(model)]
+        threshold = threshold_of(judging, model, event[C.GROUP], event[C.PARTITION])
+        points.append(
+            {
+                "event_time": event[C.EVENT_TIME],
+                "score": score,
+                "label": _known_label(event[C.LABEL]),
+                "split": Split(event["split"]).text,
+                "threshold": threshold,
+                "is_anomaly": None if threshold is None else score > threshold,
+            }
+        )
+    return points
+
+
+def _known_label(label: int) -> int | None:
+    return None if label == C.UNKNOWN_LABEL else label
+
+
+def explained(scores: Path, events: Sequence[Mapping[str, Any]]) -> Why:
+    """The columns of test events that say why, by (entity, event_id), from a table of scores."""
     if not events:
         return {}
-    where = pc.field("split") == C.TEST
+    is_wanted = pc.field("split") == C.TEST
     for name in (C.PARTITION, C.EVENT_ID):
-        where &= pc.field(name).isin([e[name] for e in events])
-    found = (
-        tables.open_scores(scores)
-        .to_table(columns=[C.ENTITY, C.EVENT_ID, *COLUMNS], filter=where)
-        .to_pylist()
-    )
-    return {(row[C.ENTITY], row[C.EVENT_ID]): {c: row[c] for c in COLUMNS} for row in found}
+        is_wanted &= pc.field(name).isin([event[name] for event in events])
+    columns = [C.ENTITY, C.EVENT_ID, *COLUMNS]
+    rows = open_scores(scores).to_table(columns=columns, filter=is_wanted).to_pylist()
+    return {(row[C.ENTITY], row[C.EVENT_ID]): {name: row[name] for name in COLUMNS} for row in rows}

@@ -48,7 +48,7 @@ from foreshock.stages.publish import publisher_of
 from foreshock.stages.report import PAGE_FILE, SUMMARY_FILE
 from foreshock.stages.scaler_file import read_scaler
 from foreshock.statistics.histogram import Histogram
-from foreshock.tables.spark import open_scores
+from foreshock.tables.rows import open_scores
 from foreshock.windows.dataset.manifest import read_manifest
 from foreshock.windows.models import bundle as bundles
 

@@ -7,52 +7,61 @@ from dataclasses import dataclass
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
-MOST = 700.0  # of what exp is taken
+from foreshock.scored import schema
+
+LARGEST_EXPONENT = 700.0  # of what exp is taken
 COLUMNS = ("feature_errors", "top_feature", "top_step", "top_value", "top_expected")
 
 
 @dataclass(frozen=True)
-class Units:
-    """How features were scaled: names, and for each the center and scale that bring a value back; then the transform is undone."""
+class FeatureUnits:
+    """How features were scaled.
+
+    For each feature its name, and the center and scale that bring a value back; then the transform
+    is undone.
+    """
 
     names: tuple[str, ...]
     center: tuple[float, ...]
     scale: tuple[float, ...]
     transform: str
 
-    def original(self, values: Column, at: Column) -> Column:
-        """The value of feature `at` (counted from 0) of a scaled array, in original units."""
-        y = F.get(values, at) * F.get(_array(self.scale), at) + F.get(_array(self.center), at)
+    def original(self, values: Column, feature: Column) -> Column:
+        """The value of a feature (counted from 0) of a scaled array, in original units."""
+        scale = F.get(_array(self.scale), feature)
+        unscaled = F.get(values, feature) * scale + F.get(_array(self.center), feature)
+        limit = F.lit(LARGEST_EXPONENT)
         if self.transform == "asinh":
-            return F.sinh(F.greatest(F.lit(-MOST), F.least(F.lit(MOST), y)))
-        return (
-            F.signum(y) * F.expm1(F.least(F.lit(MOST), F.abs(y)))
-            if self.transform == "log1p"
-            else y
-        )
+            return F.sinh(F.greatest(-limit, F.least(limit, unscaled)))
+        if self.transform == "log1p":
+            return F.signum(unscaled) * F.expm1(F.least(limit, F.abs(unscaled)))
+        return unscaled
 
 
 def _array(values: tuple[float, ...]) -> Column:
-    return F.array(*[F.lit(v) for v in values])
+    return F.array(*[F.lit(value) for value in values])
 
 
-def explain(units: Units) -> list[Column]:
-    """COLUMNS from a scored row's `errors`, `step`, `value` and `expected`; all null where there is no error to split."""
-    errors = F.col("errors")
-    total = F.aggregate(errors, F.lit(0.0), lambda a, b: a + b.cast("double"))
-    at = F.expr(
-        "cast(array_position(errors, array_max(errors)) as int) - 1"
-    )  # the function takes no column
+def explain(units: FeatureUnits) -> list[Column]:
+    """COLUMNS from the attribution of a scored row; all null where there is no error to split."""
+    errors = F.col(schema.ERRORS)
+    total = F.aggregate(errors, F.lit(0.0), lambda sum_, error: sum_ + error.cast("double"))
+    # The function takes no column in this version of PySpark.
+    place = f"cast(array_position({schema.ERRORS}, array_max({schema.ERRORS})) as int) - 1"
+    top = F.expr(place)
     shares = F.struct(
-        *[(errors[i].cast("double") / total).alias(name) for i, name in enumerate(units.names)]
+        *[
+            (errors[number].cast("double") / total).alias(name)
+            for number, name in enumerate(units.names)
+        ]
     )
-    found = (
+    columns = (
         shares,
-        F.get(F.array(*[F.lit(n) for n in units.names]), at),
-        F.get(F.col("step"), at),
-        units.original(F.col("value"), at),
-        units.original(F.col("expected"), at),
+        F.get(F.array(*[F.lit(name) for name in units.names]), top),
+        F.get(F.col(schema.WORST_STEP), top),
+        units.original(F.col(schema.VALUES), top),
+        units.original(F.col(schema.EXPECTED), top),
     )
     return [
-        F.when(total > 0, column).alias(name) for column, name in zip(found, COLUMNS, strict=True)
+        F.when(total > 0, column).alias(name) for name, column in zip(COLUMNS, columns, strict=True)
     ]

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from foreshock import columns as C
-from foreshock.statistics.histogram import Histogram, exact_value
+from foreshock.statistics.arrays import Float64Array, Int64Array
+from foreshock.statistics.histogram import Histogram, exact_value, key_values
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}
-CHOSEN = (
-    "chosen"  # the events that calibrate_where admits, of the split that thresholds are fitted on
-)
+# The events of the split that thresholds are fitted on that calibrate_where admits.
+ADMITTED = "admitted"
+LOW_KEYS = 1 << 16  # order keys of a bin
 
 
 class Key(NamedTuple):
@@ -25,6 +26,17 @@ class Key(NamedTuple):
     partition: str | None
     group: str
 
+    def holds(self, split: str, partition: str, group: str) -> bool:
+        """Whether the scores of a split, partition and group belong to the distribution.
+
+        >>> Key("pca", "test", None, "all").holds("test", "2024-01-01", "north")
+        True
+        >>> Key("pca", "test", None, "south").holds("test", "2024-01-01", "north")
+        False
+        """
+        of_split = self.split == split and self.partition in (None, partition)
+        return of_split and self.group in (C.ALL, group)
+
 
 class Wanted(NamedTuple):
     """A quantile wanted of a distribution: the bin that holds it and the rank within."""
@@ -34,74 +46,108 @@ class Wanted(NamedTuple):
     bin: int
     rank: int
 
+    @property
+    def lowest(self) -> float:
+        """The least value that falls into the bin: the quantile is not below it."""
+        return float(key_values(np.array([self.bin << 16], np.uint32))[0])
+
+
+Exact = dict[tuple[Key, float], float]  # quantiles by distribution and level
+
 
 class TailEvents(NamedTuple):
-    """The scores of a distribution from some value on, sorted, with the unit (`interval`) of each; and all units with their sizes."""
+    """The scores of a distribution from some value on, sorted, with the event run (`interval`) of
+    each; and all runs, sorted, with their sizes."""
 
-    units: npt.NDArray[np.int64]
-    sizes: npt.NDArray[np.int64]
-    values: npt.NDArray[np.float64]
-    homes: npt.NDArray[np.int64]
+    units: Int64Array
+    sizes: Int64Array
+    values: Float64Array
+    homes: Int64Array
+
+    def from_value(self, start: float) -> TailEvents:
+        """The tail from a higher value on."""
+        first = int(np.searchsorted(self.values, start, side="left"))
+        return self._replace(values=self.values[first:], homes=self.homes[first:])
 
 
 @dataclass
 class Distributions:
-    """Histograms by key, and the pooled ones that are sums of them."""
+    """Histograms by key, and the pooled ones that are sums of them.
+
+    unjudged: how many scored rows hold no score of the detector, where any do not.
+    """
 
     parts: dict[Key, Histogram]
+    unjudged: dict[Key, int] = field(default_factory=dict)
+
+    def add(self, key: Key, histogram: Histogram, unjudged: int = 0) -> None:
+        """Add the scores of more events to a distribution.
+
+        >>> both = Distributions({})
+        >>> for scores in ([1.0], [2.0, 4.0]):
+        ...     both.add(Key("pca", "test", "day", "all"), Histogram.of(scores))
+        >>> both.of(Key("pca", "test", None, "all")).n
+        3
+        """
+        if histogram.n:
+            self.parts[key] = self.parts.get(key, Histogram()) + histogram
+        if unjudged:
+            self.unjudged[key] = self.unjudged.get(key, 0) + unjudged
 
     def pooled(self, detector: str, split: str, group: str) -> Histogram:
         """All partitions of a split; group `all` is all groups together."""
-        return sum(
-            (
-                h
-                for k, h in self.parts.items()
-                if k.detector == detector and k.split == split and group in (C.ALL, k.group)
-            ),
-            Histogram(),
-        )
+        pooled = Histogram()
+        for key, histogram in self.parts.items():
+            if key.detector == detector and key.split == split and group in (C.ALL, key.group):
+                pooled = pooled + histogram
+        return pooled
 
     def of(self, key: Key) -> Histogram:
+        """The histogram of a key; empty where there is no score."""
         if key.partition is None:
             return self.pooled(key.detector, key.split, key.group)
         return self.parts.get(key, Histogram())
 
     def groups(self, split: str) -> list[str]:
-        return sorted({k.group for k in self.parts if k.split == split})
+        """The groups that a split has scores of."""
+        return sorted({key.group for key in self.parts if key.split == split})
 
     def partitions(self, split: str) -> list[str]:
-        return sorted(
-            {k.partition for k in self.parts if k.split == split and k.partition is not None}
-        )
+        """The partitions that a split has scores of."""
+        names = {key.partition for key in self.parts if key.split == split}
+        return sorted(name for name in names if name is not None)
+
+    def judged(self, detector: str, splits: tuple[str, ...]) -> int:
+        """How many events of some splits a detector judged."""
+        keys = (key for key in self.parts if key.detector == detector and key.split in splits)
+        return sum(self.parts[key].n for key in keys)
 
 
-def locate(distributions: Distributions, keys: list[Key], levels: list[float]) -> list[Wanted]:
-    """Where the exact quantiles of some distributions lie; empty ones are left out."""
-    found = []
+def locate(
+    distributions: Distributions, keys: Iterable[Key], levels: Iterable[float]
+) -> list[Wanted]:
+    """Where the exact quantiles of some distributions lie; empty ones are left out.
+
+    >>> key = Key("pca", "test", "day", "all")
+    >>> scores = Distributions({key: Histogram.of([1.0, 2.0, 3.0])})
+    >>> [(wanted.lowest, wanted.rank) for wanted in locate(scores, [key], [0.5])]
+    [(2.0, 0)]
+    """
+    unique_levels = list(dict.fromkeys(levels))
+    wanted = []
     for key in keys:
         histogram = distributions.of(key)
         if histogram.n:
-            found += [
-                Wanted(key, level, *histogram.locate(level)) for level in dict.fromkeys(levels)
-            ]
-    return found
+            wanted += [Wanted(key, level, *histogram.locate(level)) for level in unique_levels]
+    return wanted
 
 
-def holds(key: Key, detector: str, split: str, partition: str, group: str) -> bool:
-    """Whether a part's values belong to the distribution of a key."""
-    return (
-        key.detector == detector
-        and key.split == split
-        and key.partition in (None, partition)
-        and key.group in (C.ALL, group)
-    )
-
-
-def resolve(
-    wanted: list[Wanted], seconds: dict[tuple[Key, int], npt.NDArray[np.int64]]
-) -> dict[tuple[Key, float], float]:
-    """Exact quantiles from the merged second pass: (key, bin) -> counts (65536,) by the lower 16 bits."""
-    low = np.arange(1 << 16)
+def resolve(wanted: Iterable[Wanted], counts: Mapping[tuple[Key, int], Int64Array]) -> Exact:
+    """Exact quantiles from counts (65536,) by the lower 16 bits of the scores in each bin."""
+    low_keys = np.arange(LOW_KEYS)
     return {
-        (w.key, w.level): exact_value(w.bin, w.rank, low, seconds[w.key, w.bin]) for w in wanted
+        (want.key, want.level): exact_value(
+            want.bin, want.rank, low_keys, counts[want.key, want.bin]
+        )
+        for want in wanted
     }

@@ -9,7 +9,7 @@ from typing import Any
 
 from foreshock import columns as C
 from foreshock.errors import DataError, SettingsError
-from foreshock.thresholds.distribution import CHOSEN, Distributions, Key, TailEvents
+from foreshock.thresholds.distribution import ADMITTED, Distributions, Key, TailEvents
 from foreshock.thresholds.pareto import dispersion, fit_tail, interval
 
 SELF, FIXED = "self", "fixed"
@@ -48,7 +48,7 @@ def wanted_keys(distributions: Distributions, detectors: tuple[str, ...], fitted
     calibrate_where admits of it, if there is such a part. Empty if the split has no events.
     """
     splits = {key.split for key in distributions.parts}
-    split = CHOSEN if CHOSEN in splits else fitted
+    split = ADMITTED if ADMITTED in splits else fitted
     if split not in splits:
         return []
     keys: list[Key] = []

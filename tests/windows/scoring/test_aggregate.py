@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from foreshock.windows.scoring.aggregate import Layout, aggregate, final
+from foreshock.windows.scoring.aggregate import Layout, aggregate, final_scores
 
 
 def brute(
@@ -43,8 +43,8 @@ def test_every_kind_equals_brute_force(
     layout = Layout(n, np.arange(windows), length, stride, padding)
     got = dict(
         zip(
-            layout.held(kind).tolist(),
-            final(kind, aggregate(kind, errors, layout)).tolist(),
+            layout.scored_positions(kind).tolist(),
+            final_scores(kind, aggregate(kind, errors, layout)).tolist(),
             strict=True,
         )
     )
@@ -55,10 +55,10 @@ def test_every_kind_equals_brute_force(
 
 def test_only_the_ends_of_a_block_are_partial() -> None:
     layout = Layout(10, np.arange(7), 4, 1, 0)
-    assert layout.partial(np.arange(10)).tolist() == [True] * 3 + [False] * 4 + [True] * 3
+    assert layout.is_partial(np.arange(10)).tolist() == [True] * 3 + [False] * 4 + [True] * 3
 
 
 def test_scores_are_float32_values() -> None:
     layout = Layout(3, np.arange(1), 3, 1, 0)
-    score = final("window", aggregate("window", np.array([[0.1, 0.2, 0.4]]), layout))
+    score = final_scores("window", aggregate("window", np.array([[0.1, 0.2, 0.4]]), layout))
     assert score[0] == float(np.float32(score[0]))

@@ -7,13 +7,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from foreshock.detectors import detector_names
+from foreshock.detectors import REGISTRY, DetectorEntry, detector_names
+from foreshock.scored.schema import score_column, scored_schema
+from foreshock.sequences.split import BlockRole
 from foreshock.windows.dataset.schema import encode
 from foreshock.windows.models.bundle import Bundle
 from foreshock.windows.models.fitting import fit_sample
-from foreshock.windows.scoring import scorer
-from foreshock.windows.scoring.aggregate import finite
-from foreshock.windows.scoring.scorer import Plan, Task, schema_of
+from foreshock.windows.scoring.blocks import open_block
+from foreshock.windows.scoring.plan import ScoringPlan, ScoringTask
+from foreshock.windows.scoring.scorer import score_blocks
 from support.small_detectors import NO_FACTS
 
 L, F, N = 5, 2, 400
@@ -50,17 +52,24 @@ def windows(x: np.ndarray) -> np.ndarray:
 
 
 def scored(models: dict[str, Any], kind: str, x: np.ndarray) -> pa.Table:
-    plan, task = Plan("", "", tuple(models), kind, L, 1), Task("file", "", 4, None)
+    plan = ScoringPlan("", "", tuple(models), kind, L, 1)
+    task = ScoringTask("file", "", BlockRole.TEST, None)
     bundle = Bundle(models, ("a", "b"), L, "", NO_FACTS)
-    opened = [scorer._open(plan, task, block(x))]
+    opened = [open_block(plan, task, block(x))]
     return pa.Table.from_batches(
-        scorer._score(plan, task, bundle, opened), schema=schema_of(plan.detectors)
+        score_blocks(plan, task, bundle, opened), schema=scored_schema(plan.detectors)
     )
 
 
 @pytest.fixture(scope="module")
 def ordinary() -> np.ndarray:
     return np.random.default_rng(3).normal(size=(N, F)).astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The detector of these tests is in the registry too."""
+    monkeypatch.setitem(REGISTRY, "overflows", DetectorEntry("overflows", ""))
 
 
 class Overflows:
@@ -84,14 +93,6 @@ class Overflows:
         return self.errors_of(x, self.reconstruct(x))
 
 
-def test_finite_by_hand() -> None:
-    found = finite(np.array([np.nan, np.inf, -np.inf, 2e30, -5.0, 0.0], np.float32))
-    assert (
-        found.tolist() == [*np.array([1e30, 1e30, -1e30, 1e30], np.float32).tolist(), -5.0, 0.0]
-        and found.dtype == np.float32
-    )
-
-
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("first", [*NAMES, "overflows"])
 def test_a_row_scaled_to_1e20_is_judged_and_flagged(
@@ -107,16 +108,20 @@ def test_a_row_scaled_to_1e20_is_judged_and_flagged(
     x = ordinary[:60].copy()
     x[30, 1] = -1e20
     found, usual = scored(models, kind, x), scored(models, kind, ordinary[:60])
-    for i, name in enumerate(models):
-        score = found[f"s{i}"].to_numpy()
+    for name in models:
+        score = found[score_column(name)].to_numpy()
         assert np.isfinite(score).all() and np.isfinite(score.astype(np.float32)).all(), name
-        at = found["at"].to_numpy()
+        at = found["block_row"].to_numpy()
         hit = (at >= 30) & (at < 30 + L) if kind == "window" else at == 30
         if name in fitted and kind != "min":  # a window's least error need not be the event's
-            assert score[hit].min() > usual[f"s{i}"].to_numpy().max() or name == "isolation_forest"
+            assert (
+                score[hit].min() > usual[score_column(name)].to_numpy().max()
+                or name == "isolation_forest"
+            )
     if first != "isolation_forest":
         explained = {
-            name: np.stack(found[name].to_pylist()) for name in ("errors", "value", "expected")
+            name: np.stack(found[name].to_pylist())
+            for name in ("errors_by_feature", "values_by_feature", "expected_values")
         }
         assert all(np.isfinite(values).all() for values in explained.values())
 
@@ -132,9 +137,9 @@ def test_its_top_feature_is_that_of_a_value_within_reach(
     for value in (-1e8, -1e20):
         x[30, 1] = value
         found = scored(model, kind, x)
-        at = found["at"].to_numpy()
+        at = found["block_row"].to_numpy()
         top.append(
-            np.stack(found["errors"].to_pylist())[
+            np.stack(found["errors_by_feature"].to_pylist())[
                 (at >= 30) & (at < (31 if kind == "last" else 30 + L))
             ]
             .argmax(axis=1)

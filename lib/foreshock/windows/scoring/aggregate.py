@@ -8,107 +8,136 @@ what a block knows of them is partial and merged later.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-ENDING = ("window", "last")
-LARGEST = 1e30  # of an error: a window's, all features together, still sum to a float32
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
+from foreshock.statistics.arrays import BoolArray, Float64Array, Int64Array
 
-
-def finite(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Values of any shape, none above 1e30 or below -1e30; what is not a number, such as inf - inf, counts as 1e30."""
-    largest = values.dtype.type(LARGEST)
-    return np.fmax(
-        np.fmin(values, largest), -largest
-    )  # fmin takes the number where the other is none
+ENDING = ("window", "last")  # the kinds of score that judge the event at a window's end
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a block's windows lie. n: events; ordinals: (w,) of the windows scored; padding: leading rows that are none."""
+    """Where a block's windows lie.
+
+    n: events. ordinals: (w,) of the windows scored. length, stride: in events.
+    padding: leading rows of the block that are no event.
+    """
 
     n: int
-    ordinals: Ints
+    ordinals: Int64Array
     length: int
     stride: int
     padding: int
 
     @property
-    def starts(self) -> Ints:
+    def starts(self) -> Int64Array:
+        """The position in the block (w,) at which each window begins."""
         return self.ordinals * self.stride
 
-    def held(self, kind: str) -> Ints:
-        """The events, as positions in the block, that get a score."""
-        if kind in ENDING:
-            return self.starts + self.length - 1
-        inside = np.zeros(self.n, bool)
-        for step in range(self.length):
-            inside[self.starts + step] = True
-        inside[: self.padding] = False
-        return np.flatnonzero(inside)
+    def scored_positions(self, score_kind: str) -> Int64Array:
+        """The events, as positions in the block, that get a score.
 
-    def partial(self, at: Ints) -> npt.NDArray[np.bool_]:
-        """Whether other blocks may know more of these events."""
-        return (at < self.length - 1) | (at >= self.n - (self.length - 1))
+        >>> layout = Layout(4, np.arange(2), 3, 1, 0)
+        >>> layout.scored_positions("last").tolist(), layout.scored_positions("mean").tolist()
+        ([2, 3], [0, 1, 2, 3])
+        """
+        if score_kind in ENDING:
+            return self.starts + self.length - 1
+        is_inside = np.zeros(self.n, bool)
+        for step in range(self.length):
+            is_inside[self.starts + step] = True
+        is_inside[: self.padding] = False
+        return np.flatnonzero(is_inside)
+
+    def is_partial(self, positions: Int64Array) -> BoolArray:
+        """Whether other blocks may know more of the events at these positions.
+
+        >>> Layout(6, np.arange(5), 2, 1, 0).is_partial(np.arange(6)).tolist()
+        [True, False, False, False, False, True]
+        """
+        return (positions < self.length - 1) | (positions >= self.n - (self.length - 1))
 
 
 @dataclass(frozen=True)
-class Known:
-    """What a block knows of its held events: `value`, over `count` windows; `every` value where the median is wanted.
+class KnownScores:
+    """What a block knows of its scored events (m,).
 
-    value is a sum for `cover` and `mean`, an extreme for `max` and `min`, else the score.
+    value: a sum for `cover` and `mean`, an extreme for `max` and `min`, else the score.
+    count: over how many windows. each: the value window by window, if the median is wanted.
     """
 
-    value: Floats
-    count: Ints
-    every: list[list[float]] | None = None
+    value: Float64Array
+    count: Int64Array
+    each: list[list[float]] | None = None
 
 
-def window_means(errors: npt.ArrayLike, padding: int) -> Floats:
-    """The mean error (w,) of each window's events that are not padding, of errors (w, L)."""
-    return np.asarray(errors, np.float64)[:, padding:].mean(axis=1)
+def window_means(errors: npt.ArrayLike, padding: int) -> Float64Array:
+    """The mean error (w,) of each window's events that are not padding, of errors (w, L).
+
+    >>> window_means([[9.0, 1.0, 3.0]], padding=1).tolist()
+    [2.0]
+    """
+    return np.asarray(np.asarray(errors, np.float64)[:, padding:].mean(axis=1))
 
 
-def aggregate(kind: str, errors: npt.ArrayLike, layout: Layout) -> Known:
-    """Scores of the held events from errors (w, L), already averaged over features."""
-    e = np.asarray(errors, np.float64)
-    at = layout.held(kind)
-    ones = np.ones(len(at), np.int64)
-    if kind == "window":
-        return Known(window_means(e, layout.padding), ones)
-    if kind == "last":
-        return Known(e[:, -1], ones)
-    if kind == "cover":
-        e = np.repeat(window_means(e, layout.padding)[:, None], layout.length, axis=1)
-    starts, n = layout.starts, layout.n
-    count = np.zeros(n, np.int64)
+def aggregate(score_kind: str, errors: npt.ArrayLike, layout: Layout) -> KnownScores:
+    """Scores of a block's events from errors (w, L), already averaged over features.
+
+    >>> layout = Layout(3, np.arange(2), 2, 1, 0)
+    >>> known = aggregate("mean", [[1.0, 2.0], [4.0, 8.0]], layout)
+    >>> known.value.tolist(), known.count.tolist()
+    ([1.0, 6.0, 8.0], [1, 2, 1])
+    """
+    step_errors = np.asarray(errors, np.float64)
+    positions = layout.scored_positions(score_kind)
+    if score_kind == "window":
+        once = np.ones(len(positions), np.int64)
+        return KnownScores(window_means(step_errors, layout.padding), once)
+    if score_kind == "last":
+        return KnownScores(step_errors[:, -1], np.ones(len(positions), np.int64))
+    if score_kind == "cover":
+        means = window_means(step_errors, layout.padding)
+        step_errors = np.repeat(means[:, None], layout.length, axis=1)
+    if score_kind == "median":
+        return _medians(step_errors, layout, positions)
+    return _totals(score_kind, step_errors, layout, positions)
+
+
+def _medians(step_errors: Float64Array, layout: Layout, positions: Int64Array) -> KnownScores:
+    by_step = np.full((layout.n, layout.length), np.nan)
     for step in range(layout.length):
-        count[starts + step] += 1
-    if kind == "median":
-        table = np.full((n, layout.length), np.nan)
-        for step in range(layout.length):
-            table[starts + step, step] = e[:, step]
-        rows = table[at]
-        return Known(
-            np.nanmedian(rows, axis=1), count[at], [r[~np.isnan(r)].tolist() for r in rows]
-        )
-    total = np.full(n, {"max": -np.inf, "min": np.inf}.get(kind, 0.0))
+        by_step[layout.starts + step, step] = step_errors[:, step]
+    rows = by_step[positions]
+    is_known = ~np.isnan(rows)
+    each = [row[known].tolist() for row, known in zip(rows, is_known, strict=True)]
+    return KnownScores(np.nanmedian(rows, axis=1), is_known.sum(axis=1), each)
+
+
+def _totals(
+    score_kind: str, step_errors: Float64Array, layout: Layout, positions: Int64Array
+) -> KnownScores:
+    total = np.full(layout.n, {"max": -np.inf, "min": np.inf}.get(score_kind, 0.0))
+    count = np.zeros(layout.n, np.int64)
     for step in range(layout.length):
-        here = starts + step
-        if kind == "max":
-            total[here] = np.maximum(total[here], e[:, step])
-        elif kind == "min":
-            total[here] = np.minimum(total[here], e[:, step])
+        events = layout.starts + step
+        count[events] += 1
+        if score_kind == "max":
+            total[events] = np.maximum(total[events], step_errors[:, step])
+        elif score_kind == "min":
+            total[events] = np.minimum(total[events], step_errors[:, step])
         else:
-            total[here] += e[:, step]
-    return Known(total[at], count[at])
+            total[events] += step_errors[:, step]
+    return KnownScores(total[positions], count[positions])
 
 
-def final(kind: str, known: Known) -> Floats:
-    """The scores of events that are known whole, as float32 values in float64."""
-    value = known.value / known.count if kind in ("cover", "mean") else known.value
-    return value.astype(np.float32).astype(np.float64)
+def final_scores(score_kind: str, known: KnownScores) -> Float64Array:
+    """The scores of events of which everything is known, as float32 values in float64.
+
+    >>> final_scores("mean", KnownScores(np.array([3.0]), np.array([2]))).tolist()
+    [1.5]
+    """
+    is_mean = score_kind in ("cover", "mean")
+    score = known.value / known.count if is_mean else known.value
+    return score.astype(np.float32).astype(np.float64)

@@ -5,74 +5,104 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from foreshock.statistics.arrays import Float32Array, Int32Array
 from foreshock.windows.scoring.aggregate import ENDING, Layout
-
-Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Attribution:
-    """Of each held event: `errors` (m, F), its error by feature, to be added up where several blocks know of it; `step` (m, F), how many
-    events before it (0 or less) its window is most wrong in a feature; `value` and `expected` (m, F) there, scaled; `forecasts` (m,), the
-    windows in which the model expected something of it. Where that is none, `expected` is what the model has instead."""
+    """Why the m scored events of a block have their scores.
 
-    errors: Floats
-    step: npt.NDArray[np.int32]
-    value: Floats
-    expected: Floats
-    forecasts: npt.NDArray[np.int32]
+    errors: (m, F), the error by feature, to be summed where several blocks know of an event.
+    step: (m, F), how many events before it (0 or less) its window is most wrong in a feature.
+    value, expected: (m, F), there, scaled.
+    forecasts: (m,), the windows in which the model expected something of the event. Where there is
+    none, `expected` is what the model has instead of an expectation.
+    """
+
+    errors: Float32Array
+    step: Int32Array
+    value: Float32Array
+    expected: Float32Array
+    forecasts: Int32Array
 
 
 def attribute(
-    kind: str, errors: Floats, windows: Floats, expected: Floats, layout: Layout, blind: int = 0
+    score_kind: str,
+    errors: Float32Array,
+    windows: Float32Array,
+    expected: Float32Array,
+    layout: Layout,
+    blind_events: int = 0,
 ) -> Attribution:
-    """From errors, windows and what was expected, each (w, L, F); blind: first steps of a window of which the model expects nothing.
+    """The attribution of a block's events from errors, windows and expected values, each (w, L, F).
 
-    `window` takes its window's mean errors, and the step at which each feature is most wrong. `last` takes the
-    event's own; every other kind the event's own over all windows that hold it (`cover`: those windows' mean errors), and what
-    was expected on average in those of them that expected something.
+    `window` takes the mean errors of its window, and the step at which each feature is most wrong.
+    `last` takes those of the event. Every other kind takes those of the event over all windows that
+    hold it (`cover`: the mean errors of these windows), and what was expected on average in those
+    of them that expected something.
+    blind_events: the first steps of a window of which the model expects nothing.
+
+    >>> windows = np.array([[[1.0], [5.0]]], np.float32)
+    >>> why = attribute("window", windows, windows, 0 * windows, Layout(2, np.arange(1), 2, 1, 0))
+    >>> why.errors.tolist(), why.step.tolist(), why.value.tolist()
+    ([[3.0]], [[0]], [[5.0]])
     """
-    if kind == "last":
-        seen = np.full(len(errors), layout.length > blind, np.int32)
-        return Attribution(
-            errors[:, -1],
-            np.zeros(errors[:, -1].shape, np.int32),
-            windows[:, -1],
-            expected[:, -1],
-            seen,
-        )
-    body = errors[:, layout.padding :]
-    means = body.mean(axis=1)  # (w, F)
-    if kind in ENDING:
-        step = layout.length - 1 - body[:, ::-1].argmax(axis=1)  # (w, F); of equal ones the last
-        value, hoped = (
-            np.take_along_axis(a, step[:, None], axis=1)[:, 0] for a in (windows, expected)
-        )
-        return Attribution(
-            means,
-            (step - layout.length + 1).astype(np.int32),
-            value,
-            hoped,
-            np.ones(len(errors), np.int32),
-        )
-    at, starts = layout.held(kind), layout.starts
-    own, value, hoped, instead = (
-        np.zeros((layout.n, errors.shape[-1]), np.float32) for _ in range(4)
-    )
-    seen = np.zeros(layout.n, np.int32)
+    if score_kind == "last":
+        has_forecast = np.full(len(errors), layout.length > blind_events, np.int32)
+        no_step = np.zeros(errors[:, -1].shape, np.int32)
+        return Attribution(errors[:, -1], no_step, windows[:, -1], expected[:, -1], has_forecast)
+    without_padding = errors[:, layout.padding :]
+    means = without_padding.mean(axis=1)  # (w, F)
+    if score_kind in ENDING:
+        return _most_wrong_steps(without_padding, means, windows, expected, layout)
+    step_errors = np.broadcast_to(means[:, None], errors.shape) if score_kind == "cover" else errors
+    return _over_windows(score_kind, step_errors, windows, expected, layout, blind_events)
+
+
+def _most_wrong_steps(
+    without_padding: Float32Array,
+    means: Float32Array,
+    windows: Float32Array,
+    expected: Float32Array,
+    layout: Layout,
+) -> Attribution:
+    from_end = without_padding[:, ::-1].argmax(axis=1)  # (w, F); of equal steps the last
+    step = layout.length - 1 - from_end
+    value = np.take_along_axis(windows, step[:, None], axis=1)[:, 0]
+    expected_value = np.take_along_axis(expected, step[:, None], axis=1)[:, 0]
+    relative = (step - layout.length + 1).astype(np.int32)
+    return Attribution(means, relative, value, expected_value, np.ones(len(windows), np.int32))
+
+
+def _over_windows(
+    score_kind: str,
+    step_errors: Float32Array,
+    windows: Float32Array,
+    expected: Float32Array,
+    layout: Layout,
+    blind_events: int,
+) -> Attribution:
+    shape = (layout.n, step_errors.shape[-1])
+    error, value, expectation, instead = (np.zeros(shape, np.float32) for _ in range(4))
+    forecasts = np.zeros(layout.n, np.int32)
     for step in range(layout.length):
-        here = starts + step
-        own[here] += means if kind == "cover" else errors[:, step]
-        value[here] = windows[:, step]
-        if step < blind:
-            instead[here] = expected[:, step]
+        events = layout.starts + step
+        error[events] += step_errors[:, step]
+        value[events] = windows[:, step]
+        if step < blind_events:
+            instead[events] = expected[:, step]
         else:
-            hoped[here] += expected[:, step]
-            seen[here] += 1
-    count = seen[:, None]
-    hoped = np.where(count > 0, hoped / np.maximum(count, 1), instead).astype(np.float32)
+            expectation[events] += expected[:, step]
+            forecasts[events] += 1
+    count = forecasts[:, None]
+    mean_expectation = np.where(count > 0, expectation / np.maximum(count, 1), instead)
+    positions = layout.scored_positions(score_kind)
     return Attribution(
-        own[at], np.zeros((len(at), own.shape[-1]), np.int32), value[at], hoped[at], seen[at]
+        error[positions],
+        np.zeros((len(positions), shape[1]), np.int32),
+        value[positions],
+        mean_expectation.astype(np.float32)[positions],
+        forecasts[positions],
     )

@@ -5,103 +5,101 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.pandas.types import from_arrow_schema
 
-from foreshock.platform.parquet import read_table
-from foreshock.platform.session import each_item, map_items
+from foreshock.detectors import entry_of
+from foreshock.platform.session import map_items
+from foreshock.scored import schema
+from foreshock.scored.events import ScoredEvents
+from foreshock.scored.rewrite_spark import schema_ddl, written_files
 from foreshock.windows.scoring.aggregate import ENDING
-from foreshock.windows.scoring.scorer import CODE_SHIFT, KEYS, Plan, Task, schema_of, score_chunk
+from foreshock.windows.scoring.plan import ScoringPlan, ScoringTask
+from foreshock.windows.scoring.scorer import score_chunk
 
-PLACE = ("unit", "block_id", "at", "file", "step", "value", "expected")
+# Where a merged event stands, and why it has its score: as the block that explains it best says.
+OF_BEST_BLOCK = (
+    schema.EVENT_RUN,
+    schema.BLOCK_ID,
+    schema.BLOCK_ROW,
+    schema.CHUNK_FILE,
+    schema.WORST_STEP,
+    schema.VALUES,
+    schema.EXPECTED,
+    schema.BLOCK_ROLE,
+)
 
 
 def score_files(
-    spark: SparkSession, plan: Plan, tasks: list[Task], features: int, work: Path
-) -> list[str]:
-    """Score every task's file of so many features and write one row an event under `work`; returns the Parquet files, in order."""
-    schema = from_arrow_schema(schema_of(plan.detectors))
+    spark: SparkSession,
+    plan: ScoringPlan,
+    tasks: list[ScoringTask],
+    features: tuple[str, ...],
+    work: Path,
+) -> ScoredEvents:
+    """Score every task's file and write one row an event under `work`.
 
-    def one(task: Task) -> Iterator[pa.RecordBatch]:
+    features: the names of the blocks' features.
+    """
+
+    def score_in_task(task: ScoringTask) -> Iterator[pa.RecordBatch]:
         yield from score_chunk(plan, task)
 
     raw = work / "raw"
-    ddl = ", ".join(f"`{f.name}` {f.dataType.simpleString()}" for f in schema)
-    largest_first = sorted(
-        tasks, key=lambda t: -t.windows
-    )  # so that the last ones to end are small
-    map_items(spark, largest_first, one, ddl).write.parquet(str(raw))
-    if plan.kind in ENDING:
-        return _files(raw)
-    everything = spark.read.parquet(str(raw))
-    everything.filter(~F.col("partial")).write.parquet(str(work / "whole"))
-    _merge(everything.filter("partial"), plan, features).write.parquet(str(work / "merged"))
-    return _files(work / "whole") + _files(work / "merged")
+    # The largest come first, so that the last tasks to end are small.
+    largest_first = sorted(tasks, key=lambda task: -task.windows)
+    ddl = schema_ddl(schema.scored_schema(plan.detectors))
+    map_items(spark, largest_first, score_in_task, ddl).write.parquet(str(raw))
+    judges_ends = plan.score_kind in ENDING
+    files = written_files(raw)
+    if not judges_ends:
+        everything = spark.read.parquet(str(raw))
+        is_partial = F.col(schema.IS_PARTIAL)
+        everything.filter(~is_partial).write.parquet(str(work / "whole"))
+        merged = _merged(everything.filter(is_partial), plan, len(features))
+        merged.write.parquet(str(work / "merged"))
+        files = written_files(work / "whole") + written_files(work / "merged")
+    return ScoredEvents(tuple(files), plan.detectors, features, holds_rest=not judges_ends)
 
 
-def codes_of(table: pa.Table) -> npt.NDArray[np.int64]:
-    """The code of each event (columns.FIT …), of columns `unit` and `split`: of calibration and test its own split's, for a block of test
-    may hold events of calibration."""
-    split = table["split"].to_numpy().astype(np.int64)
-    return np.where(split >= 2, split + 1, table["unit"].to_numpy() >> CODE_SHIFT)
-
-
-def event_spans(spark: SparkSession, files: list[str]) -> dict[int, tuple[int, int]]:
-    """The first and last event time, microseconds, of scored events by code (`codes_of`)."""
-
-    def one(file: str) -> Iterator[pa.RecordBatch]:
-        table = read_table(file, columns=["unit", "split", "event_time"])
-        codes, times = codes_of(table), table["event_time"].to_numpy()
-        rows = [
-            {"code": c, "low": int(times[codes == c].min()), "high": int(times[codes == c].max())}
-            for c in np.unique(codes).tolist()
-        ]
-        if rows:
-            yield pa.RecordBatch.from_pylist(rows)
-
-    found: dict[int, tuple[int, int]] = {}
-    for row in each_item(spark, files, one, "code int, low bigint, high bigint"):
-        low, high = found.get(row["code"], (row["low"], row["high"]))
-        found[row["code"]] = (min(low, row["low"]), max(high, row["high"]))
-    return found
-
-
-def _files(folder: Path) -> list[str]:
-    return sorted(str(f) for f in folder.glob("part-*.parquet"))
-
-
-def _merge(partial: DataFrame, plan: Plan, features: int) -> DataFrame:
-    keys = [f.name for f in KEYS]
-    total = F.sum("n")
-    # The block with most forecasts of the event, then that in which it lies deepest, explains it best, and its unit stands for it.
-    place = F.max(F.struct("forecasts", "n", *PLACE))
-    values: list[Column] = []
-    for i, name in enumerate(plan.detectors):
-        score = F.col(f"s{i}")
-        if name == "isolation_forest":
-            merged = F.max(score)
-        elif plan.kind in ("cover", "mean"):
-            merged = F.sum(score) / total
-        elif plan.kind == "median":
-            ordered = F.array_sort(F.flatten(F.collect_list(f"v{i}")))
-            half = F.size(ordered) / 2
-            low, high = F.ceil(half).cast("int"), (F.floor(half) + 1).cast("int")
-            merged = (F.element_at(ordered, low) + F.element_at(ordered, high)) / 2
-        else:
-            merged = F.max(score) if plan.kind == "max" else F.min(score)
-        values.append(merged.cast("float").cast("double").alias(f"s{i}"))
-    errors = F.array(*[F.sum(F.col("errors")[j]).cast("float") for j in range(features)])
-    errors = F.when(F.count("errors") > 0, errors).cast("array<float>").alias("errors")
-    grouped = partial.groupBy(*keys).agg(
-        place.alias("place"), total.cast("int").alias("n"), errors, *values
+def _merged(partial: DataFrame, plan: ScoringPlan, n_features: int) -> DataFrame:
+    """One row an event from the rows that several blocks have of it."""
+    n_windows = F.sum(schema.N_WINDOWS)
+    # The block with most forecasts of the event, then that in which it lies deepest, explains it
+    # best, and its event run stands for it.
+    best_block = F.max(F.struct(schema.N_FORECASTS, schema.N_WINDOWS, *OF_BEST_BLOCK))
+    scores = []
+    for detector in plan.detectors:
+        merged = _merged_score(plan.score_kind, detector, n_windows)
+        rounded = merged.cast("float").cast("double")
+        scores.append(rounded.alias(schema.score_column(detector)))
+    errors = F.col(schema.ERRORS)
+    sums = F.array(*[F.sum(errors[feature]).cast("float") for feature in range(n_features)])
+    sums = F.when(F.count(errors) > 0, sums).cast("array<float>").alias(schema.ERRORS)
+    grouped = partial.groupBy(*schema.KEYS.names).agg(
+        best_block.alias("best"), n_windows.cast("int").alias(schema.N_WINDOWS), sums, *scores
     )
-    rest = [F.col(f"place.{c}").alias(c) for c in ("forecasts", *PLACE)]
-    empty = [F.lit(None).cast("array<double>").alias(f"v{i}") for i in range(len(plan.detectors))]
-    scores = [f"s{i}" for i in range(len(plan.detectors))]
-    return grouped.select(
-        *keys, *rest, F.lit(False).alias("partial"), "n", "errors", *scores, *empty
-    )
+    derived = {schema.IS_PARTIAL: F.lit(False)}
+    derived |= {name: F.col(f"best.{name}") for name in (schema.N_FORECASTS, *OF_BEST_BLOCK)}
+    derived |= {
+        schema.window_scores_column(detector): F.lit(None).cast("array<double>")
+        for detector in plan.detectors
+    }
+    wanted = schema.scored_schema(plan.detectors).names
+    return grouped.select(*[derived.get(name, F.col(name)).alias(name) for name in wanted])
+
+
+def _merged_score(score_kind: str, detector: str, n_windows: Column) -> Column:
+    score = F.col(schema.score_column(detector))
+    if entry_of(detector).scores_rows:
+        return F.max(score)
+    if score_kind in ("cover", "mean"):
+        return F.sum(score) / n_windows
+    if score_kind == "median":
+        window_scores = F.collect_list(schema.window_scores_column(detector))
+        ordered = F.array_sort(F.flatten(window_scores))
+        half = F.size(ordered) / 2
+        low, high = F.ceil(half).cast("int"), (F.floor(half) + 1).cast("int")
+        return (F.element_at(ordered, low) + F.element_at(ordered, high)) / 2
+    return F.max(score) if score_kind == "max" else F.min(score)

@@ -1,0 +1,149 @@
+"""The events that a report shows: the highest of test, and a sample over time. Both are bounded.
+
+Both are passes over scored files (`scored.passes`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pandas.util import hash_array
+
+from foreshock.scored import schema
+from foreshock.scored.events import ScoredRows
+from foreshock.sequences.split import Split
+from foreshock.statistics.arrays import AnyArray
+
+DESCRIBED_BY = (
+    schema.SPLIT,
+    schema.PARTITION,
+    schema.GROUP,
+    schema.ENTITY,
+    schema.EVENT_ID,
+    schema.EVENT_TIME,
+    schema.LABEL,
+    schema.KIND,
+    schema.BLOCK_ID,
+    schema.BLOCK_ROW,
+    schema.CHUNK_FILE,
+)
+DRAWN_BY = (
+    schema.SPLIT,
+    schema.PARTITION,
+    schema.GROUP,
+    schema.ENTITY,
+    schema.EVENT_ID,
+    schema.EVENT_TIME,
+    schema.LABEL,
+)
+HASHES = float(2**64)
+
+
+@dataclass(frozen=True)
+class HighestEvents:
+    """A pass: the highest event of each of the `most` entities of test with the highest scores.
+
+    Only the `among` highest events are looked at. Of equal scores the earlier event comes first.
+    """
+
+    detector: str
+    most: int
+    among: int = 2000
+    columns: tuple[str, ...] = DESCRIBED_BY
+
+    @property
+    def detectors(self) -> tuple[str, ...]:
+        """The detector alone."""
+        return (self.detector,)
+
+    def of_file(self, rows: ScoredRows) -> pa.Table:
+        """The file's highest events, highest first."""
+        judged = rows.judged(self.detector).table
+        of_test = judged.filter(pc.equal(judged[schema.SPLIT], int(Split.TEST)))
+        names = [*DESCRIBED_BY, schema.score_column(self.detector)]
+        return self._highest(of_test.select(names))
+
+    def empty(self) -> pa.Table | None:
+        """No event."""
+        return None
+
+    def add(self, total: pa.Table | None, part: pa.Table) -> pa.Table | None:
+        """The highest events of the files so far."""
+        return part if total is None else self._highest(pa.concat_tables([total, part]))
+
+    def _highest(self, events: pa.Table) -> pa.Table:
+        ordered = [(schema.score_column(self.detector), "descending")]
+        ordered += [(schema.EVENT_TIME, "ascending"), (schema.EVENT_ID, "ascending")]
+        ordered += [(schema.ENTITY, "ascending")]
+        return events.take(pc.sort_indices(events, sort_keys=ordered)[: self.among])
+
+    def first_of_each_entity(self, highest: pa.Table | None) -> pa.Table | None:
+        """Of the highest events those of `most` entities, one each, highest first."""
+        if highest is None:
+            return None
+        _, first = np.unique(highest[schema.ENTITY].to_numpy(), return_index=True)
+        return highest.take(np.sort(first)[: self.most])
+
+
+@dataclass(frozen=True)
+class EventSample:
+    """A pass: judged events drawn by a hash of what they are, so that any files give the same.
+
+    share: of the events that are drawn, so many on average.
+    """
+
+    detector: str
+    share: float
+    columns: tuple[str, ...] = DRAWN_BY
+
+    @property
+    def detectors(self) -> tuple[str, ...]:
+        """The detector alone."""
+        return (self.detector,)
+
+    def of_file(self, rows: ScoredRows) -> pa.Table:
+        """The drawn events of the file."""
+        judged = rows.judged(self.detector).table
+        is_judged = pc.greater_equal(judged[schema.SPLIT], int(Split.CALIBRATION))
+        names = [*DRAWN_BY, schema.score_column(self.detector)]
+        events = judged.filter(is_judged).select(names)
+        if self.share >= 1:
+            return events
+        return events.filter(pa.array(event_hashes(events) < self.share * HASHES))
+
+    def empty(self) -> list[pa.Table]:
+        """No event."""
+        return []
+
+    def add(self, total: list[pa.Table], part: pa.Table) -> list[pa.Table]:
+        """The events with those of one more file."""
+        return [*total, part]
+
+
+def event_hashes(events: pa.Table) -> AnyArray:
+    """A number (n,) uint64 of each event, as if drawn at random, always the same for an event."""
+    texts = [
+        hash_array(events[name].to_numpy(zero_copy_only=False).astype(object), categorize=False)
+        for name in (schema.ENTITY, schema.EVENT_ID)
+    ]
+    numbers = hash_array(events[schema.EVENT_TIME].to_numpy())
+    # One more round of hashing, for sums of hashes are not spread evenly bit by bit.
+    mixed = texts[0] * np.uint64(3) + texts[1] * np.uint64(5) + numbers
+    hashes: AnyArray = hash_array(mixed)
+    return hashes
+
+
+def every_kth(events: pa.Table, most: int) -> pa.Table:
+    """Every k-th event by time and id: all if there are fewer than 2 · most, else so many or a few
+    more.
+
+    >>> events = pa.table({"event_time": [3, 1, 2, 4], "event_id": ["c", "a", "b", "d"]})
+    >>> every_kth(events, 2)["event_time"].to_pylist()
+    [1, 3]
+    """
+    step = max(1, len(events) // most)
+    ordered = [(schema.EVENT_TIME, "ascending"), (schema.EVENT_ID, "ascending")]
+    return events.take(pc.sort_indices(events, sort_keys=ordered)[::step])

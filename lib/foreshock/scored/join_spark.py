@@ -1,0 +1,67 @@
+"""Joins the scored events of two detector families: one row an event, in Spark."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from foreshock.scored import schema
+from foreshock.scored.events import ScoredEvents
+from foreshock.scored.rewrite_spark import schema_ddl, written_files
+
+EVENT = (
+    schema.SPLIT,
+    schema.ENTITY,
+    schema.EVENT_ID,
+    schema.EVENT_TIME,
+    schema.PARTITION,
+)  # what tells one event from another
+
+
+def joined(
+    spark: SparkSession,
+    first: ScoredEvents,
+    second: ScoredEvents,
+    detectors: tuple[str, ...],
+    target: Path,
+) -> ScoredEvents:
+    """The events that either family judged, with the scores of both; null where one did not.
+
+    Keys and place are the first family's where it has the event, else the second's. The
+    attribution is that of the family whose detector is the run's model, the first of `detectors`.
+    Raises ValueError if a detector is in both families or in none.
+    """
+    both = [*first.detectors, *second.detectors]
+    if sorted(both) != sorted(detectors):
+        raise ValueError(f"of {', '.join(detectors)} the families scored {', '.join(both)}")
+    model_is_first = detectors[0] in first.detectors
+    explained = first if model_is_first else second
+    left, right = (
+        spark.read.schema(schema_ddl(schema.scored_schema(family.detectors)))
+        .parquet(*family.files)
+        .alias(alias)
+        for family, alias in ((first, "first"), (second, "second"))
+    )
+    frame = left.join(right, list(EVENT), "full_outer")
+    selected = []
+    for name in schema.scored_schema(detectors).names:
+        either = F.coalesce(F.col(f"first.{name}"), F.col(f"second.{name}"))
+        if name in EVENT:
+            selected.append(F.col(name))
+        elif name in schema.ATTRIBUTION.names:
+            side = "first" if model_is_first else "second"
+            selected.append(F.col(f"{side}.{name}").alias(name))
+        elif name in schema.KEYS.names or name in schema.PLACE.names:
+            selected.append(either.alias(name))
+        else:
+            selected.append(F.col(name))
+    frame.select(*selected).write.parquet(str(target))
+    return ScoredEvents(
+        tuple(written_files(target)),
+        detectors,
+        explained.features,
+        holds_rest=first.holds_rest or second.holds_rest,
+        holds_all_events=first.holds_all_events or second.holds_all_events,
+    )

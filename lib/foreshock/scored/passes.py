@@ -1,0 +1,87 @@
+"""Passes over scored files: what is wanted of each file, and how that of several is put together.
+
+Passes that do not depend on each other share one read of the files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import pyarrow as pa
+
+from foreshock.scored.events import ScoredEvents, ScoredRows
+
+Total = TypeVar("Total")
+THREADS = 4
+
+
+class Pass(Protocol[Total]):
+    """Something that is wanted of scored events and can be put together from that of each file."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that it reads beside scores."""
+
+    @property
+    def detectors(self) -> tuple[str, ...]:
+        """The detectors whose scores it reads."""
+
+    def of_file(self, rows: ScoredRows) -> pa.Table:
+        """What one file gives. It runs on the machine that read the file."""
+
+    def empty(self) -> Total:
+        """What no file at all gives."""
+
+    def add(self, total: Total, part: pa.Table) -> Total:
+        """The total with one more file's part, in the order of files; `total` may be changed."""
+
+
+@dataclass(frozen=True)
+class PassResults:
+    """What passes over one read gave."""
+
+    passes: tuple[Pass[Any], ...]
+    totals: tuple[Any, ...]
+
+    def of(self, wanted: Pass[Total]) -> Total:
+        """The result of one of the passes. Raises KeyError for one that did not take part."""
+        for candidate, total in zip(self.passes, self.totals, strict=True):
+            if candidate is wanted:
+                result: Total = total
+                return result
+        raise KeyError(type(wanted).__name__)
+
+
+def parts_of_file(
+    scored: ScoredEvents, passes: Sequence[Pass[Any]], file: str
+) -> Iterator[tuple[int, pa.Table]]:
+    """(number of the pass, what the file gives) for each pass, from one read of the file."""
+    columns = [name for needed in passes for name in needed.columns]
+    detectors = [name for needed in passes for name in needed.detectors]
+    rows = scored.read_file(file, columns, detectors)
+    for number, wanted in enumerate(passes):
+        part = wanted.of_file(rows)
+        if part.num_rows:
+            yield number, part
+
+
+def put_together(passes: Sequence[Pass[Any]], parts: Iterator[tuple[int, pa.Table]]) -> PassResults:
+    """The totals of passes from the parts of all files, in the order of files."""
+    totals = [wanted.empty() for wanted in passes]
+    for number, part in parts:
+        totals[number] = passes[number].add(totals[number], part)
+    return PassResults(tuple(passes), tuple(totals))
+
+
+def run_here(scored: ScoredEvents, passes: Sequence[Pass[Any]]) -> PassResults:
+    """Run passes in this process, over one read of the files, some files at a time."""
+
+    def parts(file: str) -> list[tuple[int, pa.Table]]:
+        return list(parts_of_file(scored, passes, file))
+
+    with ThreadPoolExecutor(THREADS) as threads:
+        by_file = threads.map(parts, scored.files)
+        return put_together(passes, (part for parts in by_file for part in parts))

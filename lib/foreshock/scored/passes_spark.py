@@ -1,0 +1,53 @@
+"""Runs passes over scored files in Spark, one task a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+from pyspark.sql import SparkSession
+
+from foreshock.platform.parquet import count_rows
+from foreshock.platform.session import each_item
+from foreshock.scored.events import ScoredEvents
+from foreshock.scored.passes import Pass, PassResults, parts_of_file, put_together, run_here
+
+FEW_FILES, FEW_ROWS = 16, 50_000  # of which a Spark job takes longer to start than to run
+
+
+def run_passes(
+    spark: SparkSession,
+    scored: ScoredEvents,
+    passes: Sequence[Pass[Any]],
+    *,
+    few_here: bool = True,
+) -> PassResults:
+    """Run passes over one read of the files in Spark; of few rows in this process instead.
+
+    few_here: whether this process may. A product of matrices may not: its last digits depend on
+    the threads that it uses, of which a Spark task has one.
+    """
+    if few_here and _are_few(scored):
+        return run_here(scored, passes)
+
+    def parts_in_task(file: str) -> Iterator[pa.RecordBatch]:
+        for number, part in parts_of_file(scored, passes, file):
+            packed = pa.BufferOutputStream()
+            with pa.ipc.new_stream(packed, part.schema) as stream:
+                stream.write_table(part)
+            yield pa.RecordBatch.from_pydict(
+                {"pass": [number], "part": [packed.getvalue().to_pybytes()]}
+            )
+
+    def unpacked() -> Iterator[tuple[int, pa.Table]]:
+        for row in each_item(spark, scored.files, parts_in_task, "pass int, part binary"):
+            yield row["pass"], pa.ipc.open_stream(bytes(row["part"])).read_all()
+
+    return put_together(passes, unpacked())
+
+
+def _are_few(scored: ScoredEvents) -> bool:
+    if len(scored.files) > FEW_FILES:
+        return False
+    return sum(count_rows(file) for file in scored.files) <= FEW_ROWS

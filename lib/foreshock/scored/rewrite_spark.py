@@ -1,0 +1,78 @@
+"""Writes scored files anew, some of their columns replaced, in Spark, one task a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from pyspark.sql import SparkSession
+from pyspark.sql.pandas.types import from_arrow_schema
+
+from foreshock.platform.parquet import parquet_file
+from foreshock.platform.session import map_items
+from foreshock.scored.events import ScoredEvents
+from foreshock.scored.schema import list_column, scored_schema
+from foreshock.statistics.arrays import BoolArray, Float64Array
+from foreshock.statistics.finite import finite
+
+
+class NewColumn(NamedTuple):
+    """A column in place of another: scores (n,), or an array (n, F); and which rows have none."""
+
+    values: Float64Array
+    is_missing: BoolArray | None = None
+
+
+Replacement = Callable[[pa.Table], NewColumn]
+
+
+def schema_ddl(schema: pa.Schema) -> str:
+    """An Arrow schema as Spark writes it."""
+    fields = from_arrow_schema(schema)
+    return ", ".join(f"`{field.name}` {field.dataType.simpleString()}" for field in fields)
+
+
+def written_files(folder: Path) -> list[str]:
+    """The Parquet files that Spark wrote into a folder, in order."""
+    return sorted(str(file) for file in folder.glob("part-*.parquet"))
+
+
+def rewritten(
+    spark: SparkSession,
+    scored: ScoredEvents,
+    columns: Mapping[str, Replacement],
+    detectors: tuple[str, ...],
+    target: Path,
+) -> ScoredEvents:
+    """The events in files of the schema of `detectors`, some columns made from their rows.
+
+    Scores (n,) become float32 values, arrays (n, F) lists of float32. Columns that nobody makes and the files lack are null.
+    """
+    schema = scored_schema(detectors)
+
+    def rewrite_file(file: str) -> Iterator[pa.RecordBatch]:
+        for batch in parquet_file(file).iter_batches():
+            rows = pa.Table.from_batches([batch])
+            arrays = []
+            for field in schema:
+                if field.name in columns:
+                    arrays.append(_column(columns[field.name](rows)))
+                elif field.name in rows.column_names:
+                    arrays.append(rows[field.name])
+                else:
+                    arrays.append(pa.nulls(len(rows), field.type))
+            yield from pa.table(arrays, schema=schema).combine_chunks().to_batches()
+
+    frame = map_items(spark, scored.files, rewrite_file, schema_ddl(schema))
+    frame.write.parquet(str(target))
+    return scored.with_files(written_files(target), detectors)
+
+
+def _column(column: NewColumn) -> pa.Array:
+    single = finite(column.values).astype(np.float32)
+    if single.ndim == 2:
+        return list_column(single)
+    return pa.array(single.astype(np.float64), mask=column.is_missing)

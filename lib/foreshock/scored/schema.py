@@ -1,0 +1,140 @@
+"""The columns of scored rows, by detector name. Nobody else spells a column of scored files.
+
+A row is an event that a detector family judged. Scored files live only in the staging folder of a
+scoring job; the tables of a run are made from them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from foreshock.sequences.split import BlockRole, Split
+from foreshock.statistics.arrays import AnyArray, Float64Array, Int64Array
+
+SPLIT, PARTITION, GROUP = "split", "partition", "group"
+ENTITY, EVENT_ID, EVENT_TIME = "entity", "event_id", "event_time"
+LABEL, KIND, CALIBRATE = "label", "kind", "calibrate"
+BLOCK_ROLE, EVENT_RUN = "block_role", "event_run"
+BLOCK_ID, BLOCK_ROW, CHUNK_FILE = "block_id", "block_row", "chunk_file"
+IS_PARTIAL, N_WINDOWS = "is_partial", "n_windows"
+ERRORS, WORST_STEP = "errors_by_feature", "worst_steps"
+VALUES, EXPECTED, N_FORECASTS = "values_by_feature", "expected_values", "n_forecasts"
+SCORE, WINDOW_SCORES = "score__", "window_scores__"
+
+KEYS = pa.schema(
+    [
+        (SPLIT, pa.int8()),
+        (PARTITION, pa.string()),
+        (GROUP, pa.string()),
+        (ENTITY, pa.string()),
+        (EVENT_ID, pa.string()),
+        (EVENT_TIME, pa.int64()),
+        (LABEL, pa.int8()),
+        (KIND, pa.string()),
+        (CALIBRATE, pa.int8()),
+    ]
+)
+PLACE = pa.schema(
+    [
+        (BLOCK_ROLE, pa.int8()),
+        (EVENT_RUN, pa.int64()),
+        (BLOCK_ID, pa.int64()),
+        (BLOCK_ROW, pa.int32()),
+        (CHUNK_FILE, pa.string()),
+        (IS_PARTIAL, pa.bool_()),
+        (N_WINDOWS, pa.int32()),
+    ]
+)
+ATTRIBUTION = pa.schema(
+    [
+        (ERRORS, pa.list_(pa.float32())),
+        (WORST_STEP, pa.list_(pa.int32())),
+        (VALUES, pa.list_(pa.float32())),
+        (EXPECTED, pa.list_(pa.float32())),
+        (N_FORECASTS, pa.int32()),
+    ]
+)
+
+WITHOUT_BLOCK = -1  # the block id of an event that no window holds: it stands before all blocks
+ROLE_SHIFT, FAMILY_SHIFT, BLOCK_SHIFT = 58, 54, 20
+
+
+def score_column(detector: str) -> str:
+    """The column of a detector's scores: double, null where it did not judge the event.
+
+    >>> score_column("pca")
+    'score__pca'
+    """
+    return f"{SCORE}{detector}"
+
+
+def window_scores_column(detector: str) -> str:
+    """The column of an event's scores window by window, kept where a median is still to be taken."""
+    return f"{WINDOW_SCORES}{detector}"
+
+
+def scored_schema(detectors: tuple[str, ...]) -> pa.Schema:
+    """The schema of scored rows: the event's keys, its place, its attribution, and its scores.
+
+    Place: the role of its block; its run of events (`event_run_ids`); block, row in the block and
+    chunk file, by which a window is found again; whether the row is partial, that is, waits to be
+    merged with what other blocks know of the event; how many windows hold it.
+    Attribution, lists with an element a feature: the errors, summed over those windows; how many
+    steps before the event its window is most wrong (0 or less); value and expected value there,
+    scaled; how many windows made a forecast of it.
+
+    >>> scored_schema(("pca", "zscore")).names[-4:]
+    ['score__pca', 'score__zscore', 'window_scores__pca', 'window_scores__zscore']
+    """
+    scores = [pa.field(score_column(detector), pa.float64()) for detector in detectors]
+    several = pa.list_(pa.float64())
+    window_scores = [pa.field(window_scores_column(detector), several) for detector in detectors]
+    return pa.schema([*KEYS, *PLACE, *ATTRIBUTION, *scores, *window_scores])
+
+
+def scores_of(rows: pa.Table, detector: str) -> Float64Array:
+    """A detector's scores (n,), NaN where it did not judge the event."""
+    scores: Float64Array = rows[score_column(detector)].to_numpy()
+    return scores
+
+
+def event_roles(rows: pa.Table) -> Int64Array:
+    """The `BlockRole` (n,) of each event: that of its split, for a block of test may hold events
+    of calibration; of training events that of their block, for only that tells the last part."""
+    split = rows[SPLIT].to_numpy().astype(np.int64)
+    of_split = split + (BlockRole.CALIBRATION - Split.CALIBRATION)
+    return np.where(split >= Split.CALIBRATION, of_split, rows[BLOCK_ROLE].to_numpy())
+
+
+def event_run_ids(
+    role: int, block_id: int, block_rows: Int64Array, length: int, *, family: int = 0
+) -> Int64Array:
+    """The run of `length` events that each event (n,) lies in, the unit of block bootstraps.
+
+    Runs never cross a block. `family` tells runs of one detector family from those of another.
+
+    >>> event_run_ids(BlockRole.FIT, 3, np.array([0, 9, 10]), 10).tolist() == [
+    ...     (1 << 58) + (3 << 20) + run for run in (0, 0, 1)
+    ... ]
+    True
+    """
+    base = (role << ROLE_SHIFT) + (family << FAMILY_SHIFT) + (block_id << BLOCK_SHIFT)
+    return base + block_rows // length
+
+
+def list_column(values: AnyArray) -> pa.ListArray:
+    """A list column of an array (n, F).
+
+    >>> list_column(np.array([[1, 2], [3, 4]])).to_pylist()
+    [[1, 2], [3, 4]]
+    """
+    ends = np.arange(len(values) + 1, dtype=np.int32) * values.shape[1]
+    return pa.ListArray.from_arrays(ends, np.ascontiguousarray(values).ravel())
+
+
+def matrix_of(rows: pa.Table, name: str) -> Float64Array:
+    """The array (n, F) of a list column without nulls."""
+    column = rows[name].combine_chunks()
+    width = len(column[0]) if len(column) else 0
+    return np.asarray(column.flatten().to_numpy(), np.float64).reshape(len(column), width)

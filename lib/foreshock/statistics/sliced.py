@@ -1,0 +1,102 @@
+"""Histograms of values by group, partition and slice of time: what drift is read from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from foreshock.statistics.arrays import AnyArray, Float32Array, Float64Array, Int64Array, TextArray
+from foreshock.statistics.histogram import Histogram
+
+SLICES = 12  # of the time that a split reaches over
+
+
+class SlicedKey(NamedTuple):
+    """What a histogram is of: a split's group, partition and slice of time (0 to SLICES − 1).
+
+    feature None: a detector's scores.
+    """
+
+    split: str
+    group: str
+    partition: str
+    slice: int
+    feature: str | None
+
+
+SlicedHistograms = dict[SlicedKey, Histogram]
+
+SLICED = pa.schema(
+    [
+        ("split", pa.string()),
+        ("group", pa.string()),
+        ("partition", pa.string()),
+        ("slice", pa.int32()),
+        ("feature", pa.string()),
+        ("histogram", pa.string()),
+    ]
+)
+
+
+def time_slices(times: Int64Array, span: tuple[int, int]) -> Int64Array:
+    """The slice (n,) of each time, microseconds, in the span [first, last] cut into SLICES.
+
+    >>> time_slices(np.array([0, 119, 60]), (0, 119)).tolist()
+    [0, 11, 6]
+    """
+    first, last = span
+    return np.clip((times - first) * SLICES // (last - first + 1), 0, SLICES - 1)
+
+
+def sliced_histograms(
+    split: str,
+    groups: TextArray,
+    partitions: TextArray,
+    slices: Int64Array,
+    values: Mapping[str | None, Float32Array | Float64Array],
+) -> SlicedHistograms:
+    """Histograms of values (n,) by feature, from the group, partition and slice (n,) of each.
+
+    >>> histograms = sliced_histograms(
+    ...     "test", np.array(["a", "a"]), np.array(["p", "p"]), np.array([3, 3]), {None: np.ones(2)}
+    ... )
+    >>> [(key.slice, histogram.n) for key, histogram in histograms.items()]
+    [(3, 2)]
+    """
+    if not len(groups):
+        return {}
+    keys: tuple[AnyArray, ...] = (groups, partitions, slices)
+    codes = [np.unique(key, return_inverse=True) for key in keys]
+    sizes = tuple(len(unique) for unique, _ in codes)
+    cells = np.ravel_multi_index(tuple(inverse for _, inverse in codes), sizes)
+    order = np.argsort(cells, kind="stable")
+    starts = np.flatnonzero(np.diff(cells[order], prepend=-1))
+    histograms = {}
+    for positions in np.split(order, starts[1:]):
+        group, partition, slice_ = (key[positions[0]] for key in keys)
+        for feature, of_feature in values.items():
+            key = SlicedKey(split, str(group), str(partition), int(slice_), feature)
+            histograms[key] = Histogram.of(of_feature[positions])
+    return histograms
+
+
+def sliced_table(histograms: SlicedHistograms) -> pa.Table:
+    """Histograms as a table (SLICED); `add_sliced` reads it back."""
+    rows = [
+        {**key._asdict(), "histogram": json.dumps(histogram.to_mapping())}
+        for key, histogram in histograms.items()
+    ]
+    return pa.Table.from_pylist(rows, schema=SLICED)
+
+
+def add_sliced(total: SlicedHistograms, rows: Iterable[Mapping[str, object]]) -> SlicedHistograms:
+    """Histograms with those of more rows (SLICED); the values of a key count together."""
+    for row in rows:
+        key = SlicedKey(*(row[name] for name in SlicedKey._fields))  # type: ignore[arg-type]
+        histogram = Histogram.from_mapping(json.loads(str(row["histogram"])))
+        total[key] = total[key] + histogram if key in total else histogram
+    return total

@@ -1,0 +1,83 @@
+"""A dataset's block opened for scoring: its arrays, and which of its windows are scored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from foreshock.statistics.arrays import AnyArray, BoolArray, Float32Array, Int64Array, TextArray
+from foreshock.windows.dataset.schema import decode
+from foreshock.windows.scoring.aggregate import ENDING, Layout
+from foreshock.windows.scoring.plan import ScoringPlan, ScoringTask
+
+
+@dataclass(frozen=True)
+class OpenBlock:
+    """A block (n, F) of events of one entity, and the layout of the windows to be scored."""
+
+    row: Mapping[str, Any]
+    x: Float32Array
+    partition: TextArray
+    layout: Layout
+
+    @property
+    def block_id(self) -> int:
+        """The block's number in its dataset."""
+        return int(self.row["block_id"])
+
+    @property
+    def entity(self) -> str:
+        """Whose events it holds."""
+        return str(self.row["entity"])
+
+    def column(self, name: str) -> AnyArray:
+        """An array (n,) of the block's events."""
+        return decode(self.row[name])
+
+    @cached_property
+    def windows(self) -> Float32Array:
+        """The windows (w, L, F) to be scored."""
+        views = np.lib.stride_tricks.sliding_window_view(self.x, self.layout.length, axis=0)
+        return np.asarray(views[self.layout.starts].transpose(0, 2, 1))
+
+
+def open_block(plan: ScoringPlan, task: ScoringTask, row: Mapping[str, Any]) -> OpenBlock:
+    """The block of a dataset's row, with the windows that a task scores."""
+    x, partition = decode(row["x"]), decode(row["event_partition"])
+    ordinals = np.arange(row["n_windows"])
+    layout = Layout(len(x), ordinals, plan.length, plan.stride, row["first_padding"])
+    if task.partitions is not None:
+        is_wanted = np.isin(partition, task.partitions)
+        layout = _only(layout, _reaches(plan, layout, is_wanted))
+    if task.fold is not None:
+        times = decode(row["event_time"])
+        layout = _only(layout, _in_fold(plan, task, layout, times))
+    return OpenBlock(row, x, partition, layout)
+
+
+def _only(layout: Layout, is_scored: BoolArray) -> Layout:
+    return replace(layout, ordinals=layout.ordinals[is_scored])
+
+
+def _reaches(plan: ScoringPlan, layout: Layout, is_wanted: BoolArray) -> BoolArray:
+    """Which windows judge a wanted event (n,)."""
+    if plan.score_kind in ENDING:
+        return np.asarray(is_wanted[layout.starts + plan.length - 1])
+    before = np.concatenate([[0], np.cumsum(is_wanted)])
+    return np.asarray(before[layout.starts + plan.length] > before[layout.starts])
+
+
+def _in_fold(plan: ScoringPlan, task: ScoringTask, layout: Layout, times: Int64Array) -> BoolArray:
+    """Which windows the models of a fold did not see."""
+    if task.fold is None:
+        return np.ones(len(layout.ordinals), bool)
+    last, first = times[layout.starts + plan.length - 1], times[layout.starts]
+    is_inside = (last >= task.fold.first) & (last < task.fold.end)
+    if plan.score_kind not in ENDING:
+        # The events of a window that begins earlier lie in windows of models that saw them.
+        is_inside &= first >= task.fold.first
+    return np.asarray(is_inside)

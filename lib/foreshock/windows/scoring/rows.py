@@ -1,0 +1,149 @@
+"""Scored rows of a block, from the errors of its windows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from foreshock.scored import schema
+from foreshock.sequences.split import BlockRole, Split
+from foreshock.statistics.arrays import (
+    AnyArray,
+    BoolArray,
+    Float32Array,
+    Float64Array,
+    Int8Array,
+    Int64Array,
+)
+from foreshock.windows.scoring.aggregate import ENDING, KnownScores, aggregate, final_scores
+from foreshock.windows.scoring.attribution import Attribution
+from foreshock.windows.scoring.blocks import OpenBlock
+from foreshock.windows.scoring.plan import ScoringPlan, ScoringTask
+
+# Of each detector the errors (w, L) of the block's windows, averaged over features; or, of one that
+# scores each event alone, what gives the scores of the events at some positions.
+RowScorer = Callable[[Int64Array], Float64Array]
+BlockErrors = dict[str, Float32Array | RowScorer]
+Column = AnyArray | list[Any] | None
+
+EVENT_COLUMNS = {  # of scored rows, by what the dataset calls them
+    schema.EVENT_ID: "event_id",
+    schema.EVENT_TIME: "event_time",
+    schema.LABEL: "label",
+    schema.CALIBRATE: "calibrate",
+    schema.GROUP: "event_group",
+    schema.KIND: "kind",
+}
+
+
+def scored_rows(
+    plan: ScoringPlan,
+    task: ScoringTask,
+    block: OpenBlock,
+    errors: BlockErrors,
+    attribution: Attribution | None,
+) -> pa.RecordBatch:
+    """A block's rows of `scored_schema`: its events of the task's split and partitions."""
+    positions = block.layout.scored_positions(plan.score_kind)
+    split = block.column("split")[positions]
+    is_partial = np.zeros(len(positions), bool)
+    if plan.score_kind not in ENDING:
+        is_partial = block.layout.is_partial(positions)
+    columns = _place_columns(plan, task, block, positions)
+    columns |= {schema.SPLIT: _split_column(task, split), schema.IS_PARTIAL: is_partial}
+    columns |= _score_columns(plan, block, errors, is_partial)
+    columns |= _attribution_columns(attribution)
+    keep = _is_of_task(task, split, block.partition[positions])
+    wanted = schema.scored_schema(plan.detectors)
+    arrays = [_array(columns[field.name], keep, field.type) for field in wanted]
+    return pa.RecordBatch.from_arrays(arrays, schema=wanted)
+
+
+def _is_of_task(task: ScoringTask, split: Int8Array, partition: AnyArray) -> BoolArray:
+    """Blocks hold events of other splits too, for windows begin before the events they judge."""
+    is_training = task.role.split is Split.TRAIN
+    keep = split == Split.TRAIN if is_training else split >= Split.CALIBRATION
+    if task.partitions is not None:
+        keep &= np.isin(partition, task.partitions)
+    return np.asarray(keep)
+
+
+def _split_column(task: ScoringTask, split: Int8Array) -> Int8Array:
+    if task.fold is None:
+        return split
+    return np.full(len(split), Split.OUT_OF_FOLD, np.int8)
+
+
+def _place_columns(
+    plan: ScoringPlan, task: ScoringTask, block: OpenBlock, positions: Int64Array
+) -> dict[str, Column]:
+    n_events, block_id = len(positions), block.block_id
+    runs = schema.event_run_ids(task.role, block_id, positions, plan.length)
+    columns: dict[str, Column] = {
+        name: block.column(of_dataset)[positions] for name, of_dataset in EVENT_COLUMNS.items()
+    }
+    return columns | {
+        schema.PARTITION: block.partition[positions],
+        schema.ENTITY: np.full(n_events, block.entity),
+        schema.BLOCK_ROLE: np.full(n_events, BlockRole(task.role), np.int8),
+        schema.EVENT_RUN: runs,
+        schema.BLOCK_ID: np.full(n_events, block_id, np.int64),
+        schema.BLOCK_ROW: positions.astype(np.int32),
+        schema.CHUNK_FILE: np.full(n_events, PurePosixPath(task.file).name),
+    }
+
+
+def _score_columns(
+    plan: ScoringPlan, block: OpenBlock, errors: BlockErrors, is_partial: BoolArray
+) -> dict[str, Column]:
+    positions = block.layout.scored_positions(plan.score_kind)
+    columns: dict[str, Column] = {}
+    count = np.ones(len(positions), np.int64)
+    for name in plan.detectors:
+        error = errors[name]
+        window_scores: list[list[float] | None] | None = None
+        if callable(error):
+            score = error(positions).astype(np.float32).astype(np.float64)
+        else:
+            known = aggregate(plan.score_kind, error, block.layout)
+            score = np.where(is_partial, known.value, final_scores(plan.score_kind, known))
+            window_scores, count = _still_needed(known, is_partial), known.count
+        columns[schema.score_column(name)] = score
+        columns[schema.window_scores_column(name)] = window_scores
+    return columns | {schema.N_WINDOWS: count.astype(np.int32)}
+
+
+def _still_needed(known: KnownScores, is_partial: BoolArray) -> list[list[float] | None] | None:
+    """The scores window by window of the events whose median waits for other blocks."""
+    if not known.each:
+        return None
+    return [each if partial else None for each, partial in zip(known.each, is_partial, strict=True)]
+
+
+def _attribution_columns(attribution: Attribution | None) -> dict[str, Column]:
+    if attribution is None:
+        return dict.fromkeys(schema.ATTRIBUTION.names)
+    return {
+        schema.ERRORS: attribution.errors,
+        schema.WORST_STEP: attribution.step,
+        schema.VALUES: attribution.value,
+        schema.EXPECTED: attribution.expected,
+        schema.N_FORECASTS: attribution.forecasts,
+    }
+
+
+def _array(column: Column, keep: BoolArray, kind: pa.DataType) -> pa.Array:
+    if column is None:
+        return pa.nulls(int(keep.sum()), kind)
+    if isinstance(column, list):
+        return pa.array([value for value, kept in zip(column, keep, strict=True) if kept], kind)
+    if column.ndim == 2:
+        return schema.list_column(column[keep]).cast(kind)
+    kept_values = column[keep]
+    if kept_values.dtype.kind == "U":
+        return pa.array(kept_values.tolist()).cast(kind)
+    return pa.array(kept_values).cast(kind)
