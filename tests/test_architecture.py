@@ -94,6 +94,13 @@ ALLOWED = {
 
 # Imports inside functions: (file, module) -> why it is not at the top.
 INNER_IMPORTS = {
+    ("evaluation/metrics.py", "sklearn.metrics"): "scikit-learn loads for two seconds",
+    ("windows/models/isolation_forest.py", "sklearn.ensemble"): "only fitting needs scikit-learn",
+    ("windows/models/kmeans.py", "sklearn.cluster"): "only fitting needs scikit-learn",
+    (
+        "thresholds/pareto.py",
+        "scipy",
+    ): "scipy.stats loads for a second; the rule pot alone needs it",
     ("stages/command.py", "foreshock.settings.load"): "--help needs neither pydantic nor YAML",
     ("stages/command.py", "foreshock.stages.context"): "loaded when the settings are right",
     ("stages/command.py", "foreshock.stages.jobs"): "loaded when the settings are right",

@@ -9,7 +9,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 from foreshock.evaluation.bootstrap import Ranking, intervals
 from foreshock.statistics.arrays import BoolArray, Float64Array, Int64Array
@@ -81,6 +80,8 @@ def ranking(events: Scored) -> dict[str, float | None]:
 
     The AUCs are null if one class is missing.
     """
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
     positive, total = int(events.count[events.label == 1].sum()), int(events.count.sum())
     roc_auc = pr_auc = None
     if 0 < positive < total:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special
 
 from foreshock.statistics.arrays import Float64Array, Int64Array
 
@@ -68,8 +68,9 @@ def quantile_interval(
     quantiles = _replicates(values, home, block_sizes, level, seed)
     events_above = int((1 - level) * float(block_sizes.sum()))
     reaching = max(3, len(np.unique(home[: events_above + 1])))
-    student = stats.t.ppf((1 - COVERAGE) / 2, reaching - 1)
-    tail_area = stats.norm.cdf(student * np.sqrt(reaching / (reaching - 1)))
+    # Student's t and the normal distribution; scipy.stats would take a second to load.
+    student = special.stdtrit(reaching - 1, (1 - COVERAGE) / 2)
+    tail_area = special.ndtr(student * np.sqrt(reaching / (reaching - 1)))
     low, high = np.quantile(quantiles, [tail_area, 1 - tail_area])
     return float(low), float(high)
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize, stats
 
 from foreshock.statistics.arrays import Float64Array
 from foreshock.thresholds.interval import LEAST_BLOCKS, bootstrap_blocks
@@ -83,6 +82,8 @@ def fit_tail(excesses: npt.ArrayLike, start: float, n: int) -> Tail:
 
     Raises ValueError for fewer than 50 excesses, or if fewer than ten of them differ.
     """
+    from scipy import stats
+
     values = np.asarray(excesses, np.float64)
     if len(values) < LEAST_EXCESSES:
         raise ValueError(f"{len(values)} excesses, fewer than {LEAST_EXCESSES}")
@@ -110,6 +111,8 @@ def interval(
     spread: the `dispersion` of the excesses. It is above 1 if they come in clusters, and the
     likelihood then counts for that much less.
     """
+    from scipy import optimize, stats
+
     mean = float(np.mean(np.asarray(excesses, np.float64)))
     values = np.asarray(excesses, np.float64) / mean
     ratio = tail.share / risk
@@ -180,6 +183,8 @@ def _log_likelihood(values: Float64Array, shape: float, scale: float) -> float:
 
 def _fit(values: Float64Array) -> tuple[float, float, float]:
     """(shape, scale, log-likelihood) of excesses whose median is 1; theta is then 2 ^ shape − 1."""
+    from scipy import optimize
+
     highest, mean = float(values.max()), float(values.mean())
 
     def shape_and_scale(theta: float) -> tuple[float, float]:
@@ -217,6 +222,8 @@ def _profile(values: Float64Array, quantile: float, ratio: float, near_shape: fl
 
     def loss(shape: float) -> float:
         return min(-_log_likelihood(values, shape, quantile / _growth(shape, ratio)), HOPELESS)
+
+    from scipy import optimize
 
     least_loss = np.inf
     for low, high in (

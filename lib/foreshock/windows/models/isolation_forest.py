@@ -9,14 +9,17 @@ and scored as plain arrays, so that no pickle is needed.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.ensemble import IsolationForest as Forest
 
 from foreshock.detectors import Spec
 from foreshock.errors import DataError
 from foreshock.statistics.arrays import AnyArray, Float32Array, Float64Array
+
+if TYPE_CHECKING:
+    from sklearn.ensemble import IsolationForest as Forest
 
 TREES = 100
 SAMPLE = 256  # events that a tree is grown on
@@ -66,6 +69,8 @@ class IsolationForest:
     @classmethod
     def fit(cls, windows: Float32Array, weights: Float32Array, seed: int = 0) -> IsolationForest:
         """Fit on the last event of each window (N, L, F). Raises DataError for fewer than two."""
+        from sklearn.ensemble import IsolationForest as Forest
+
         rows = windows[:, -1][:MOST_ROWS]
         if len(rows) < 2:
             raise DataError(

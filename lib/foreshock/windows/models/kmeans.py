@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from sklearn.cluster import KMeans as Lloyd
 from threadpoolctl import threadpool_limits
 
 from foreshock.detectors import Spec
@@ -53,6 +52,8 @@ class KMeans:
 
         Weights (N, L) are 0 where a window is padded. Raises DataError if every window is.
         """
+        from sklearn.cluster import KMeans as Lloyd
+
         whole_windows = windows[weights.min(axis=1) > 0]
         if not len(whole_windows):
             raise DataError(
