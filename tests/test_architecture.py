@@ -8,6 +8,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
+from foreshock.detectors import REGISTRY
 
 ROOT = Path(__file__).parents[1]
 LIB = ROOT / "lib" / "foreshock"
@@ -166,6 +167,9 @@ ASSERTS = {
     ("training/supervisor.py", "process.stdout is not None"),
     ("stages/prepare_scaler.py", "settings.split.train is not None"),
 }
+
+# Files that still ask for a detector's name or class; they are to be empty of it when scoring moves.
+STILL_NAMED = ("stages/diagnose.py", "windows/scoring/scorer.py", "windows/scoring/spark.py")
 
 PRINTS = {"platform/log.py", "stages/command.py", "settings/reference.py"}
 SOURCE_LINES, JOB_LINES = 300, 60
@@ -357,6 +361,30 @@ def test_only_the_log_and_the_command_print() -> None:
         )
     ]
     assert found == []
+
+
+def test_nobody_asks_for_a_detectors_name_or_class() -> None:
+    """What a detector can do is a flag of the registry; a family's files know their detectors."""
+    family = ("windows/models/*", "point_process/*", "settings/*", "detectors.py")
+    outside = [
+        file
+        for file in FILES
+        if file not in STILL_NAMED and not any(fnmatch(file, own) for own in family)
+    ]
+    names = {
+        (file, node.value)
+        for file in outside
+        for node in ast.walk(tree(file))
+        if isinstance(node, ast.Constant) and node.value in REGISTRY
+    }
+    homes = {entry.location.split(":")[0] for entry in REGISTRY.values()}
+    classes = {
+        (file, name)
+        for file in outside
+        for name in imports(file)
+        if name in homes or name.rpartition(".")[0] in homes
+    }
+    assert names | classes == set()
 
 
 def test_every_file_says_what_it_is_for() -> None:

@@ -192,9 +192,10 @@ class TrainingLoop:
         more = " …" if len(blocks) > NAMED_BLOCKS else ""
         return DataError(
             f"training turned NaN or infinite in epoch {epoch}, step {step}, on the blocks "
-            f"{named_blocks}{more} of the training dataset (learning rate {self._options.learning_rate:g}). "
-            "Lower training.learning_rate, set training.clip_norm or scaling.clip, or look for "
-            "extreme values in the features. The last good checkpoint is kept."
+            f"{named_blocks}{more} of the training dataset (learning rate "
+            f"{self._options.learning_rate:g}). Lower training.learning_rate, set "
+            "training.clip_norm or scaling.clip, or look for extreme values in the features. The "
+            "last good checkpoint is kept."
         )
 
     def _after_steps(
