@@ -62,6 +62,14 @@ def blocks_of(manifest: Manifest, role: BlockRole) -> BlockTable:
     """A training dataset's blocks of one role, in the order of their ids.
 
     Blocks of validation are numbered after those that are fitted.
+
+    >>> from foreshock.windows.dataset.manifest import Chunk
+    >>> def chunk(role):
+    ...     return Chunk(f"{role}.parquet", role, 2, 6, 9, 72, 500, "", (), ((3, 2),))
+    >>> chunks = (chunk(BlockRole.FIT), chunk(BlockRole.VALIDATION))
+    >>> manifest = Manifest("train", ("amount",), 5, 1, "", "", chunks)
+    >>> blocks_of(manifest, BlockRole.VALIDATION).block_id.tolist()
+    [2, 3]
     """
     first_id = 0 if role == BlockRole.FIT else manifest.total("blocks", (BlockRole.FIT,))
     chunk_index: list[int] = []

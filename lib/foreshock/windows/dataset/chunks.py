@@ -42,11 +42,21 @@ class WindowPool:
     padding: Int64Array
 
     def window_slice(self, first: int, end: int | None) -> WindowPool:
-        """Some windows, over the same rows."""
+        """The windows at the places [first, end), over the same rows.
+
+        >>> pool = WindowPool(np.zeros((9, 1)), np.array([0, 3, 6]), np.array([0, 0, 1]))
+        >>> pool.window_slice(1, None).start.tolist()
+        [3, 6]
+        """
         return WindowPool(self.rows, self.start[first:end], self.padding[first:end])
 
     def take(self, windows: Int64Array) -> WindowPool:
-        """Windows by their places, in that order, over the same rows."""
+        """Windows by their places, in that order, over the same rows.
+
+        >>> pool = WindowPool(np.zeros((9, 1)), np.array([0, 3, 6]), np.array([0, 0, 1]))
+        >>> pool.take(np.array([2, 0])).start.tolist()
+        [6, 0]
+        """
         return WindowPool(self.rows, self.start[windows], self.padding[windows])
 
 

@@ -52,54 +52,60 @@ class _Cutting:
     shape: BlockShape
     span: tuple[int, int]
 
-    def runs_apart(self, row: BlockRow) -> list[tuple[int, int]]:
+    def runs_apart(self, block_row: BlockRow) -> list[tuple[int, int]]:
         """Runs [first, end) of a block's windows that do not touch the span."""
-        times = row["event_time"]
-        starts = np.arange(row["n_windows"]) * self.shape.stride
-        first_times = times[np.maximum(starts, row["first_padding"])]
+        times = block_row["event_time"]
+        starts = np.arange(block_row["n_windows"]) * self.shape.stride
+        first_times = times[np.maximum(starts, block_row["first_padding"])]
         return apart(first_times, times[starts + self.shape.length - 1], self.span)
 
-    def blocks_apart(self, row: BlockRow) -> Iterator[BlockRow]:
+    def blocks_apart(self, block_row: BlockRow) -> Iterator[BlockRow]:
         """The blocks that a block becomes: one for each run."""
-        for first, end in self.runs_apart(row):
+        for first, end in self.runs_apart(block_row):
             first_event = first * self.shape.stride
             events = slice(first_event, first_event + self.shape.least_rows(end - first))
-            arrays = {name: row[name][events] for name in ARRAY_FIELDS}  # type: ignore[literal-required]
-            yield cast(BlockRow, row | {"n_windows": end - first} | arrays)
+            values: dict[str, Any] = {**block_row, "n_windows": end - first}
+            for field_name in ARRAY_FIELDS:
+                values[field_name] = values[field_name][events]
+            yield cast(BlockRow, values)
 
     def count(self, chunk: Chunk) -> Iterator[pa.RecordBatch]:
         """How many blocks a chunk of fitted blocks becomes."""
-        rows = read_rows(self.folder / chunk.file, self.shape, COUNTED_FIELDS, at_once=64)
-        blocks = sum(len(self.runs_apart(row)) for row in rows)
-        yield pa.RecordBatch.from_pydict({"blocks": pa.array([blocks], pa.int64())})
+        block_rows = read_rows(self.folder / chunk.file, self.shape, COUNTED_FIELDS, at_once=64)
+        n_blocks = sum(len(self.runs_apart(block_row)) for block_row in block_rows)
+        yield pa.RecordBatch.from_pydict({"blocks": pa.array([n_blocks], pa.int64())})
 
     def write(self, item: tuple[Chunk, int]) -> Iterator[pa.RecordBatch]:
         """Write what is left of a chunk, its blocks numbered from a first id on."""
         chunk, first_id = item
-        rows = list(read_rows(self.folder / chunk.file, self.shape, BLOCK_SCHEMA.names))
+        block_rows = list(read_rows(self.folder / chunk.file, self.shape, BLOCK_SCHEMA.names))
         if chunk.role == BlockRole.FIT:
-            rows = [block for row in rows for block in self.blocks_apart(row)]
-        encoded = [_encoded(row, first_id + number) for number, row in enumerate(rows)]
+            block_rows = [
+                block for block_row in block_rows for block in self.blocks_apart(block_row)
+            ]
+        encoded_rows = [
+            _encoded(block_row, first_id + number) for number, block_row in enumerate(block_rows)
+        ]
         file = self.target / chunk.file
-        write_file(file, pa.Table.from_pylist(encoded, schema=BLOCK_SCHEMA))
+        write_file(file, pa.Table.from_pylist(encoded_rows, schema=BLOCK_SCHEMA))
         summary = {
             "file": chunk.file,
-            "blocks": len(rows),
-            "windows": sum(row["n_windows"] for row in rows),
-            "events": sum(len(row["event_time"]) for row in rows),
-            "x_bytes": sum(len(row["x"]) for row in encoded),
+            "blocks": len(block_rows),
+            "windows": sum(block_row["n_windows"] for block_row in block_rows),
+            "events": sum(len(block_row["event_time"]) for block_row in block_rows),
+            "x_bytes": sum(len(block_row["x"]) for block_row in encoded_rows),
             "bytes": size(file),
             "sha256": file_sha256(file),
-            "block_windows": run_lengths(row["n_windows"] for row in rows),
+            "block_windows": run_lengths(block_row["n_windows"] for block_row in block_rows),
         }
         yield pa.RecordBatch.from_pylist([summary])
 
 
-def _encoded(row: BlockRow, block_id: int) -> dict[str, Any]:
+def _encoded(block_row: BlockRow, block_id: int) -> dict[str, Any]:
     """A block as a row of a file."""
-    values: dict[str, Any] = {**row, "block_id": block_id}
-    for name in ARRAY_FIELDS:
-        values[name] = encode(np.ascontiguousarray(values[name]))
+    values: dict[str, Any] = {**block_row, "block_id": block_id}
+    for field_name in ARRAY_FIELDS:
+        values[field_name] = encode(np.ascontiguousarray(values[field_name]))
     return values
 
 
@@ -113,27 +119,28 @@ def write_without(
     """
     target.mkdir(parents=True)
     cutting = _Cutting(folder, target, manifest.block_shape, span)
-    fitted = manifest.chunks_of(BlockRole.FIT)
-    counts = each_item(spark, fitted, cutting.count, "blocks bigint")
+    fitted_chunks = manifest.chunks_of(BlockRole.FIT)
+    block_counts = each_item(spark, fitted_chunks, cutting.count, "blocks bigint")
     blocks_left = {
-        chunk.file: int(row["blocks"]) for chunk, row in zip(fitted, counts, strict=True)
+        chunk.file: int(count["blocks"])
+        for chunk, count in zip(fitted_chunks, block_counts, strict=True)
     }
-    items: list[tuple[Chunk, int]] = []
+    numbered_chunks: list[tuple[Chunk, int]] = []
     next_id = 0
     for chunk in sorted(manifest.chunks, key=lambda chunk: chunk.role != BlockRole.FIT):
         if blocks := blocks_left.get(chunk.file, chunk.blocks):
-            items.append((chunk, next_id))
+            numbered_chunks.append((chunk, next_id))
             next_id += blocks
-    summaries = each_item(spark, items, cutting.write, CHUNK_DDL)
+    chunk_summaries = each_item(spark, numbered_chunks, cutting.write, CHUNK_DDL)
     chunks = tuple(
         _replaced(chunk, summary.asDict())
-        for (chunk, _), summary in zip(items, summaries, strict=True)
+        for (chunk, _), summary in zip(numbered_chunks, chunk_summaries, strict=True)
     )
     write_metadata(target, len(manifest.features), [chunk.file for chunk in chunks])
     metadata_sha256 = file_sha256(target / METADATA_NAME)
-    smaller = replace(manifest, metadata_sha256=metadata_sha256, chunks=chunks)
-    smaller.write(target)
-    return smaller
+    smaller_manifest = replace(manifest, metadata_sha256=metadata_sha256, chunks=chunks)
+    smaller_manifest.write(target)
+    return smaller_manifest
 
 
 def _replaced(chunk: Chunk, summary: dict[str, Any]) -> Chunk:

@@ -92,8 +92,8 @@ class _CheckedWorker(PyDictReaderWorker):  # type: ignore[misc]
 class _OrderedReader(Reader):  # type: ignore[misc]
     """Petastorm's reader over some files of a dataset, one row group each, in a given order.
 
-    Its thread pool loses the last results now and then (a race in its `all_workers_done`). The dummy
-    pool reads in the caller's thread, which in training is tf.data's.
+    Its thread pool loses the last results now and then (a race in its `all_workers_done`). The
+    dummy pool reads in the caller's thread, which in training is tf.data's.
     """
 
     def __init__(self, view: _DatasetView, files: Sequence[str], fields: Sequence[str]) -> None:

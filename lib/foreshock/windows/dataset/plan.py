@@ -1,14 +1,14 @@
 """Which worker reads which blocks in which order: a pure function of manifest, seed and epoch.
 
 An epoch's chunks are shuffled by (seed, epoch). Their blocks, in that order, are cut into one
-contiguous run a worker of nearly equally many windows. So every block is read by exactly one worker,
-and only the chunks at the cuts are opened by two. A worker's run is read in *pools* of some 65,536
+contiguous run a worker of nearly equally many windows. So every block is read by exactly one
+worker, and only the chunks at the cuts are opened by two. A worker's run is read in *pools* of some 65,536
 windows; within a pool windows are shuffled by (seed, epoch, worker, pool). Batches are consecutive
 slices of the sequence that this gives. So any step can be found again without its predecessors.
 
 The remainder: every worker makes as many steps as the one with the most windows needs. The last
-batch of a worker and those after it are filled up with empty windows of weight 0. Nothing is doubled
-and nothing dropped, except by `limit`: with it, an epoch is the first `limit` windows, and the rest
+batch of a worker and those after it are filled up with empty windows of weight 0. Nothing is
+doubled and nothing dropped, except by `limit`: with it, an epoch is the first `limit` windows, and the rest
 is counted as left out.
 """
 
@@ -50,16 +50,33 @@ class WorkerShare:
 
     @property
     def empty(self) -> int:
-        """Windows of weight 0 that fill batches up."""
+        """Windows of weight 0 that fill batches up.
+
+        >>> blocks = BlockTable(np.array([0, 0]), np.array([7, 8]), np.array([4, 2]))
+        >>> EpochPlan(blocks, seed=1, batch=4, workers=1, limit=None).share(epoch=1, worker=0).empty
+        2
+        """
         return self.steps * self.batch - self.used
 
     def pool_starts(self) -> Int64Array:
-        """The place of each pool's first window in the worker's sequence, and the end."""
+        """The place of each pool's first window in the worker's sequence, and the end.
+
+        >>> blocks = BlockTable(np.array([0, 0]), np.array([7, 8]), np.array([4, 2]))
+        >>> plan = EpochPlan(blocks, seed=1, batch=4, workers=1, limit=None, pool=3)
+        >>> plan.share(epoch=1, worker=0).pool_starts().tolist()
+        [0, 4, 6]
+        """
         window_ends = np.cumsum(self.blocks.window_count)
         return np.concatenate([[0], window_ends])[self.pool_bounds]
 
     def shuffled(self, pool: int) -> Int64Array:
-        """The order in which the windows of a pool are trained on: a permutation."""
+        """The order in which the windows of a pool are trained on: a permutation.
+
+        >>> blocks = BlockTable(np.array([0, 0]), np.array([7, 8]), np.array([4, 2]))
+        >>> share = EpochPlan(blocks, seed=1, batch=4, workers=1, limit=None).share(1, worker=0)
+        >>> sorted(share.shuffled(pool=0).tolist())
+        [0, 1, 2, 3, 4, 5]
+        """
         starts = self.pool_starts()
         generator = np.random.default_rng([self.seed, self.epoch, self.worker, pool])
         return generator.permutation(int(starts[pool + 1] - starts[pool]))
@@ -71,11 +88,24 @@ class WorkerShare:
         return min(pool, len(self.pool_bounds) - 2)
 
     def remaining_blocks(self, step: int) -> BlockTable:
-        """The blocks that are still read from a step on, in order: whole pools."""
+        """The blocks that are still read from a step on, in order: whole pools.
+
+        >>> blocks = BlockTable(np.array([0, 0]), np.array([7, 8]), np.array([4, 2]))
+        >>> plan = EpochPlan(blocks, seed=1, batch=4, workers=1, limit=None, pool=3)
+        >>> plan.share(epoch=1, worker=0).remaining_blocks(step=1).block_id.tolist()
+        [8]
+        """
         return self.blocks.between(int(self.pool_bounds[self.pool_of(step)]), len(self.blocks))
 
     def block_ids_of(self, step: int) -> list[int]:
-        """Ids of the blocks whose windows are in the batch of a step; steps count from 0."""
+        """Ids of the blocks whose windows are in the batch of a step; steps count from 0.
+
+        >>> blocks = BlockTable(np.array([0, 0]), np.array([7, 8]), np.array([4, 2]))
+        >>> plan = EpochPlan(blocks, seed=1, batch=4, workers=1, limit=None, pool=3)
+        >>> share = plan.share(epoch=1, worker=0)
+        >>> share.block_ids_of(step=0), share.block_ids_of(step=1)
+        ([7], [8])
+        """
         starts = self.pool_starts()
         block_ids: set[int] = set()
         batch_start, batch_end = step * self.batch, min((step + 1) * self.batch, self.used)
@@ -221,8 +251,8 @@ def make_plan(
     blocks = blocks_of(manifest, BlockRole.FIT)
     if workers > max(1, len(blocks)):
         raise SettingsError(
-            f"training.workers is {workers}, but the training dataset holds {len(blocks)} blocks to "
-            "deal out; every worker needs one at least. Use fewer workers, or a smaller "
+            f"training.workers is {workers}, but the training dataset holds {len(blocks)} blocks "
+            "to deal out; every worker needs one at least. Use fewer workers, or a smaller "
             "windows.block."
         )
     if batch < workers:

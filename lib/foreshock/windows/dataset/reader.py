@@ -143,7 +143,8 @@ def _visited_blocks(
         )
     if position != len(wanted_ids):
         raise DataError(
-            f"{folder / visit.file}: the reader gave {position} blocks of {len(wanted_ids)}; {REMEDY}"
+            f"{folder / visit.file}: the reader gave {position} blocks of {len(wanted_ids)}; "
+            f"{REMEDY}"
         )
 
 
