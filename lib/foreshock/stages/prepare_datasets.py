@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from foreshock import columns as C
 from foreshock.platform.files import file_sha256
+from foreshock.platform.paths import is_remote
 from foreshock.platform.session import collect_items
 from foreshock.platform.transfers import remove
 from foreshock.sequences.split import BlockRole
@@ -122,7 +123,8 @@ def _join(context: Context, chunks: Sequence[ChunkPieces]) -> list[Chunk]:
         for begin in range(0, len(chunk_targets), batch_size)
     ]
     # Where no file is made of several pieces, they are only renamed and hashed.
-    here = len(chunks) <= JOINED_HERE and all(len(chunk.pieces) == 1 for chunk in chunks)
+    is_renaming = len(chunks) <= JOINED_HERE and all(len(chunk.pieces) == 1 for chunk in chunks)
+    here = is_renaming and not is_remote(context.run.path)
 
     def join_batch(batch: list[tuple[list[str], str]]) -> Iterator[pa.RecordBatch]:
         for paths, target in batch:

@@ -36,7 +36,7 @@ def fit_scaler(context: Context, ledger: Ledger, work: Path) -> Scaler:
         before=work / "none" if context.force else context.run / SUMMARIES,
         after=work / SUMMARIES,
         say=partial(context.log.event, "prepare"),
-        here=is_small(ledger),
+        here=is_small(context, ledger),
     )
     if not any(histogram.n for histogram in summary.histograms.values()):
         raise DataError(

@@ -15,6 +15,7 @@ from foreshock import columns as C
 from foreshock.errors import DataError
 from foreshock.events.ledger import EVENTS_FOLDERS, MAIN, TEST_TABLE, Ledger, time_text
 from foreshock.platform.parquet import dataset
+from foreshock.platform.paths import is_remote
 from foreshock.platform.transfers import remove
 from foreshock.scaling.robust import Scaler
 from foreshock.sequences.event_rows import TAILS
@@ -35,9 +36,10 @@ ROWS_HERE = 20_000  # so few events are cut in this process sooner than Spark st
 SORTED = "sorted"  # folder
 
 
-def is_small(ledger: Ledger) -> bool:
-    """Whether the run has so few events that Spark only sorts them."""
-    return _rows(ledger) <= ROWS_HERE
+def is_small(context: Context, ledger: Ledger) -> bool:
+    """Whether the run has so few events, on this machine, that Spark only sorts them."""
+    # On S3 a task of Spark's is tried again if a read breaks off; this process would fail.
+    return _rows(ledger) <= ROWS_HERE and not is_remote(context.run.path)
 
 
 def cut_windows(
@@ -54,7 +56,7 @@ def cut_windows(
 
     Raises DataError if a split that is needed has no window.
     """
-    settings, spark, here = context.settings, context.spark, is_small(ledger)
+    settings, spark, here = context.settings, context.spark, is_small(context, ledger)
     tiebreaks = len(settings.events.tiebreak)
     cut_grid = window_grid(settings)
     file_count = 1
