@@ -1,4 +1,4 @@
-"""Settings: what is refused and how it says so, `--set`, paths, and the sha256 that tells two runs apart."""
+"""Settings: what is refused and how it says so, `--set`, paths, and the sha256 of a run."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,11 +11,12 @@ from foreshock.settings.identity import as_mapping, differing_keys, sha256
 from foreshock.settings.load import build_settings, load_settings
 from pydantic import ValidationError
 
-BASE = """
-source: {kind: files, path: data}
-events: {entity: account, time: at, features: {amount: amount, fee: fee}}
-split: {train: [2019-01-01, 2019-03-01], calibration: [2019-03-01, 2019-04-01], test: [2019-04-01, 2019-05-01]}
-"""
+BASE = (
+    "\nsource: {kind: files, path: data}\n"
+    "events: {entity: account, time: at, features: {amount: amount, fee: fee}}\n"
+    "split: {train: [2019-01-01, 2019-03-01], calibration: [2019-03-01, 2019-04-01], "
+    "test: [2019-04-01, 2019-05-01]}\n"
+)
 LATER = "not available in this version"
 
 
@@ -37,7 +38,8 @@ def refused(path: Path, *overrides: str) -> str:
     return message
 
 
-# (the setting as given to --set, what the message must hold: the setting's name, what is allowed, what was received)
+# A setting as given to --set, and what the message must hold: the setting's name, what is allowed,
+# what was received.
 BAD = [
     # wrong type
     ("run.seed=abc", ["`run.seed`", "integer", "'abc'"]),
@@ -354,38 +356,64 @@ def test_all_that_is_wrong_is_said_at_once(conf: Path) -> None:
     assert all(f"`{key}`" in message for key in ("run.seed", "windows.stride", "quality.typo"))
 
 
-# --- what is accepted --------------------------------------------------------------------------------------------------------
+# --- what is accepted -----------------------------------------------------------------------------
+
+
+DEFAULTS = {
+    "windows": {"length": 50, "stride": 1, "block": 1024, "max_gap": None, "short": "drop"},
+    "scaling": {
+        "method": "robust",
+        "transform": "none",
+        "clip": None,
+        "constant": "zero",
+        "floor": 0.0,
+    },
+    "model": {
+        "name": "lstm_autoencoder",
+        "units": [64, 32],
+        "dense": 16,
+        "activation": "tanh",
+        "output": "linear",
+        "dropout": 0.0,
+        "l1": 0.0,
+        "l2": 0.0,
+        "from": None,
+    },
+    "quality": {
+        "nulls": "quarantine",
+        "max_quarantined": 0.01,
+        "max_unjudged": None,
+        "max_flagged": None,
+    },
+    "calibration": {"method": "split", "folds": 5},
+    "training": {
+        "epochs": 10,
+        "batch": 256,
+        "learning_rate": 0.001,
+        "patience": 3,
+        "windows_per_epoch": None,
+        "replicas": "auto",
+        "workers": 1,
+    },
+    "scoring": {"score": "window"},
+    "thresholds": {
+        "rules": [{"name": "quantile", "level": 0.99, "margin": 1.0}],
+        "use": None,
+        "per": "group",
+        "min_count": 1000,
+    },
+    "tables": {"sink": "parquet", "location": None},
+    "source": {"format": "parquet"},
+}
 
 
 def test_defaults_are_those_of_the_interface(conf: Path) -> None:
-    s = load_settings(str(conf))
-    assert (s.windows.length, s.windows.stride, s.windows.block, s.windows.max_gap, s.windows.short) == (
-        50, 1, 1024, None, "drop")  # fmt: skip
-    assert (s.scaling.method, s.scaling.transform, s.scaling.clip, s.scaling.constant, s.scaling.floor) == (
-        "robust", "none", None, "zero", 0)  # fmt: skip
-    assert (s.model.name, s.model.units, s.model.dense, s.model.activation, s.model.output) == (
-        "lstm_autoencoder", (64, 32), 16, "tanh", "linear")  # fmt: skip
-    assert (s.model.dropout, s.model.l1, s.model.l2, s.model.from_) == (0, 0, 0, None)
-    assert s.detectors == ("pca", "isolation_forest")
-    assert (s.quality.nulls, s.quality.max_quarantined, s.quality.max_unjudged, s.quality.max_flagged) == (
-        "quarantine", 0.01, None, None)  # fmt: skip
-    assert (s.calibration.method, s.calibration.folds) == ("split", 5)
-    assert (s.training.epochs, s.training.batch, s.training.learning_rate, s.training.patience) == (
-        10,
-        256,
-        0.001,
-        3,
-    )
-    assert (s.training.windows_per_epoch, s.training.replicas, s.training.workers) == (
-        None,
-        "auto",
-        1,
-    )
-    assert s.scoring.score == "window"
-    assert [(r.name, r.level, r.margin) for r in s.thresholds.rules] == [("quantile", 0.99, 1.0)]
-    assert (s.thresholds.use, s.thresholds.per, s.thresholds.min_count) == (None, "group", 1000)
-    assert (s.tables.sink, s.tables.location, s.source.format) == ("parquet", None, "parquet")
-    assert s.all_detectors == ("lstm_autoencoder", "pca", "isolation_forest")
+    settings = load_settings(str(conf))
+    resolved = as_mapping(settings)
+    for section, keys in DEFAULTS.items():
+        assert {key: resolved[section][key] for key in keys} == keys
+    assert resolved["detectors"] == ["pca", "isolation_forest"]
+    assert settings.all_detectors == ("lstm_autoencoder", "pca", "isolation_forest")
 
 
 @pytest.mark.parametrize(
@@ -399,23 +427,41 @@ def test_defaults_are_those_of_the_interface(conf: Path) -> None:
         ("windows.max_gap=null", lambda s: s.windows.max_gap is None),
         ("windows.max_gap=3600", lambda s: s.windows.max_gap == 3600.0),
         ("model.units=[8, 4]", lambda s: s.model.units == (8, 4)),
-        ("split.test=[2019-06-01, 2019-07-01]", lambda s: s.split.test.start == datetime(2019, 6, 1, tzinfo=UTC)),
+        (
+            "split.test=[2019-06-01, 2019-07-01]",
+            lambda s: s.split.test.start == datetime(2019, 6, 1, tzinfo=UTC),
+        ),
         ("split.test={path: /elsewhere}", lambda s: s.split.test_path == "/elsewhere"),
-        ("quality.nulls={default: zero, fee: median}",
-         lambda s: [s.quality.null_policy(f) for f in s.feature_names] == ["zero", "median"]),
-        ("quality.nulls={fee: median}",
-         lambda s: [s.quality.null_policy(f) for f in s.feature_names] == ["quarantine", "median"]),
-        ("events.features.tip=cast(tip as double) / 2", lambda s: s.events.features["tip"] == "cast(tip as double) / 2"),
-        ("events.where=status = 'ok' and date >= '2019-01-01'",
-         lambda s: s.events.where == "status = 'ok' and date >= '2019-01-01'"),
+        (
+            "quality.nulls={default: zero, fee: median}",
+            lambda s: [s.quality.null_policy(f) for f in s.feature_names] == ["zero", "median"],
+        ),
+        (
+            "quality.nulls={fee: median}",
+            lambda s: (
+                [s.quality.null_policy(f) for f in s.feature_names] == ["quarantine", "median"]
+            ),
+        ),
+        (
+            "events.features.tip=cast(tip as double) / 2",
+            lambda s: s.events.features["tip"] == "cast(tip as double) / 2",
+        ),
+        (
+            "events.where=status = 'ok' and date >= '2019-01-01'",
+            lambda s: s.events.where == "status = 'ok' and date >= '2019-01-01'",
+        ),
         ("events.where='ok' = status", lambda s: s.events.where == "'ok' = status"),
         ("events.tiebreak=[block, 'index']", lambda s: s.events.tiebreak == ("block", "index")),
         ("events.tiebreak=block", lambda s: s.events.tiebreak == ("block",)),
         ("events.group=1", lambda s: s.events.group == "1"),
-        ("thresholds.rules=[{level: 0.9}, {level: 0.99, margin: 2}]",
-         lambda s: [(r.level, r.margin) for r in s.thresholds.rules] == [(0.9, 1.0), (0.99, 2.0)]),
+        (
+            "thresholds.rules=[{level: 0.9}, {level: 0.99, margin: 2}]",
+            lambda s: (
+                [(r.level, r.margin) for r in s.thresholds.rules] == [(0.9, 1.0), (0.99, 2.0)]
+            ),
+        ),
     ],
-)  # fmt: skip
+)
 def test_set_gives_typed_values(conf: Path, override: str, read) -> None:
     assert read(load_settings(str(conf), [override]))
 
@@ -457,7 +503,7 @@ def test_from_another_run_needs_no_training_splits(conf: Path) -> None:
     assert list(s.split.spans()) == ["test"]
 
 
-# --- times -------------------------------------------------------------------------------------------------------------------
+# --- times ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -488,7 +534,7 @@ def test_splits_may_touch_and_leave_room_between_them(conf: Path) -> None:
     )
 
 
-# --- paths -------------------------------------------------------------------------------------------------------------------
+# --- paths ----------------------------------------------------------------------------------------
 
 
 def test_paths_are_relative_to_the_conf_file(
@@ -520,7 +566,7 @@ def test_absolute_paths_home_and_file_urls(conf: Path, monkeypatch: pytest.Monke
         assert load_settings(str(conf), [f"source.path={given}"]).source.path == wanted
 
 
-# --- sha256 ------------------------------------------------------------------------------------------------------------------
+# --- sha256 ---------------------------------------------------------------------------------------
 
 
 def test_equal_settings_have_equal_sha256_however_they_are_written(conf: Path) -> None:
@@ -543,9 +589,17 @@ def test_equal_settings_have_equal_sha256_however_they_are_written(conf: Path) -
 
 @pytest.mark.parametrize(
     "override",
-    ["run.seed=8", "windows.length=49", "split.test=[2019-04-01, 2019-05-02]", "events.features.fee=fee + 1",
-     "source.path=other", "thresholds.rules=[{level: 0.9}]", "quality.nulls={fee: zero}", "model.units=[32, 64]"],
-)  # fmt: skip
+    [
+        "run.seed=8",
+        "windows.length=49",
+        "split.test=[2019-04-01, 2019-05-02]",
+        "events.features.fee=fee + 1",
+        "source.path=other",
+        "thresholds.rules=[{level: 0.9}]",
+        "quality.nulls={fee: zero}",
+        "model.units=[32, 64]",
+    ],
+)
 def test_other_settings_have_another_sha256_and_are_named(conf: Path, override: str) -> None:
     a, b = load_settings(str(conf)), load_settings(str(conf), [override])
     assert sha256(a) != sha256(b)

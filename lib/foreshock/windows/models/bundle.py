@@ -85,7 +85,8 @@ def load(folder: Path, *, names: tuple[str, ...] | None = None) -> Bundle:
     try:
         if description["format"] != FORMAT:
             raise DataError(
-                f"{folder / NAME}: format {description['format']}; this version reads {FORMAT}."
+                f"{folder / NAME}: format {description['format']}; this version reads {FORMAT}. "
+                "Train again with --force, or use the version of Foreshock that wrote it."
             )
         entries = description["models"]
         return Bundle(
