@@ -88,6 +88,7 @@ def pooled_thresholds(data: ReportData, detector: str) -> list[ThresholdRow]:
         if threshold_row.partition is None
     ]
     first_group = main_group(pooled_rows)
+    # The main group first, then the groups with the most events.
     return sorted(
         pooled_rows,
         key=lambda threshold_row: (threshold_row.group != first_group, -(threshold_row.n or 0)),

@@ -15,6 +15,7 @@ def render_page(data: ReportData) -> str:
     """The whole page as HTML text. Everything from the data is escaped."""
     environment = _environment()
     section_contents = [(section, section.build(data)) for section in SECTIONS]
+    # A section that has nothing to say is left out of the navigation too.
     shown_sections = [
         (section, content) for section, content in section_contents if content is not None
     ]
@@ -48,6 +49,7 @@ def _environment() -> Environment:
         "share": wording.format_share,
         "when": wording.format_time,
         "size": wording.format_bytes,
-        "svg": Markup,  # figures are drawn by us; text in them is escaped by matplotlib
+        # Figures are drawn by us; text in them is escaped by matplotlib.
+        "svg": Markup,
     }
     return environment

@@ -54,6 +54,7 @@ def missed_gates(quality: QualitySettings, counts: RunCounts, flagged: int) -> l
     """
     quarantined, unjudged = sum(counts.quarantined.values()), sum(counts.unjudged.values())
     event_count = counts.judged + unjudged
+    # Each gate with its limit, and the part of a whole that must not exceed it.
     gate_parts = (
         ("max_quarantined", quality.max_quarantined, quarantined, counts.rows_read),
         ("max_unjudged", quality.max_unjudged, unjudged, event_count),
@@ -104,6 +105,7 @@ def strongest_shifts(drift: Iterable[DriftRow], most: int = MOST_FEATURES) -> li
             for drift_row in pair_rows
             if drift_row.feature is not None and drift_row.trimmed is not None
         ]
+        # Farthest first; of two that moved as far the first by name.
         moved_features.sort(key=lambda feature: feature[:2])
         features = {feature_name: measures for _, feature_name, measures in moved_features[:most]}
         score = next(
@@ -121,6 +123,7 @@ def with_flagged_events(verdict: Verdict, flagged: Mapping[str, FlaggedCount]) -
     'The run is healthy. Of its 2,000 judged events, 3 were flagged as anomalous: they are the \
 rows of the table scores where is_anomaly.'
     """
+    # The verdict may be healthy though events are flagged: it is about the run.
     flagged_events = sum(split_count.flagged for split_count in flagged.values())
     judged_events = sum(split_count.judged for split_count in flagged.values())
     flagged_sentence = f"Of its {judged_events:,} judged events, "

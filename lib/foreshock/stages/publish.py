@@ -165,6 +165,7 @@ class Publisher:
             [run.record("score"), self.settings.model_dump(mode="json"), partitions]
         )
         former_record = PublishRecord.read(run)
+        # Some partitions are asked for because they changed: they are published again.
         is_published = former_record.fingerprint == fingerprint and partitions is None
         if is_published and not self.context.force:
             return
@@ -177,6 +178,7 @@ class Publisher:
             )
             for table_name in PARTITIONED_TABLES
         }
+        # Nothing may be noted in a run directory that another run has taken over.
         run.check_held()
         # Noted before too: what a run that is killed here has published is still its to replace.
         during = {
@@ -202,6 +204,7 @@ class Publisher:
     def _replace(self, scaler: Scaler, changes: Mapping[str, PartitionChange]) -> None:
         """Have every sink replace the run's rows, as an attempt of the stage `publish`."""
         descriptions = describe_tables(scaler.kept)
+        # The attempt is still running: its row is published when it has ended.
         del descriptions[C.RUNS]
         run_tables = RunTables(
             run_id=self.context.run_id,
@@ -216,6 +219,7 @@ class Publisher:
         )
         with self.context.attempt("publish") as counts:
             snapshots: dict[str, int] = {}
+            # Each place is taken in its turn; Glue comes after the files that it registers.
             for sink in self.sinks:
                 with sink.turn() as check_turn:
                     conflict = sink.conflict(run_tables)

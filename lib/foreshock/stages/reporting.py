@@ -52,7 +52,8 @@ from foreshock.tables.rows import open_scores
 from foreshock.windows.dataset.manifest import read_manifest
 from foreshock.windows.models import bundle as bundles
 
-TableRow = Mapping[str, Any]  # a row of a table as Arrow gives it: column to value
+# A row of a table as Arrow gives it: column to value.
+TableRow = Mapping[str, Any]
 
 
 def write_report(context: Context, fingerprint: str) -> None:
@@ -163,12 +164,14 @@ def count_scores(scores: Path) -> ScoreCounts:
     """The counts of a table `scores`, read in batches."""
     counts = ScoreCounts()
     read_columns = ["split", "score", "is_anomaly", "reason"]
+    # In batches: the table may be larger than memory.
     for batch in open_scores(scores).to_batches(columns=read_columns):
         grouped_rows = pa.table(batch).group_by(["split", "is_anomaly", "reason"])
         for group_row in grouped_rows.aggregate(
             [("score", "count"), ([], "count_all")]
         ).to_pylist():
             counts.judged[group_row["split"]] += group_row["score_count"]
+            # is_anomaly is null without a threshold or a score.
             if group_row["is_anomaly"]:
                 counts.flagged[group_row["split"]] += group_row["count_all"]
             without_score = group_row["count_all"] - group_row["score_count"]

@@ -48,6 +48,7 @@ class TableDescription:
         return tuple(column for column in self.columns if column.name in self.partitioned_by)
 
 
+# A split and a partition are what a run replaces, so files lie by them.
 BY_DAY = ("split", C.PARTITION)
 SCORE_COMMENT = "how anomalous, higher is more; null: could not be judged"
 

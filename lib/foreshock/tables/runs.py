@@ -72,6 +72,7 @@ class Attempt:
             "counts": json.dumps(self.counts, sort_keys=True, default=str),
             "versions": json.dumps(versions()),
         }
+        # The time of the start tells attempts at a stage apart.
         row_file = runs_folder / f"{self.stage}-{self.started:%Y%m%dT%H%M%S%f}.parquet"
         write_table(pa.Table.from_pylist([table_row], SCHEMA), row_file)
 

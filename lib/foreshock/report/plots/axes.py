@@ -23,7 +23,8 @@ _date_formatter: Callable[[ticker.Locator], ticker.Formatter] = dates.ConciseDat
 
 # A range this many times its low end is spread by logarithm; a wider one has ticks at powers of 10.
 LOG_RANGE, WIDE_LOG_RANGE = 8, 300
-HEAVY_TAIL = 50  # the largest value over the median, from which on asinh spreads it
+# The largest value over the median, from which on asinh spreads it.
+HEAVY_TAIL = 50
 
 
 def format_tick(value: float, _position: object = None) -> str:
@@ -45,6 +46,7 @@ def set_scale(axes: Axes, direction: Literal["x", "y"], values: npt.ArrayLike) -
     """
     all_values = np.asarray(values, np.float64)
     finite_values = all_values[np.isfinite(all_values)]
+    # An axis needs a range even if every value is null.
     if not len(finite_values):
         finite_values = np.zeros(1)
     lowest, highest = float(finite_values.min()), float(finite_values.max())
@@ -57,6 +59,7 @@ def set_scale(axes: Axes, direction: Literal["x", "y"], values: npt.ArrayLike) -
         axis.set_major_locator(ticker.LogLocator(subs=tick_steps, numticks=9))
     elif lowest <= 0 < typical_size and highest > HEAVY_TAIL * typical_size:
         set_axis_scale("asinh", linear_width=typical_size)
+    # Minor ticks would crowd a small figure.
     axis.set_minor_locator(ticker.NullLocator())
     axis.set_major_formatter(ticker.FuncFormatter(format_tick))
 

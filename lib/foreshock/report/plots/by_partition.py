@@ -16,9 +16,11 @@ from foreshock.report.records.rows import ThresholdRow
 from foreshock.report.wording import parse_time
 from foreshock.statistics.arrays import Float64Array
 
-SELF_FITTED = "self"  # fitted on a test partition's own scores
+# Fitted on a test partition's own scores.
+SELF_FITTED = "self"
 MOST_LABELS, LABEL_LETTERS = 12, 20
-LONG_GAPS = 3  # a calendar this many times longer than its days has gaps too long to draw
+# A calendar this many times longer than its days has gaps too long to draw.
+LONG_GAPS = 3
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ def _set_places(axes: Axes, partitions: Sequence[str]) -> dict[str, float]:
     moments = [moment for partition in partitions if (moment := parse_time(partition))]
     day_numbers = days_of(moments)
     day_steps = np.diff(day_numbers) if len(day_numbers) > 1 else np.ones(1)
+    # Partitions may be regions or chains, which have no place on a calendar.
     are_dates = len(day_numbers) == len(partitions)
     if are_dates and bool(
         np.ptp(day_numbers) <= LONG_GAPS * len(day_numbers) * np.median(day_steps)
@@ -55,7 +58,8 @@ def _colour(series: str) -> str:
 
 
 def _numbers(values: Sequence[float | None]) -> Float64Array:
-    return np.array(values, np.float64)  # None becomes NaN, which is not drawn
+    # None becomes NaN, which is not drawn.
+    return np.array(values, np.float64)
 
 
 @inline_svg
@@ -78,6 +82,7 @@ def partition_bars(
     figure = Figure(figsize=(10, 3))
     axes = figure.add_subplot()
     partition_places = _set_places(axes, partitions)
+    # Marks of a threshold get a thin line for their interval, bands of scores a broad one.
     bar_width = min(6 if mark == "^" else 2, max(1.2, 400 / len(partitions)))
     for series_name, series_bars in series.items():
         positions = [partition_places[partition_bar.partition] for partition_bar in series_bars]

@@ -18,7 +18,8 @@ from foreshock.statistics.histogram import Histogram, key_values
 
 FULL_SIZE, SMALL_SIZE = (5.3, 3.4), (3.6, 2.5)
 GRID_POINTS, BAR_STEP = 281, 4
-TAIL_POINTS = 60  # the highest values, each of which is a point of the tail
+# The highest values, each of which is a point of the tail.
+TAIL_POINTS = 60
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ def _score_grid(axes: Axes, curves: Mapping[str, CumulativeCurve]) -> Float64Arr
         for quantile_level in (0.001, 0.5)
     )
     highest = max(float(curve.values[-1]) for curve in curves.values())
+    # Nor does the axis reach further down than five powers of ten below the median.
     if lowest >= 0:
         lowest = max(lowest, median_score * 1e-5)
     set_scale(axes, "x", [lowest, median_score, highest])
@@ -106,6 +108,7 @@ def score_bodies(
         return None
     figure = Figure(figsize=FULL_SIZE)
     axes = figure.add_subplot()
+    # A bar is wide enough to be seen; the tail needs a finer line.
     bin_edges = _score_grid(axes, curves)[::BAR_STEP]
     for split, curve in curves.items():
         bin_shares, split_colour = (
@@ -136,8 +139,10 @@ def score_tails(
     axes = figure.add_subplot()
     score_grid = _score_grid(axes, curves)
     for split, curve in curves.items():
+        # The grid alone would cut the tail into a few coarse steps.
         tail_scores = np.unique(np.concatenate([score_grid, curve.values[-TAIL_POINTS:]]))
         share_above = 1 - curve.share_below(tail_scores)
+        # The highest score has no event above it, and 0 has no place on a logarithmic axis.
         is_drawn = share_above > 0
         split_colour = SPLIT_COLOURS[split]
         axes.plot(

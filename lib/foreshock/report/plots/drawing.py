@@ -83,6 +83,7 @@ def inline_svg(draw: Callable[Parameters, Figure | None]) -> Callable[Parameters
             figure = draw(*args, **kwargs)
             if figure is None:
                 return ""
+            # Without a date the same data give the same bytes, whatever day it is.
             svg_buffer = io.StringIO()
             figure.savefig(svg_buffer, format="svg", dpi=170, metadata={"Date": None})
         return fit_to_page(svg_buffer.getvalue())
@@ -96,6 +97,7 @@ def fit_to_page(svg: str) -> str:
     Ids get a prefix, for many figures share one page. Fixed sizes, fonts and colours give way to
     the page's.
     """
+    # The digest of the drawing: two figures differ, and a figure has the same ids in every run.
     id_prefix = "f" + hashlib.sha256(svg.encode()).hexdigest()[:8]
     drawing = svg[svg.index("<svg") :]
     drawing = re.sub(
@@ -108,6 +110,7 @@ def fit_to_page(svg: str) -> str:
     )
     svg_body = re.sub(r"url\(#", f"url(#{id_prefix}-", svg_body)
     svg_body = re.sub(r"font: (?:[a-z0-9]+ )*?([\d.]+)px [^;\"]+", r"font-size: \1px", svg_body)
+    # Variables, not values: dark mode has colours of its own for the same things.
     for colour, css_variable in CSS_VARIABLES.items():
         svg_body = svg_body.replace(colour, f"var(--{css_variable})")
     view_box = "".join(re.findall(r'viewBox="[^"]+"', svg_head))

@@ -48,6 +48,7 @@ def _dots(events: Sequence[TimelineEvent]) -> list[_Dot]:
 
 
 def _scatter(axes: Axes, label: str, dots: Sequence[_Dot], most: int, style: Any) -> None:
+    # Every n-th dot: a sample in order of time keeps its shape.
     thinned_dots = dots[:: max(1, -(-len(dots) // most))]
     if thinned_dots:
         day_numbers = days_of([dot.moment for dot in thinned_dots])
@@ -67,6 +68,7 @@ def score_timeline(
     flagged_dots = [dot for dot in event_dots if dot.event.is_anomaly]
     ordinary_dots = [dot for dot in event_dots if not dot.event.is_anomaly]
     anomaly_dots = [dot for dot in event_dots if dot.event.label == 1]
+    # Flagged events are drawn last, so that nothing covers them.
     _scatter(axes, "not flagged", ordinary_dots, MOST_POINTS, _DOT_STYLE)
     _scatter(axes, "known anomaly", anomaly_dots, MOST_MARKED, _RING_STYLE)
     _scatter(axes, "flagged", flagged_dots, MOST_MARKED, _FLAG_STYLE)

@@ -15,7 +15,8 @@ from foreshock.report.records.events import TopEvent
 from foreshock.statistics.arrays import Float64Array
 
 TITLE_LETTERS = 60
-MOST_DOTTED_STEPS = 60  # a longer window is a line without dots
+# A longer window is a line without dots.
+MOST_DOTTED_STEPS = 60
 
 
 def _draw_feature(axes: Axes, values: Float64Array, expected: Float64Array | None) -> None:
@@ -47,6 +48,7 @@ def event_window(event: TopEvent, shown: Sequence[int]) -> Figure | None:
     panel_count = len(shown) + (len(step_errors) > 0)
     figure = Figure(figsize=(7, 0.5 + 0.7 * panel_count))
     panels = figure.subplots(panel_count, 1, sharex=True, squeeze=False)[:, 0]
+    # The panel that is left over is the errors'.
     for axes, feature in zip(panels, shown, strict=False):
         _draw_feature(
             axes,
@@ -62,6 +64,7 @@ def event_window(event: TopEvent, shown: Sequence[int]) -> Figure | None:
         axes.yaxis.set_major_formatter(ticker.FuncFormatter(format_tick))
     panels[-1].set_xlabel("step of the window")
     panels[-1].xaxis.set_major_locator(ticker.MaxNLocator(10, integer=True))
+    # Without a reconstruction there is but one line, which its title names.
     if len(expected_values):
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
     return figure

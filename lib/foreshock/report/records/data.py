@@ -36,6 +36,7 @@ class ReportedSettings:
         (('run.name', 'demo'), ('run.seed', '7'))
         """
         event_settings = settings.get("events") or {}
+        # A test table of its own is a mapping with its path.
         test_span = (settings.get("split") or {}).get("test")
         expression_keys = ("label", "kind", "train_where", "calibrate_where")
         return cls(

@@ -47,6 +47,7 @@ class FitFacts:
             detector: None if explained_facts is None else explained_facts["share"]
             for detector, explained_facts in (info.get("explained") or {}).items()
         }
+        # The outer folds have no bound: their ends are the ends of time, which no date can hold.
         fold_starts = [iso_of_micros(fold_start) for fold_start, _ in (info.get("folds") or [])[1:]]
         fold_ranges = zip([None, *fold_starts], [*fold_starts, None], strict=True)
         return cls(

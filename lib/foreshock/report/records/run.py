@@ -149,6 +149,7 @@ class RunSummary:
         True
         """
         verdict, rule = raw.get("verdict"), raw.get("rule")
+        # Keys that came later than the first version may be missing.
         flagged = raw.get("flagged") or {}
         return cls(
             run_id=raw["run_id"],

@@ -57,6 +57,7 @@ def build_card(event: TopEvent) -> EventCard:
     The figure shows the five features with the largest weight, in the order of the features.
     """
     weight_by_feature = feature_weights(event)
+    # Stable, so that features with the same weight keep their order from run to run.
     feature_order: list[int] = np.argsort(-weight_by_feature, kind="stable").tolist()
     carriers = [
         (event.features[feature_position], float(weight_by_feature[feature_position]))

@@ -52,7 +52,8 @@ JUDGING_METRICS = ("roc_auc", "sensitivity", "tp")
 SIMPLE_DETECTORS = detector_names(lambda entry: not entry.is_trainable)
 CLOSE_TO_GUESSING = 0.65
 
-MetricTable = dict[str, dict[str, MetricRow]]  # detector to metric to its row
+# Detector to metric to its row.
+MetricTable = dict[str, dict[str, MetricRow]]
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,7 @@ def build_metrics(data: ReportData) -> Metrics:
     >>> build_metrics(ReportData(RunSummary("run-1", "pca", ("pca",)))).is_judged
     False
     """
+    # A run whose test has no labels may still have some in calibration.
     splits = [split for split in (TEST, CALIBRATION) if _of_split(data.metrics, split)]
     split = splits[0] if splits else None
     split_rows = _of_split(data.metrics, split)
@@ -118,6 +120,7 @@ def build_metrics(data: ReportData) -> Metrics:
             )
             target_table.setdefault(metric_row.detector, {})[metric_row.metric] = metric_row
     metric_names = {metric_row.metric for metric_row in split_rows}
+    # Without a labelled anomaly these are all null.
     judged_rows = [
         metric_row
         for metric_row in split_rows
@@ -156,6 +159,7 @@ def compare(table: MetricTable, model: str) -> Rivals | None:
         for detector, metric_rows in table.items()
         if (auc_row := metric_rows.get("roc_auc")) is not None and auc_row.value is not None
     }
+    # A detector is not compared with itself, even if the model is a simple one.
     model_auc = auc_by_detector.pop(model, None)
     simple_detectors = {
         detector: auc_by_detector[detector]

@@ -25,6 +25,7 @@ def build_over_time(data: ReportData) -> OverTime:
     partition_rows = of_main_group(
         partition_row for partition_row in data.partitions if partition_row.detector == data.model
     )
+    # Every split is named in the legend, whether or not it has scores, so that colours are told.
     bars_by_split = {
         split: [
             PartitionBar(

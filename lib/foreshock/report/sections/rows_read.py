@@ -75,6 +75,7 @@ def build_rows_read(data: ReportData) -> RowsRead:
         )
         unknown_sum = "Not every count is known, so the sum cannot be checked."
         return RowsRead(None, unknown_lines, None, unknown_sum, data.dataset)
+    # The stage has checked it already; the page shows the sum to those who doubt it.
     adds_up = counts.total == counts.rows_read
     return RowsRead(counts.rows_read, count_lines(counts), adds_up, check_sum(counts), data.dataset)
 

@@ -54,6 +54,7 @@ def build_scores(data: ReportData) -> Scores:
 
     Each detector's figure has that detector's threshold: scores of detectors do not compare.
     """
+    # The splits that have no scored event have no histogram.
     model_histograms = data.distributions.get(data.model, {})
     model_curves, model_limit = score_curves(model_histograms), pooled_threshold(data, data.model)
     other_tails = {

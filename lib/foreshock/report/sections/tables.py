@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from foreshock.report.records.data import ReportData
 
-RUN_TABLES = "tables"  # below the run directory, where the query is to be started
+# Below the run directory, where the query is to be started.
+RUN_TABLES = "tables"
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,7 @@ def partition_fits(rows: Sequence[ThresholdRow]) -> dict[str, list[PartitionBar]
         str(threshold_row.fitted_on): [] for threshold_row in rows
     }
     for threshold_row in of_main_group(rows):
+        # A fallback is drawn where it is from, not once more for each partition that borrows it.
         if not threshold_row.fallback and threshold_row.partition is not None:
             partition_bar = PartitionBar(
                 threshold_row.partition,

@@ -11,7 +11,8 @@ from foreshock.errors import ServiceError
 
 MISSING, THERE_ALREADY = "EntityNotFoundException", "AlreadyExistsException"
 
-GlueObject = Mapping[str, Any]  # as boto3 takes and gives it: Glue's names to Glue's values
+# As boto3 takes and gives it: Glue's names to Glue's values.
+GlueObject = Mapping[str, Any]
 
 
 class GlueClient(Protocol):

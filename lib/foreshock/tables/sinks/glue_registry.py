@@ -19,7 +19,8 @@ from foreshock.tables.sinks.glue_client import (
 )
 from foreshock.tables.sinks.protocol import PartitionKey
 
-PARTITIONS_A_CALL = 25  # what Glue takes in one call to delete; it takes 100 to create
+# What Glue takes in one call to delete; it takes 100 to create.
+PARTITIONS_A_CALL = 25
 PARQUET_PACKAGE = "org.apache.hadoop.hive.ql.io.parquet"
 PARQUET_STORAGE = {
     "InputFormat": f"{PARQUET_PACKAGE}.MapredParquetInputFormat",
@@ -86,6 +87,7 @@ class GlueRegistry:
             elif _columns_of(registered) != _columns_of(table_input):
                 self.client.update_table(DatabaseName=self.database, TableInput=table_input)
             if description.partitioned_by:
+                # Forgotten first: a partition that is written again is not to vanish.
                 self._forget_partitions(name, sorted(set(removed) - set(written or {})))
                 self._add_partitions(name, storage, written or {})
         except (ClientError, BotoCoreError) as error:
@@ -109,14 +111,16 @@ class GlueRegistry:
         try:
             self.client.create_database(DatabaseInput=database_input)
         except ClientError as error:
-            if not has_code(error, THERE_ALREADY):  # another run may have made it meanwhile
+            # Another run may have made it meanwhile.
+            if not has_code(error, THERE_ALREADY):
                 raise service_error("CreateDatabase", error) from None
 
     def _create_table(self, body: GlueObject) -> None:
         try:
             self.client.create_table(DatabaseName=self.database, TableInput=body)
         except ClientError as error:
-            if not has_code(error, THERE_ALREADY):  # another run may have made it meanwhile
+            # Another run may have made it meanwhile.
+            if not has_code(error, THERE_ALREADY):
                 raise
 
     def _table(self, name: str) -> GlueObject | None:
@@ -156,6 +160,7 @@ class GlueRegistry:
         present_types = {column["Name"]: column["Type"] for column in _listed_columns(registered)}
         for column in description.file_columns:
             present_type = present_types.get(column.name, column.sql_type)
+            # Structs are merged: their fields are the features, which differ from run to run.
             are_structs = _is_struct(present_type) and _is_struct(column.sql_type)
             if present_type != column.sql_type and not are_structs:
                 raise SettingsError(
@@ -272,6 +277,7 @@ def _all_columns(
     registered: GlueObject | None, description: TableDescription
 ) -> list[dict[str, str]]:
     """The described columns, then those that a registered table has besides."""
+    # A table may hold rows of runs with other features, whose columns must stay readable.
     described_columns = [_glue_column(column) for column in description.file_columns]
     if registered is None:
         return described_columns

@@ -81,7 +81,9 @@ class IcebergSink:
                     run_rows = None
                 elif run_rows is not None:
                     run_rows = run_rows.filter(in_partitions(written_keys))
+            # Told first: a commit may take minutes.
             self.announce(table_name)
+            # The turn may have been lost while the rows were made.
             check_turn()
             snapshot = self._tables.replace(
                 table_name, tables.descriptions[table_name], run_rows, replaced_rows

@@ -28,8 +28,10 @@ from foreshock.tables.sinks.protocol import PartitionKey
 
 # How Iceberg's errors call rows that another commit changed, and commits that kept coming first.
 CONFLICTS, OVERTAKEN = ("ValidationException", "ConcurrentModification"), "CommitFailedException"
-MARK_PROPERTY = "foreshock-publish"  # the property by which a snapshot is known as this commit's
-BY_RUN = ("run_id",)  # what tables without partitions of their own are partitioned by
+# The property by which a snapshot is known as this commit's.
+MARK_PROPERTY = "foreshock-publish"
+# What tables without partitions of their own are partitioned by.
+BY_RUN = ("run_id",)
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ class IcebergTables:
         unseen_snapshots = self._changes(table) - self._seen[table].changes
         if not unseen_snapshots:
             return None
+        # Status 1: the file was added by that snapshot.
         added_files = (
             self.spark.table(self.name(table, ".all_entries"))
             .filter(F.col("status") == 1)
@@ -126,6 +129,7 @@ class IcebergTables:
                 for table_column in table_schema
             ]
             new_rows = frame.select(*fitted_columns)
+        # Other runs commit too: a mark tells which snapshot is this commit's.
         commit_mark = uuid.uuid4().hex
         writer = (
             new_rows.writeTo(self.name(table))
@@ -186,6 +190,7 @@ class IcebergTables:
 
     def _changes(self, table: str) -> frozenset[int]:
         snapshots = self.name(table, ".snapshots")
+        # Compaction rewrites files and changes no row, so it conflicts with nothing.
         query = f"SELECT snapshot_id FROM {snapshots} WHERE operation <> 'replace'"
         return frozenset(row[0] for row in self.spark.sql(query).collect())
 
@@ -237,7 +242,8 @@ class IcebergTables:
                 self._create(table, description)
                 return
             except Exception:
-                if not self._exists(table):  # another run may have made it meanwhile
+                # Another run may have made it meanwhile.
+                if not self._exists(table):
                     raise
         self._check(table, description)
         table_schema = self.spark.table(self.name(table)).schema
@@ -272,7 +278,8 @@ class IcebergTables:
                 f"ALTER TABLE {self.name(table)} ADD COLUMN {column} "
                 f"{data_type.simpleString()} COMMENT {quoted(comment)}"
             )
-        except Exception:  # another run may have added it meanwhile
+        # Another run may have added it meanwhile.
+        except Exception:
             try:
                 self.spark.table(self.name(table)).select(F.col(column))
             except Exception:

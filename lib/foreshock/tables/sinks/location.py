@@ -28,7 +28,8 @@ from foreshock.tables.sinks.turn import wait_for_turn
 
 CONCURRENT_PARTITIONS = 8
 STAGING_FOLDER = ".staging"
-ONLY_FILE = "part-00000.parquet"  # of a small table of a run
+# Of a small table of a run.
+ONLY_FILE = "part-00000.parquet"
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ class LocationSink:
                 if partition_key not in touched_folders:
                     continue
                 place = PartitionFolder(table_name, touched_folders[partition_key])
+                # Names, sizes and stamps: a file that was rewritten with as many bytes differs too.
                 if present_contents.get(place) != self._noted.get(place):
                     return (
                         f"tables.location {self.location}: another run wrote {table_name}/"
@@ -92,6 +94,7 @@ class LocationSink:
         """
         check_turn()
         present_contents = self._contents()
+        # What is there now is known from before: only what is new is taken away if this fails.
         places_to_fill = [
             PartitionFolder(table_name, folder)
             for table_name in PARTITIONED_TABLES
@@ -105,7 +108,8 @@ class LocationSink:
                     with contextlib.suppress(Exception):
                         remove(self.location / place.table / place.folder)
             raise
-        remove(self.location / STAGING_FOLDER)  # a run that was killed may have left some
+        # A run that was killed may have left some.
+        remove(self.location / STAGING_FOLDER)
         for table_name in PARTITIONED_TABLES:
             for folder in self._removable(tables, table_name).values():
                 remove(self.location / table_name / folder)
@@ -160,6 +164,7 @@ class LocationSink:
             fresh_folder.mkdir(parents=True)
             for file_name, file in files_by_name.items():
                 copy(file, fresh_folder / file_name)
+            # Between these two a reader may miss the partition; it never sees a part of it.
             remove(target_folder)
             move(fresh_folder, target_folder)
         finally:

@@ -12,8 +12,10 @@ from urllib.parse import unquote
 from foreshock import columns as C
 from foreshock.tables.describe import TableDescription
 
-PARTITIONED_TABLES = (C.SCORES, C.DETECTOR_SCORES)  # a run replaces its own partitions of these
-SMALL_TABLES = (C.ERROR_DISTRIBUTION, C.THRESHOLDS, C.DRIFT, C.METRICS)  # and its rows of these
+# A run replaces its own partitions of these.
+PARTITIONED_TABLES = (C.SCORES, C.DETECTOR_SCORES)
+# And its rows of these.
+SMALL_TABLES = (C.ERROR_DISTRIBUTION, C.THRESHOLDS, C.DRIFT, C.METRICS)
 
 # Raises ServiceError once the turn to write is another run's.
 TurnCheck = Callable[[], None]
@@ -33,6 +35,7 @@ def partition_folders(table: Path) -> dict[PartitionKey, str]:
     """
     folder_by_key = {}
     for folder in sorted(table.glob("split=*/partition=*")):
+        # Spark writes values that a file name cannot hold as %XX.
         split_name = unquote(folder.parent.name.removeprefix("split="))
         partition_name = unquote(folder.name.removeprefix("partition="))
         folder_by_key[PartitionKey(split_name, partition_name)] = (
