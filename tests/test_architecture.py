@@ -168,9 +168,6 @@ ASSERTS = {
     ("stages/prepare_scaler.py", "settings.split.train is not None"),
 }
 
-# Files that still ask for a detector's name or class; they are to be empty of it when scoring moves.
-STILL_NAMED = ("stages/diagnose.py", "windows/scoring/scorer.py", "windows/scoring/spark.py")
-
 PRINTS = {"platform/log.py", "stages/command.py", "settings/reference.py"}
 SOURCE_LINES, JOB_LINES = 300, 60
 
@@ -366,11 +363,7 @@ def test_only_the_log_and_the_command_print() -> None:
 def test_nobody_asks_for_a_detectors_name_or_class() -> None:
     """What a detector can do is a flag of the registry; a family's files know their detectors."""
     family = ("windows/models/*", "point_process/*", "settings/*", "detectors.py")
-    outside = [
-        file
-        for file in FILES
-        if file not in STILL_NAMED and not any(fnmatch(file, own) for own in family)
-    ]
+    outside = [file for file in FILES if not any(fnmatch(file, own) for own in family)]
     names = {
         (file, node.value)
         for file in outside
