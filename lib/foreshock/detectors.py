@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from foreshock.statistics.arrays import AnyArray, Float32Array, Float64Array
 
 Family = Literal["windows", "sequences", "combination"]
-Spec = Mapping[str, Any]  # plain data, as JSON holds it
+# Plain data, as JSON holds it.
+Spec = Mapping[str, Any]
 ENSEMBLE = "ensemble"
 
 

@@ -31,7 +31,8 @@ KEPT = 2
 LOSSES = "losses.csv"
 HEADER = "epoch,step,loss,gradient_norm\n"
 DAMAGE = (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
-LONGEST_VALUE = 60  # letters of a value that a message shows
+# Letters of a value that a message shows.
+LONGEST_VALUE = 60
 
 
 @dataclass(frozen=True)

@@ -32,9 +32,12 @@ from foreshock.training.trainable import (
 with silenced_stderr():
     import keras
 
-CHECK_EVERY = 25  # steps whose losses are fetched from the device together
-MOST_VALIDATION = 8192  # windows
-NAMED_BLOCKS = 12  # in a message
+# Steps whose losses are fetched from the device together.
+CHECK_EVERY = 25
+# So many validation windows are held in memory; more are thinned evenly.
+MOST_VALIDATION = 8192
+# A message names so many blocks: a batch may hold windows of hundreds.
+NAMED_BLOCKS = 12
 
 
 @dataclass(frozen=True)

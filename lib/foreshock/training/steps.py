@@ -19,7 +19,8 @@ with silenced_stderr():
 
 # Errors by which XLA says that it does not compile a network on a device.
 XLA_ERRORS = (tf.errors.UnimplementedError, tf.errors.InvalidArgumentError)
-LONGEST_REASON = 150  # letters
+# A reason of XLA's runs to pages; its first letters name it.
+LONGEST_REASON = 150
 
 
 class ReducedAdam(keras.optimizers.Adam):  # type: ignore[misc]

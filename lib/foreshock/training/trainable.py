@@ -18,11 +18,15 @@ if TYPE_CHECKING:
     from foreshock.training.history import EpochRecord, Position
 
 Weights = list[AnyArray]
-Batch = tuple[Any, ...]  # arrays or tensors with one first axis; the last one holds weights
-Plain = Mapping[str, Any]  # as JSON holds it
-Say = Callable[..., None]  # say(message, **fields)
-Network = Any  # keras.Model; this file loads no TensorFlow
-Tensor = Any  # tf.Tensor
+# Arrays or tensors that share their first axis; the last one holds weights.
+Batch = tuple[Any, ...]
+# Plain data, as JSON holds it.
+Plain = Mapping[str, Any]
+# Called as say(message, **fields).
+Say = Callable[..., None]
+# A keras.Model and a tf.Tensor: this file loads no TensorFlow.
+Network = Any
+Tensor = Any
 
 
 @dataclass(frozen=True)

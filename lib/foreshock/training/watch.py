@@ -18,7 +18,8 @@ with silenced_stderr():
     import tensorflow as tf
 
 EVERY_SECONDS = 10.0
-LEAST_SECONDS = 1e-9  # a divisor
+# A divisor for an epoch that took no time.
+LEAST_SECONDS = 1e-9
 # What tf.summary.scalar marks a value with; that function wants the tensorboard package, which only
 # a reader of the files needs.
 SCALAR = tf.compat.v1.SummaryMetadata(

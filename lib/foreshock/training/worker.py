@@ -23,7 +23,8 @@ from foreshock.platform.paths import at
 FAILURE = "failure.json"
 BEAT_SECONDS = 2.0
 FIRST_SECONDS, AGAIN_SECONDS, AGAIN_TIMES = 300.0, 45.0, 20.0
-COLLECTIVE_PATIENCE = 38.0  # seconds: a dead peer's own supervisor is to be heard first
+# Seconds: a dead peer's own supervisor is to be heard first.
+COLLECTIVE_PATIENCE = 38.0
 COLLECTIVE_ERRORS = (
     "UnavailableError",
     "AbortedError",

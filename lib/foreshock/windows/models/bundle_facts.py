@@ -8,7 +8,8 @@ from typing import Any, Self
 
 from foreshock.windows.models.explained import Explained
 
-Fold = tuple[int, int]  # [from, to) in microseconds
+# [from, to) in microseconds.
+Fold = tuple[int, int]
 PlainMapping = Mapping[str, Any]
 
 

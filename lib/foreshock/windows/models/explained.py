@@ -18,7 +18,8 @@ RANGES: dict[str, tuple[float | None, float | None]] = {
     "relu": (0.0, None),
     "softplus": (0.0, None),
 }
-MARGIN = 0.05  # of a value beyond the range that still counts as reached
+# A value so far beyond the range still counts as reached.
+MARGIN = 0.05
 PerFeature = Mapping[str, float | None]
 
 

@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from sklearn.ensemble import IsolationForest as Forest
 
 TREES = 100
-SAMPLE = 256  # events that a tree is grown on
-MOST_ROWS = 200_000  # training events
+# Events that a tree is grown on.
+SAMPLE = 256
+# Training events.
+MOST_ROWS = 200_000
 MEMBERS = ("feature", "threshold", "left", "right", "path")
 
 
@@ -115,16 +117,25 @@ class IsolationForest:
         """None: it expects no values."""
 
     def arrays(self) -> Mapping[str, AnyArray]:
-        """The trees."""
+        """The trees.
+
+        Named as in the bundle's npz file; `load` takes them back, nothing is pickled.
+        """
         return self._trees
 
     def spec(self) -> Spec:
-        """The sample of a tree and the number of training events."""
+        """The sample of a tree and the number of training events.
+
+        It stands in bundle.json as JSON; `load` takes it back.
+        """
         return {"sample": self.sample, "rows": self.rows}
 
     @classmethod
     def load(cls, spec: Spec, arrays: Mapping[str, AnyArray]) -> IsolationForest:
-        """The detector of `spec()` and `arrays()`."""
+        """The detector of `spec()` and `arrays()`.
+
+        Raises KeyError if a member of one of them is missing.
+        """
         trees = {member: arrays[member] for member in MEMBERS}
         return cls(trees, spec["sample"], spec["rows"])
 

@@ -18,10 +18,13 @@ from foreshock.statistics.arrays import AnyArray, Float32Array, Float64Array, In
 from foreshock.windows.models.squares import squared_errors
 
 MOST_CENTROIDS = 32
-LEAST_MEMBERS = 20  # windows for each centroid, on average
-SAMPLE = 20_000  # windows that the centroids are fitted on
+# Windows for each centroid, on average.
+LEAST_MEMBERS = 20
+# Windows that the centroids are fitted on.
+SAMPLE = 20_000
 MOST_ITERATIONS = 50
-CHUNK = 4096  # windows compared with all centroids at once
+# Windows compared with all centroids at once.
+CHUNK = 4096
 
 
 class KMeans:
@@ -87,22 +90,37 @@ class KMeans:
         return nearest_centroid
 
     def errors_of(self, windows: Float32Array, expected: Float32Array) -> Float32Array:
-        """Squared errors (N, L, F), given what `reconstruct` gave."""
+        """Squared errors (N, L, F), given what `reconstruct` gave.
+
+        `expected` is what `reconstruct(windows)` gave: scoring computes it once.
+        """
         return squared_errors(windows, expected)
 
     def errors(self, windows: Float32Array) -> Float32Array:
-        """Squared errors (N, L, F) of windows (N, L, F)."""
+        """Squared errors (N, L, F) of windows (N, L, F).
+
+        Use `errors_of` if the expected values are at hand: they cost the most.
+        """
         return self.errors_of(windows, self.reconstruct(windows))
 
     def arrays(self) -> Mapping[str, AnyArray]:
-        """The centroids."""
+        """The centroids.
+
+        Named as in the bundle's npz file; `load` takes them back, nothing is pickled.
+        """
         return {"centroids": self.centroids}
 
     def spec(self) -> Spec:
-        """The window length and the number of training windows."""
+        """The window length and the number of training windows.
+
+        It stands in bundle.json as JSON; `load` takes it back.
+        """
         return {"length": self.length, "windows": self.windows}
 
     @classmethod
     def load(cls, spec: Spec, arrays: Mapping[str, AnyArray]) -> KMeans:
-        """The detector of `spec()` and `arrays()`."""
+        """The detector of `spec()` and `arrays()`.
+
+        Raises KeyError if a member of one of them is missing.
+        """
         return cls(arrays["centroids"], spec["length"], spec["windows"])

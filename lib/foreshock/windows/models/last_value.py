@@ -56,23 +56,38 @@ class LastValue:
         return np.concatenate([windows[:, :1], windows[:, :-1]], axis=1)
 
     def errors_of(self, windows: Float32Array, expected: Float32Array) -> Float32Array:
-        """Squared steps (N, L, F) over the ordinary one, given what `reconstruct` gave."""
+        """Squared steps (N, L, F) over the ordinary one, given what `reconstruct` gave.
+
+        `expected` is what `reconstruct(windows)` gave: scoring computes it once.
+        """
         relative_errors: Float64Array = np.square(windows - expected) / self.mean_square
         return relative_errors.astype(np.float32)
 
     def errors(self, windows: Float32Array) -> Float32Array:
-        """Squared steps (N, L, F) over the ordinary one, of windows (N, L, F)."""
+        """Squared steps (N, L, F) over the ordinary one, of windows (N, L, F).
+
+        Use `errors_of` if the expected values are at hand: they cost the most.
+        """
         return self.errors_of(windows, self.reconstruct(windows))
 
     def arrays(self) -> Mapping[str, AnyArray]:
-        """The mean squares of steps."""
+        """The mean squares of steps.
+
+        Named as in the bundle's npz file; `load` takes them back, nothing is pickled.
+        """
         return {"step": self.mean_square}
 
     def spec(self) -> Spec:
-        """The number of training windows."""
+        """The number of training windows.
+
+        It stands in bundle.json as JSON; `load` takes it back.
+        """
         return {"windows": self.windows}
 
     @classmethod
     def load(cls, spec: Spec, arrays: Mapping[str, AnyArray]) -> LastValue:
-        """The detector of `spec()` and `arrays()`."""
+        """The detector of `spec()` and `arrays()`.
+
+        Raises KeyError if a member of one of them is missing.
+        """
         return cls(arrays["step"], spec["windows"])

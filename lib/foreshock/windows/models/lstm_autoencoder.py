@@ -23,7 +23,8 @@ with silenced_stderr():
     import keras
     import tensorflow as tf
 
-BATCH = 512  # windows in a forward pass; one shape, so that it is compiled once
+# Windows in a forward pass; one shape, so that it is compiled once.
+BATCH = 512
 
 
 @dataclass(frozen=True)
@@ -147,25 +148,40 @@ class LSTMAutoencoder:
         return rebuilt
 
     def errors_of(self, windows: Float32Array, expected: Float32Array) -> Float32Array:
-        """Squared errors (N, L, F), given what `reconstruct` gave."""
+        """Squared errors (N, L, F), given what `reconstruct` gave.
+
+        `expected` is what `reconstruct(windows)` gave: scoring computes it once.
+        """
         return squared_errors(windows, expected)
 
     def errors(self, windows: Float32Array) -> Float32Array:
-        """Squared errors (N, L, F) of windows (N, L, F)."""
+        """Squared errors (N, L, F) of windows (N, L, F).
+
+        Use `errors_of` if the expected values are at hand: they cost the most.
+        """
         return self.errors_of(windows, self.reconstruct(windows))
 
     def arrays(self) -> Mapping[str, AnyArray]:
-        """The network's weights, in Keras's order."""
+        """The network's weights, in Keras's order.
+
+        Named as in the bundle's npz file; `load` takes them back, nothing is pickled.
+        """
         weights = self.network.get_weights()
         return {f"w{weight_number:03d}": weight for weight_number, weight in enumerate(weights)}
 
     def spec(self) -> Spec:
-        """The network's shape."""
+        """The network's shape.
+
+        It stands in bundle.json as JSON; `load` takes it back.
+        """
         return self.network_spec.to_mapping()
 
     @classmethod
     def load(cls, spec: Spec, arrays: Mapping[str, AnyArray]) -> LSTMAutoencoder:
-        """The detector of `spec()` and `arrays()`."""
+        """The detector of `spec()` and `arrays()`.
+
+        Raises KeyError if a member of one of them is missing.
+        """
         network_spec = NetworkSpec.from_mapping(spec)
         network = build(network_spec)
         network.set_weights([arrays[name] for name in sorted(arrays)])

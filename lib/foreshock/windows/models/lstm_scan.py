@@ -22,7 +22,8 @@ with silenced_stderr():
     import tensorflow as tf
 
 Activation = Callable[[tf.Tensor], tf.Tensor]
-State = tuple[tf.Tensor, tf.Tensor]  # output h and memory c of a cell, each (B, H)
+# Output h and memory c of a cell, each (B, H).
+State = tuple[tf.Tensor, tf.Tensor]
 
 
 class Shape(Protocol):

@@ -11,10 +11,14 @@ import numpy as np
 
 from foreshock.statistics.arrays import Float32Array, Float64Array, Int64Array
 
-GROUP = 16  # rows per group in a run's product: wide enough for BLAS, narrow enough to waste little
-RUN = 4096  # windows in one piece of a run: its rows stay in the cache
-CHUNK = 2**20  # values of flattened windows held at once
-EDGES = 512  # runs whose edge rows are held at once
+# Rows per group in a run's product: wide enough for BLAS, narrow enough to waste little.
+GROUP = 16
+# Windows in one piece of a run: its rows stay in the cache.
+RUN = 4096
+# Values of flattened windows held at once.
+CHUNK = 2**20
+# Runs whose edge rows are held at once.
+EDGES = 512
 
 
 class MomentSums:

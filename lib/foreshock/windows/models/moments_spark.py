@@ -19,8 +19,10 @@ from foreshock.windows.dataset.manifest import BlockShape, Manifest
 from foreshock.windows.dataset.schema import read_rows
 from foreshock.windows.models.moments import WindowMoments
 
-MOST_VALUES = 2048  # of a window: its matrix has the square of that
-AT_ONCE = 256_000_000  # bytes of matrices that come to the driver together
+# Values of a window, at most: its matrix has the square of that.
+MOST_VALUES = 2048
+# Bytes of matrices that come to the driver together.
+AT_ONCE = 256_000_000
 FIELDS = ("x", "event_time", "n_windows", "first_padding")
 
 

@@ -20,7 +20,8 @@ from foreshock.windows.models.squares import squared_errors
 
 EXPLAINED_VARIANCE = 0.9
 MOST_COMPONENTS = 64
-LEAST_VARIANCE = 1e-300  # a divisor for windows that do not vary
+# A divisor for windows that do not vary.
+LEAST_VARIANCE = 1e-300
 
 
 class PCA:
@@ -80,22 +81,37 @@ class PCA:
         return projected_windows.reshape(windows.shape).astype(np.float32)
 
     def errors_of(self, windows: Float32Array, expected: Float32Array) -> Float32Array:
-        """Squared errors (N, L, F), given what `reconstruct` gave."""
+        """Squared errors (N, L, F), given what `reconstruct` gave.
+
+        `expected` is what `reconstruct(windows)` gave: scoring computes it once.
+        """
         return squared_errors(windows, expected)
 
     def errors(self, windows: Float32Array) -> Float32Array:
-        """Squared errors (N, L, F) of windows (N, L, F)."""
+        """Squared errors (N, L, F) of windows (N, L, F).
+
+        Use `errors_of` if the expected values are at hand: they cost the most.
+        """
         return self.errors_of(windows, self.reconstruct(windows))
 
     def arrays(self) -> Mapping[str, AnyArray]:
-        """Mean window and components."""
+        """Mean window and components.
+
+        Named as in the bundle's npz file; `load` takes them back, nothing is pickled.
+        """
         return {"mean": self.mean, "components": self.components}
 
     def spec(self) -> Spec:
-        """The number of training windows and of components."""
+        """The number of training windows and of components.
+
+        It stands in bundle.json as JSON; `load` takes it back.
+        """
         return {"windows": self.windows, "components": len(self.components)}
 
     @classmethod
     def load(cls, spec: Spec, arrays: Mapping[str, AnyArray]) -> PCA:
-        """The detector of `spec()` and `arrays()`."""
+        """The detector of `spec()` and `arrays()`.
+
+        Raises KeyError if a member of one of them is missing.
+        """
         return cls(arrays["mean"], arrays["components"], spec["windows"])

@@ -18,10 +18,14 @@ from foreshock.errors import DataError
 from foreshock.statistics.arrays import AnyArray, Float32Array, Float64Array
 from foreshock.windows.models.moments import WindowMoments
 
-ORDER = 8  # events that a forecast sees at most
-PENALTY = 1e-3  # of each input's own scatter, so that a feature's unit does not matter
-TINY = 1e-12  # of the mean square: less scatter than this is rounding
-CHUNK = 2**12  # events forecast at once: they stay in the cache
+# Events that a forecast sees at most.
+ORDER = 8
+# The penalty is relative to each input's scatter, so that a feature's unit does not matter.
+PENALTY = 1e-3
+# A share of the mean square: less scatter than this is rounding.
+TINY = 1e-12
+# Events forecast at once: they stay in the cache.
+CHUNK = 2**12
 
 
 def ridge_from_moments(
@@ -187,11 +191,17 @@ class RidgeForecast:
         return relative_errors
 
     def errors(self, windows: Float32Array) -> Float32Array:
-        """Squared errors (N, L, F) over the ordinary one, of windows (N, L, F)."""
+        """Squared errors (N, L, F) over the ordinary one, of windows (N, L, F).
+
+        Use `errors_of` if the expected values are at hand: they cost the most.
+        """
         return self.errors_of(windows, self.reconstruct(windows))
 
     def arrays(self) -> Mapping[str, AnyArray]:
-        """Coefficients, intercept, the residuals' mean square and the mean event."""
+        """Coefficients, intercept, the residuals' mean square and the mean event.
+
+        Named as in the bundle's npz file; `load` takes them back, nothing is pickled.
+        """
         return {
             "coefficients": self.coefficients,
             "intercept": self.intercept,
@@ -200,12 +210,18 @@ class RidgeForecast:
         }
 
     def spec(self) -> Spec:
-        """The number of training windows."""
+        """The number of training windows.
+
+        It stands in bundle.json as JSON; `load` takes it back.
+        """
         return {"windows": self.windows}
 
     @classmethod
     def load(cls, spec: Spec, arrays: Mapping[str, AnyArray]) -> RidgeForecast:
-        """The detector of `spec()` and `arrays()`."""
+        """The detector of `spec()` and `arrays()`.
+
+        Raises KeyError if a member of one of them is missing.
+        """
         return cls(
             arrays["coefficients"],
             arrays["intercept"],

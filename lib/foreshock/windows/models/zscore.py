@@ -57,25 +57,40 @@ class ZScore:
         return np.broadcast_to(self.mean.astype(np.float32), windows.shape)
 
     def errors_of(self, windows: Float32Array, expected: Float32Array) -> Float32Array:
-        """Squared z-scores (N, L, F), given what `reconstruct` gave."""
+        """Squared z-scores (N, L, F), given what `reconstruct` gave.
+
+        `expected` is what `reconstruct(windows)` gave: scoring computes it once.
+        """
         squared_scores: Float32Array = np.square((windows - expected) / self.deviation).astype(
             np.float32
         )
         return squared_scores
 
     def errors(self, windows: Float32Array) -> Float32Array:
-        """Squared z-scores (N, L, F) of windows (N, L, F)."""
+        """Squared z-scores (N, L, F) of windows (N, L, F).
+
+        Use `errors_of` if the expected values are at hand: they cost the most.
+        """
         return self.errors_of(windows, self.reconstruct(windows))
 
     def arrays(self) -> Mapping[str, AnyArray]:
-        """Mean and standard deviation."""
+        """Mean and standard deviation.
+
+        Named as in the bundle's npz file; `load` takes them back, nothing is pickled.
+        """
         return {"mean": self.mean, "std": self.deviation}
 
     def spec(self) -> Spec:
-        """The number of training windows."""
+        """The number of training windows.
+
+        It stands in bundle.json as JSON; `load` takes it back.
+        """
         return {"windows": self.windows}
 
     @classmethod
     def load(cls, spec: Spec, arrays: Mapping[str, AnyArray]) -> ZScore:
-        """The detector of `spec()` and `arrays()`."""
+        """The detector of `spec()` and `arrays()`.
+
+        Raises KeyError if a member of one of them is missing.
+        """
         return cls(arrays["mean"], arrays["std"], spec["windows"])
