@@ -69,7 +69,7 @@ class Chunk:
     def windows_by_block(self) -> list[int]:
         """The windows of each block, in order.
 
-        >>> chunk = Chunk("fit-0.parquet", BlockRole.FIT, 3, 7, 9, 72, 500, "", (), ((3, 2), (1, 1)))
+        >>> chunk = Chunk("fit.parquet", BlockRole.FIT, 3, 7, 9, 72, 500, "", (), ((3, 2), (1, 1)))
         >>> chunk.windows_by_block
         [3, 3, 1]
         """

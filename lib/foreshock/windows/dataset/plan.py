@@ -2,14 +2,15 @@
 
 An epoch's chunks are shuffled by (seed, epoch). Their blocks, in that order, are cut into one
 contiguous run a worker of nearly equally many windows. So every block is read by exactly one
-worker, and only the chunks at the cuts are opened by two. A worker's run is read in *pools* of some 65,536
-windows; within a pool windows are shuffled by (seed, epoch, worker, pool). Batches are consecutive
-slices of the sequence that this gives. So any step can be found again without its predecessors.
+worker, and only the chunks at the cuts are opened by two. A worker's run is read in *pools* of some
+65,536 windows; within a pool windows are shuffled by (seed, epoch, worker, pool). Batches are
+consecutive slices of the sequence that this gives. So any step can be found again without its
+predecessors.
 
 The remainder: every worker makes as many steps as the one with the most windows needs. The last
 batch of a worker and those after it are filled up with empty windows of weight 0. Nothing is
-doubled and nothing dropped, except by `limit`: with it, an epoch is the first `limit` windows, and the rest
-is counted as left out.
+doubled and nothing dropped, except by `limit`: with it, an epoch is the first `limit` windows, and
+the rest is counted as left out.
 """
 
 from __future__ import annotations

@@ -89,7 +89,9 @@ class WindowData:
             yield block
 
     def dataset(self, share: WorkerShare, first: int = 0) -> tf.data.Dataset:
-        """An epoch from a step on as a tf.data pipeline that prefetches; `replicas` elements a step.
+        """An epoch from a step on as a tf.data pipeline that prefetches.
+
+        A step has `replicas` elements.
 
         If the batch is no multiple of the replicas, empty windows fill it up.
         """
