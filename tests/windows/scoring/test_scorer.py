@@ -10,7 +10,6 @@ import pytest
 from foreshock.detectors import REGISTRY, DetectorEntry, detector_names
 from foreshock.scored.schema import score_column, scored_schema
 from foreshock.sequences.split import BlockRole
-from foreshock.windows.dataset.schema import encode
 from foreshock.windows.models.bundle import Bundle
 from foreshock.windows.models.fitting import fit_sample
 from foreshock.windows.scoring.blocks import open_block
@@ -23,23 +22,20 @@ NAMES = detector_names(lambda entry: entry.reads_windows and not entry.is_traina
 KINDS = ("window", "last", "cover", "mean", "median", "max", "min")
 
 
-def block(x: np.ndarray, block_id: int = 0) -> dict[str, Any]:
-    """A dataset's row of test events x (n, F)."""
+def block(x: np.ndarray, block_id: int = 0) -> Any:
+    """A dataset's row, decoded, of test events x (n, F)."""
     n = len(x)
     return {
         "entity": "e",
         "block_id": block_id,
         "n_windows": n - L + 1,
         "first_padding": 0,
-        "x": encode(x.astype(np.float32)),
-        "event_time": encode(np.arange(n, dtype=np.int64)),
-        "event_id": encode(np.array([f"{i:05d}" for i in range(n)])),
+        "x": x.astype(np.float32),
+        "event_time": np.arange(n, dtype=np.int64),
+        "event_id": np.array([f"{i:05d}" for i in range(n)]),
+        **{name: np.array([name] * n) for name in ("event_partition", "event_group", "kind")},
         **{
-            name: encode(np.array([name] * n))
-            for name in ("event_partition", "event_group", "kind")
-        },
-        **{
-            name: encode(np.full(n, value, np.int8))
+            name: np.full(n, value, np.int8)
             for name, value in (("label", 0), ("split", 3), ("calibrate", 1))
         },
     }

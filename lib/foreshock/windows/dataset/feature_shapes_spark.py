@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from pyspark.sql import SparkSession
 
-from foreshock.platform.parquet import parquet_file
+from foreshock.platform.paths import at
 from foreshock.platform.session import each_item
 from foreshock.statistics.arrays import Float32Array
 from foreshock.statistics.sliced import (
@@ -20,10 +20,11 @@ from foreshock.statistics.sliced import (
     sliced_table,
     time_slices,
 )
-from foreshock.windows.dataset.schema import decode
+from foreshock.windows.dataset.manifest import BlockShape
+from foreshock.windows.dataset.schema import BlockRow, read_rows
 
 BLOCKS_AT_ONCE = 64
-COLUMNS = ["x", "event_time", "event_partition", "event_group", "n_windows"]
+FIELDS = ("x", "event_time", "event_partition", "event_group", "n_windows")
 DDL = "split string, `group` string, partition string, slice int, feature string, histogram string"
 
 
@@ -59,10 +60,9 @@ def feature_shapes(
 def _chunk_histograms(
     chunk: ShapedChunk, features: tuple[str, ...], length: int, stride: int
 ) -> SlicedHistograms:
-    blocks = []
-    batches = parquet_file(chunk.file).iter_batches(batch_size=BLOCKS_AT_ONCE, columns=COLUMNS)
-    for batch in batches:
-        blocks += [_window_ends(row, length, stride) for row in batch.to_pylist()]
+    shape = BlockShape(len(features), length, stride)
+    rows = read_rows(at(chunk.file), shape, FIELDS, BLOCKS_AT_ONCE)
+    blocks = [_window_ends(row, length, stride) for row in rows]
     if not blocks:
         return {}
     groups, partitions, times, x = (np.concatenate(arrays) for arrays in zip(*blocks, strict=True))
@@ -73,8 +73,8 @@ def _chunk_histograms(
     return sliced_histograms(chunk.split, groups, partitions, slices, by_feature)
 
 
-def _window_ends(row: Mapping[str, Any], length: int, stride: int) -> tuple[Any, ...]:
+def _window_ends(row: BlockRow, length: int, stride: int) -> tuple[Any, ...]:
     """Group, partition, time (n,) and features (n, F) of the events that end a block's windows."""
     positions = np.arange(row["n_windows"]) * stride + length - 1
-    columns = ("event_group", "event_partition", "event_time", "x")
-    return tuple(decode(row[name])[positions] for name in columns)
+    arrays = (row["event_group"], row["event_partition"], row["event_time"], row["x"])
+    return tuple(array[positions] for array in arrays)

@@ -91,9 +91,7 @@ class WindowData:
     def dataset(self, share: WorkerShare, first: int = 0) -> tf.data.Dataset:
         """An epoch from a step on as a tf.data pipeline that prefetches.
 
-        A step has `replicas` elements.
-
-        If the batch is no multiple of the replicas, empty windows fill it up.
+        A step has `replicas` elements. If the batch is no multiple of the replicas, empty windows fill it up.
         """
         n_features = len(self.manifest.features)
         places = tf.TensorSpec((None,), tf.int64)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import cast
 
 import numpy as np
 
 from foreshock.statistics.arrays import AnyArray, BoolArray, Float32Array, Int64Array, TextArray
-from foreshock.windows.dataset.schema import decode
+from foreshock.windows.dataset.schema import BlockRow
 from foreshock.windows.scoring.aggregate import ENDING, Layout
 from foreshock.windows.scoring.plan import ScoringPlan, ScoringTask
 
@@ -19,7 +19,7 @@ from foreshock.windows.scoring.plan import ScoringPlan, ScoringTask
 class OpenBlock:
     """A block (n, F) of events of one entity, and the layout of the windows to be scored."""
 
-    row: Mapping[str, Any]
+    row: BlockRow
     x: Float32Array
     partition: TextArray
     layout: Layout
@@ -36,7 +36,7 @@ class OpenBlock:
 
     def column(self, name: str) -> AnyArray:
         """An array (n,) of the block's events."""
-        return decode(self.row[name])
+        return cast(Mapping[str, AnyArray], self.row)[name]
 
     @cached_property
     def windows(self) -> Float32Array:
@@ -45,17 +45,16 @@ class OpenBlock:
         return np.asarray(views[self.layout.starts].transpose(0, 2, 1))
 
 
-def open_block(plan: ScoringPlan, task: ScoringTask, row: Mapping[str, Any]) -> OpenBlock:
+def open_block(plan: ScoringPlan, task: ScoringTask, row: BlockRow) -> OpenBlock:
     """The block of a dataset's row, with the windows that a task scores."""
-    x, partition = decode(row["x"]), decode(row["event_partition"])
+    x, partition = row["x"], row["event_partition"]
     ordinals = np.arange(row["n_windows"])
     layout = Layout(len(x), ordinals, plan.length, plan.stride, row["first_padding"])
     if task.partitions is not None:
         is_wanted = np.isin(partition, task.partitions)
         layout = _only(layout, _reaches(plan, layout, is_wanted))
     if task.fold is not None:
-        times = decode(row["event_time"])
-        layout = _only(layout, _in_fold(plan, task, layout, times))
+        layout = _only(layout, _in_fold(plan, task, layout, row["event_time"]))
     return OpenBlock(row, x, partition, layout)
 
 

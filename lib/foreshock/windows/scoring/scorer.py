@@ -13,12 +13,12 @@ import pyarrow as pa
 from foreshock.detectors import RowDetector, WindowDetector, entry_of
 from foreshock.errors import DataError
 from foreshock.platform.files import file_sha256
-from foreshock.platform.parquet import parquet_file, read_table
 from foreshock.platform.paths import at
 from foreshock.platform.tensorflow_threads import use_one_thread
 from foreshock.statistics.arrays import Float32Array
 from foreshock.statistics.finite import LARGEST, finite
-from foreshock.windows.dataset.schema import decode
+from foreshock.windows.dataset.manifest import BlockShape
+from foreshock.windows.dataset.schema import ARRAY_FIELDS, read_rows
 from foreshock.windows.models import bundle as bundles
 from foreshock.windows.models.fitting import errors_and_expected
 from foreshock.windows.scoring.attribution import Attribution, attribute
@@ -29,6 +29,8 @@ from foreshock.windows.scoring.rows import BlockErrors, scored_rows
 # Values of windows scored at once. A network's last batch is padded, so many windows waste little.
 VALUES_AT_ONCE = 4_000_000
 BLOCKS_AT_ONCE = 16  # read from a file
+SCORED_FIELDS = ("block_id", "entity", "n_windows", "first_padding", *ARRAY_FIELDS)
+EXPLAINED_FIELDS = ("block_id", "n_windows", "x", "event_time")
 
 
 @functools.lru_cache(maxsize=4)
@@ -44,7 +46,7 @@ def score_chunk(plan: ScoringPlan, task: ScoringTask) -> Iterator[pa.RecordBatch
     """Rows of `scored_schema`, one a scored event, of a chunk's blocks, in batches.
 
     Errors by feature are at most 1e30 (`finite`), so that an event far beyond float32's squares is
-    judged too, and flagged. Raises DataError for an altered file.
+    judged too, and flagged. Raises DataError for an altered file, or one of another schema.
     """
     if file_sha256(at(task.file)) != task.sha256:
         raise DataError(
@@ -57,15 +59,15 @@ def score_chunk(plan: ScoringPlan, task: ScoringTask) -> Iterator[pa.RecordBatch
     windows_at_once = VALUES_AT_ONCE // (plan.length * len(bundle.features))
     waiting: list[OpenBlock] = []
     n_waiting = 0
-    for batch in parquet_file(task.file).iter_batches(batch_size=BLOCKS_AT_ONCE):
-        for row in batch.to_pylist():
-            block = open_block(plan, task, row)
-            if len(block.layout.ordinals):
-                waiting.append(block)
-                n_waiting += len(block.layout.ordinals)
-            if n_waiting >= windows_at_once:
-                yield from score_blocks(plan, task, bundle, waiting)
-                waiting, n_waiting = [], 0
+    shape = BlockShape(len(bundle.features), plan.length, plan.stride)
+    for row in read_rows(at(task.file), shape, SCORED_FIELDS, BLOCKS_AT_ONCE):
+        block = open_block(plan, task, row)
+        if len(block.layout.ordinals):
+            waiting.append(block)
+            n_waiting += len(block.layout.ordinals)
+        if n_waiting >= windows_at_once:
+            yield from score_blocks(plan, task, bundle, waiting)
+            waiting, n_waiting = [], 0
     if waiting:
         yield from score_blocks(plan, task, bundle, waiting)
 
@@ -144,17 +146,18 @@ def explain_event(
     bundle: bundles.Bundle, name: str, file: str, block_id: int, block_row: int, stride: int
 ) -> WindowOfEvent:
     """The window of an event, from the chunk file that holds its block, as a detector sees it."""
-    row = read_table(file, filters=[("block_id", "=", block_id)]).to_pylist()[0]
-    x, times, length = decode(row["x"]), decode(row["event_time"]), bundle.length
+    length = bundle.length
+    rows = read_rows(at(file), BlockShape(len(bundle.features), length, stride), EXPLAINED_FIELDS)
+    row = next(row for row in rows if row["block_id"] == block_id)
     first_ending = (block_row - length + 1 + stride - 1) // stride
     ordinal = min(max(0, first_ending), row["n_windows"] - 1)
     start = ordinal * stride
-    window = np.ascontiguousarray(x[start : start + length][None])
+    window = np.ascontiguousarray(row["x"][start : start + length][None])
     errors, expected = finite_errors(bundle.models[name], window, explain=True)
     return WindowOfEvent(
         window[0].tolist(),
         None if expected is None else expected[0].tolist(),
         errors[0].mean(axis=-1).tolist(),
-        times[start : start + length].tolist(),
+        row["event_time"][start : start + length].tolist(),
         block_row - start,
     )
