@@ -19,6 +19,7 @@ from foreshock.stages.prepare import prepare
 from foreshock.training.devices import settle_memory
 from foreshock.windows.dataset.manifest import read_manifest
 from foreshock.windows.dataset.plan import make_plan
+from foreshock.windows.dataset.reader import ArrowBlockReader, BlockReader, sample_windows
 from foreshock.windows.dataset.window_data import WindowData
 
 from benchmarks.measure import Figure, alternate, timed
@@ -102,13 +103,20 @@ def window_data(run_dir: Path, batch: int = BATCH) -> WindowData:
     )
 
 
-def loader(run_dir: Path) -> Any:
-    """Windows a second of one epoch of shuffled batches."""
+def arrow_reader(run_dir: Path) -> BlockReader:
+    """The reader on plain Arrow of a run's training dataset."""
+    folder = run_dir / "dataset" / "train"
+    return ArrowBlockReader(folder, read_manifest(folder).block_shape)
+
+
+def loader(run_dir: Path, reader: BlockReader | None = None) -> Any:
+    """Windows a second of one epoch of shuffled batches; reader: None for the one that is chosen."""
     settle_memory()
     epoch = iter(range(1, 10_000))
 
     def speed() -> float:
         data = window_data(run_dir)
+        data.reader = reader
         share = data.share(next(epoch))
         steps = 0
 
@@ -126,8 +134,6 @@ def loader(run_dir: Path) -> Any:
 
 def window_rows(run_dir: Path, most: int) -> np.ndarray:
     """Windows (n, L, F) of the dataset, in order."""
-    from foreshock.windows.dataset.reader import sample_windows
-
     folder = run_dir / "dataset" / "train"
     return sample_windows(folder, read_manifest(folder), BlockRole.FIT, 10**9)[0][:most]
 
@@ -240,7 +246,13 @@ def memory_loader(rows: np.ndarray) -> Any:
 
 def figures(work: Path, spark: Any, names: set[str], *, quick: bool) -> Iterator[Figure]:
     rows, few, times = (10_000, 300, 1) if quick else (2_000_000, 6_000, 5)
-    wanted = {"loader_vs_rows", "loader_vs_question", "loader_vs_memory", "write_vs_rows"} & names
+    wanted = {
+        "loader_vs_rows",
+        "loader_vs_question",
+        "loader_vs_memory",
+        "write_vs_rows",
+        "arrow_vs_petastorm",
+    } & names
     if not wanted:
         return
     run_dir = prepared(work, spark, rows)
@@ -272,6 +284,17 @@ def figures(work: Path, spark: Any, names: set[str], *, quick: bool) -> Iterator
             repetitions=times,
             peer_name="the seed question's generator: all sequences of the partition cut again for each batch of 64",
             sizes=f"{size}; peer's partition {len(partition)} rows",
+        )
+    if "arrow_vs_petastorm" in names:
+        yield alternate(
+            "arrow_vs_petastorm",
+            loader(run_dir, arrow_reader(run_dir)),
+            ours,
+            unit="windows/s",
+            wanted=0.9,
+            repetitions=times,
+            peer_name="the same batches, read by Petastorm; ours: by plain Arrow",
+            sizes=size,
         )
     if "loader_vs_memory" in names:
         flat = (

@@ -28,6 +28,7 @@ NAMES = (
     "loader_vs_rows",
     "loader_vs_question",
     "loader_vs_memory",
+    "arrow_vs_petastorm",
     "write_vs_rows",
     "windowing_vs_pandas",
     "windowing_vs_sort",

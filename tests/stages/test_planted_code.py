@@ -70,6 +70,7 @@ def test_training_and_scoring_run_no_planted_code(
     made = conf(prepared / "source")
     genuine = copied(prepared, tmp_path / "genuine")
     assert [run_job(job, made, genuine) for job in ("train", "score")] == [0, 0]
+    assert "the dataset is read with Arrow" not in (genuine / "events.log").read_text()
     for name, petastorm in PETASTORM.items():
         run, marker = copied(prepared, tmp_path / name), tmp_path / f"{name}.marker"
         for split in SPLITS:
@@ -78,6 +79,7 @@ def test_training_and_scoring_run_no_planted_code(
             assert run_job("train", made, run) == 3  # the stage's record has other digests
             reseal_run(run)
             assert [run_job(job, made, run) for job in ("train", "score")] == [0, 0]
+        assert "the dataset is read with Arrow" in (run / "events.log").read_text()
         assert results(run) == results(genuine)
         assert not marker.exists()
 

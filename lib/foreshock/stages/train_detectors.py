@@ -17,7 +17,7 @@ from foreshock.stages.train_network import train_network
 from foreshock.statistics.arrays import Float32Array
 from foreshock.tables.runs import versions
 from foreshock.windows.dataset.manifest import Manifest, read_manifest
-from foreshock.windows.dataset.reader import sample_windows
+from foreshock.windows.dataset.reader import block_reader, sample_windows
 from foreshock.windows.models.bundle import Bundle, save
 from foreshock.windows.models.bundle_facts import Fold, TrainingFacts
 from foreshock.windows.models.explained import Explained, explained
@@ -103,6 +103,12 @@ def train_detectors(context: Context, target: Path) -> dict[str, Any]:
 def _read_windows(context: Context) -> TrainingWindows:
     folder = context.run.dataset / "train"
     manifest = read_manifest(folder)
+    if block_reader(folder, manifest).is_fallback:
+        context.log.event(
+            "train",
+            "the dataset is read with Arrow: Petastorm is not installed, or _common_metadata is not "
+            "what this installation writes",
+        )
     windows, weights = sample_windows(folder, manifest, BlockRole.FIT, SAMPLE_WINDOWS)
     is_small = manifest.length * len(manifest.features) <= MOST_VALUES
     detectors = context.settings.fitted_detectors

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 
@@ -126,6 +126,7 @@ class PetastormBlockReader:
     shape: BlockShape
     files: tuple[str, ...]
     metadata: bytes
+    is_fallback: ClassVar[bool] = False
 
     def rows(self, files: Sequence[str], fields: Sequence[str]) -> Generator[BlockRow, None, None]:
         """See dataset.reader.BlockReader."""

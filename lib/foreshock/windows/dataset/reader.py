@@ -12,7 +12,7 @@ import itertools
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -33,6 +33,10 @@ TRAINING_FIELDS = ("block_id", "x", "n_windows", "first_padding")
 class BlockReader(Protocol):
     """Reads the blocks of a dataset's files."""
 
+    @property
+    def is_fallback(self) -> bool:
+        """Whether it stands in for Petastorm's reader."""
+
     def rows(self, files: Sequence[str], fields: Sequence[str]) -> Generator[BlockRow, None, None]:
         """All blocks of the files, file after file in that order, decoded to the fields.
 
@@ -47,6 +51,7 @@ class ArrowBlockReader:
 
     folder: Path
     shape: BlockShape
+    is_fallback: ClassVar[bool] = True
 
     def rows(self, files: Sequence[str], fields: Sequence[str]) -> Generator[BlockRow, None, None]:
         """See BlockReader."""
