@@ -115,6 +115,8 @@ def check_columns(file: Path, schema: pa.Schema) -> None:
     Traceback (most recent call last):
     foreshock.errors.DataError: fit-000000.parquet: the column block_id is missing; ...
     """
+    if schema.equals(BLOCK_SCHEMA):
+        return
     for wanted_field in BLOCK_SCHEMA:
         if wanted_field.name not in schema.names:
             raise DataError(f"{file}: the column {wanted_field.name} is missing; {REMEDY}")
