@@ -119,6 +119,7 @@ def fit_summary(
         partition: files for partition, files in partitions.items() if partition not in kept.files
     }
     say("scaler", partitions=len(partitions), read=len(fresh_partitions))
+    # A rough guide saves the second pass in most first fits.
     guide = kept.guide or _pilot_guide(
         training_values, [files[0] for files in fresh_partitions.values()]
     )

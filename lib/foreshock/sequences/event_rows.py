@@ -103,5 +103,6 @@ def tail_events(
     # The halo begins within a sequence unless it reaches back to its start.
     starts[:1] = place.begins_sequence
     is_needed = tail_rows(starts, starts_of_entities, place, needed, stride)
+    # A test table is another source: no later run goes on from it.
     is_needed &= events[TABLE].to_numpy() == MAIN_TABLE
     return events.filter(pa.array(is_needed)).drop([TABLE, SPLIT])

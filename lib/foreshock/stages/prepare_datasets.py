@@ -66,6 +66,7 @@ def join_datasets(
     """
     chunk_pieces = _chunks(pieces, work)
     for split_folder in {chunk.target.parent for chunk in chunk_pieces}:
+        # A split without a window has no folder.
         split_folder.mkdir(parents=True)
     described_chunks = _join(context, chunk_pieces)
     windows = context.settings.windows

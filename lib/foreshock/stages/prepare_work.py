@@ -32,6 +32,7 @@ def prepare_run(
 ) -> None:
     """Do all of prepare and publish it. write_sequences: whether a detector needs `sequences/`."""
     context.run.verify("extract")
+    # Before the work: what others publish from now on is a conflict.
     publisher_of(context).look()
     with context.attempt("prepare") as counts:
         staging_folder = context.run.staging("prepare")

@@ -135,6 +135,7 @@ def numbering(counts: Sequence[RoleCounts]) -> list[dict[BlockRole, BlockCount]]
     """
     fit_blocks = total_counts(counts)[BlockRole.FIT].blocks
     next_numbers = dict.fromkeys(BlockRole, BlockCount())
+    # One dataset holds both, so their ids must not meet.
     next_numbers[BlockRole.VALIDATION] = BlockCount(fit_blocks)
     first_numbers = []
     for file_counts in counts:

@@ -93,6 +93,7 @@ def write_pieces(
     `rest` holds the events that end no window, `tails` those that a later run's windows need.
     here: in this process, without Spark.
     """
+    # Blocks are numbered before any is written, so no task waits for those before it.
     first_numbers = numbering(counts)
 
     def write_cut_file(number: int) -> Iterator[pa.RecordBatch]:
