@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from foreshock.scaling.spark import MERGED, fit_summary
 from foreshock.scaling.summary import DAMAGE, Summary
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 TIME = int(np.datetime64("2024-01-01", "us").astype(np.int64))
@@ -22,6 +22,7 @@ def numpy_quartiles(values: np.ndarray) -> tuple[float, ...]:
     return tuple(float(np.quantile(values, q, method="inverted_cdf")) for q in LEVELS)
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), max_size=40),
