@@ -1,4 +1,4 @@
-"""The tables are as they are described, in Glue, Iceberg and docs/tables.md; and a shared location holds what several runs publish."""
+"""The tables are as they are described, in Glue, Iceberg and docs/reference/tables.md; and a shared location holds what several runs publish."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from foreshock.stages.scaler_file import read_scaler
 from foreshock.tables.describe import describe_tables
 
 ROOT = Path(__file__).parents[2]
-DOCS = (ROOT / "docs" / "tables.md").read_text()
+DOCS = (ROOT / "docs" / "reference" / "tables.md").read_text()
 PARTS = "hive_partitioning = true, hive_types = {'split': VARCHAR, 'partition': VARCHAR}"
 
 
@@ -76,7 +76,7 @@ def test_what_runs_write_is_what_is_described_and_shared(
             for f in spark.read.parquet(str(two_runs / "a" / "tables" / name)).schema
         }
         assert have == {c.name: c.sql_type for c in table.columns}, name
-    # the queries of docs/tables.md run on them
+    # the queries of docs/reference/tables.md run on them
     for name, table in wanted.items():
         by_folder = f", {PARTS}" if table.partitioned_by else ""
         duckdb.sql(

@@ -1,4 +1,4 @@
-"""What every table holds, in words and types: Glue, Iceberg and docs/tables.md are made from it.
+"""What every table holds, in words and types: Glue, Iceberg and docs/reference/tables.md are made from it.
 
 Types are those of Spark's and Hive's DDL.
 """
