@@ -88,6 +88,7 @@ def place_of(run_directory: Path, work: Path, tree: Path) -> Place:
     summary = json.loads((run_directory / "summary.json").read_text(encoding="utf-8"))
     names = (
         (summary["run_id"], "<run>"),
+        (summary["settings_sha256"], "<settings>"),
         (str(work), "<work>"),
         (str(tree), "<tree>"),
         (str(tree.parent / "shared"), "<shared>"),
@@ -107,7 +108,12 @@ def contents(place: Place) -> Iterator[Content]:
         if (base / name).exists():
             yield _mapping(place, name, json.loads((base / name).read_text(encoding="utf-8")))
     settings = yaml.safe_load((base / "conf.yaml").read_text(encoding="utf-8"))["settings"]
-    yield _mapping(place, "conf.yaml", json.loads(json.dumps(settings, default=str)))
+    text = json.dumps(settings, default=str)
+    yield _mapping(place, "conf.yaml", json.loads(text))
+    if place.neutral(text) == text:  # no path of this place: the same id everywhere
+        summary = json.loads((base / "summary.json").read_text(encoding="utf-8"))
+        ids = {key: pa.array([summary[key]]) for key in ("run_id", "settings_sha256")}
+        yield _content("ids", ids)
     yield from _datasets(place)
     yield from _bundle(place)
     yield _text(place, PRINTED, base.parent / PRINTED)

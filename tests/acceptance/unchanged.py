@@ -173,7 +173,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--work", type=Path, default=None, help="where the runs are kept")
     given = parser.parse_args(arguments)
     command = record if given.command == "record" else compare
-    return command(given.file, given.only or tuple(PLANS), given.tree.resolve(), given.work)
+    try:
+        return command(given.file, given.only or tuple(PLANS), given.tree.resolve(), given.work)
+    except RuntimeError as error:
+        print(f"unchanged.py: {error}", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def station_events(seed: int, days: int, a_day: int) -> pa.Table:
     """Measurements of stations in three regions, `a_day` of each on every day from 2024-01-01.
 
     Two autoregressive features and one with a heavy tail and a few nulls; equal times; bursts of
-    noise and shifts of level, labelled, from the twelfth day on.
+    noise and shifts of level, labelled, in the later days.
     """
     random = np.random.default_rng(seed)
     stations, each = len(REGIONS), days * a_day
@@ -230,7 +231,7 @@ def mahalanobis(folder: Path, tree: Path) -> tuple[Step, ...]:
 def day(folder: Path, tree: Path) -> tuple[Step, ...]:
     """A run of twenty days, then one of the next day by the first one's model and thresholds."""
     events = station_events(2, 21, 100)
-    midnight = pa.scalar(np.datetime64("2024-01-21", "us"), pa.timestamp("us", tz="UTC"))
+    midnight = pa.scalar(datetime(2024, 1, 21, tzinfo=UTC), pa.timestamp("us", tz="UTC"))
     is_new = pa.compute.greater_equal(events["time"], midnight)
     earlier = Step(folder / "earlier", folder / "earlier" / CONF)
     conf = station_conf(
@@ -284,9 +285,9 @@ def own_test_table(folder: Path, tree: Path) -> tuple[Step, ...]:
         model={"name": "lstm_autoencoder", "units": [8], "dense": 4, "dropout": 0.1},
         detectors=["isolation_forest", "last_value"],
         calibration={"method": "out_of_fold", "folds": 2},
-        training={"epochs": 2, "batch": 128, "learning_rate": 0.003, "schedule": "cosine"},
+        training={"epochs": 5, "batch": 64, "learning_rate": 0.01, "schedule": "cosine"},
         scoring={"score": "median", "smooth": {"mean": 3}},
-        thresholds={"rules": [{"name": "quantile", "level": 0.95}], "min_count": 500},
+        thresholds={"rules": [{"name": "quantile", "level": 0.9}], "min_count": 500},
     )
     return (Step(folder, write_conf(conf, folder)),)
 
