@@ -161,6 +161,9 @@ INNER_IMPORTS = {
     ("platform/tensorflow_threads.py", "tensorflow"): "only where a network is loaded",
 }
 
+# A column of `sequences/`, not the detector of that name.
+NAMED_DETECTORS = {("sequences/event_rows.py", "gap")}
+
 # `assert` never checks arguments; these narrow a type that the code before has settled.
 ASSERTS = {
     ("training/supervisor.py", "process.stdin is not None"),
@@ -257,6 +260,33 @@ def test_the_table_of_allowed_imports_holds_no_circle() -> None:
 
     for room in list(follows):
         reach(room, ())
+
+
+def test_what_reads_scored_events_knows_no_detector_family() -> None:
+    """Everything after scoring needs scored events alone, whatever family made them."""
+    readers = {"scored", "thresholds", "evaluation", "diagnosis", "tables"}
+    families = {"windows", "point_process", "training"}
+    crossing = [
+        (file, module)
+        for file in FILES
+        if room_of(file) in readers
+        for module in inside(file)
+        if module.split(".")[0] in families
+    ]
+    assert crossing == []
+
+
+def test_no_detector_is_named_outside_its_family_the_registry_and_the_settings() -> None:
+    """What a detector can do is a flag of its entry: nobody asks for its name."""
+    may_name = ("detectors.py", "settings/*", "windows/models/*", "point_process/*")
+    named = [
+        (file, node.value)
+        for file in FILES
+        if not any(fnmatch(file, pattern) for pattern in may_name)
+        for node in ast.walk(tree(file))
+        if isinstance(node, ast.Constant) and node.value in REGISTRY
+    ]
+    assert [place for place in named if place not in NAMED_DETECTORS] == []
 
 
 def test_what_all_rooms_share_imports_no_other_room() -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from foreshock.diagnosis.drift import SLICES, Shapes, comparisons, null_band, since
+from foreshock.diagnosis.drift import Shapes, comparisons, null_band, since
 from foreshock.statistics.distances import effect, total
 from foreshock.statistics.histogram import Histogram
+from foreshock.statistics.sliced import SLICES
 from scipy import stats
 from support.scored_events import shapes
 

@@ -17,7 +17,8 @@ from foreshock.scored.passes_spark import run_passes
 from foreshock.scored.spans import EventSpans
 from foreshock.sequences.split import BlockRole
 from foreshock.thresholds.distribution import ADMITTED, Key, locate
-from foreshock.thresholds.passes import ExactQuantiles, RunMaxima, ScoreHistograms, Tails
+from foreshock.thresholds.passes import ExactQuantiles, ScoreHistograms
+from foreshock.thresholds.tail_passes import RunMaxima, Tails
 from support.scored_files import scored_files
 
 DETECTORS = ("pca", "zscore")

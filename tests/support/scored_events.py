@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from foreshock.diagnosis.drift import SLICES, Part, Shapes, comparisons
+from foreshock.diagnosis.drift import Shapes, comparisons
 from foreshock.diagnosis.facts import Facts
 from foreshock.statistics.histogram import Histogram
+from foreshock.statistics.sliced import SLICES, SlicedKey
 
 RNG = np.random.default_rng(3)
 
@@ -18,7 +19,7 @@ def shapes(**splits: dict[str | None, np.ndarray]) -> Shapes:
     for split, features in splits.items():
         for feature, values in features.items():
             for s, own in enumerate(np.array_split(values, SLICES)):
-                parts[Part(split, "all", f"{split}-{s // 6}", s, feature)] = Histogram.of(own)
+                parts[SlicedKey(split, "all", f"{split}-{s // 6}", s, feature)] = Histogram.of(own)
     return Shapes(parts)
 
 

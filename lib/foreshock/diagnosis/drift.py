@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 from foreshock import columns as C
 from foreshock.statistics.distances import effect, spread, total
 from foreshock.statistics.histogram import Histogram
+from foreshock.statistics.sliced import SlicedHistograms, SlicedKey
 
-SLICES = 12  # of a split's time
 LEAST_EVENTS, LEAST_SLICES = 50, 4
 MOST_GROUPS = 200
 # In units of train's spread: the least shift that counts, the factor on the band, and the limit if
@@ -34,20 +34,6 @@ PAIRS = (
     (C.CALIBRATION, C.TEST),
 )
 STABLE, SHIFTED, TOO_FEW = "stable", "shifted", "too_few"
-
-
-class Part(NamedTuple):
-    """What a histogram is of.
-
-    split: train without its validation tail, validation, calibration or test. slice: of the split's
-    time, 0 to SLICES − 1. feature None: the model's score.
-    """
-
-    split: str
-    group: str
-    partition: str
-    slice: int
-    feature: str | None
 
 
 @dataclass(frozen=True)
@@ -80,13 +66,13 @@ class Comparison:
 class Shapes:
     """Histograms by part, and sums of them."""
 
-    parts: dict[Part, Histogram] = field(default_factory=dict)
+    parts: SlicedHistograms = field(default_factory=dict)
     _sums: dict[tuple[str, str | None, str], Histogram] = field(default_factory=dict, repr=False)
 
     @cached_property
-    def _by_split(self) -> dict[tuple[str, str | None, str], dict[Part, Histogram]]:
+    def _by_split(self) -> dict[tuple[str, str | None, str], SlicedHistograms]:
         """The parts of each (split, feature, group); group `all` holds every group's."""
-        parts_of: dict[tuple[str, str | None, str], dict[Part, Histogram]] = defaultdict(dict)
+        parts_of: dict[tuple[str, str | None, str], SlicedHistograms] = defaultdict(dict)
         for part, histogram in self.parts.items():
             for group in {part.group, C.ALL}:
                 parts_of[part.split, part.feature, group][part] = histogram
@@ -137,7 +123,7 @@ class Shapes:
     @classmethod
     def from_rows(cls, rows: list[list[Any]]) -> Shapes:
         """The shapes of plain data that `to_rows` gave."""
-        return cls({Part(*row[:5]): Histogram.from_mapping(row[5]) for row in rows})
+        return cls({SlicedKey(*row[:5]): Histogram.from_mapping(row[5]) for row in rows})
 
 
 def null_band(shapes: Shapes, feature: str | None, group: str = C.ALL) -> float | None:

@@ -53,25 +53,36 @@ class ScoreShapes:
 
     def of_file(self, rows: ScoredRows) -> pa.Table:
         """The histograms of one file."""
-        judged = rows.judged(self.detector)
-        roles, scores = schema.event_roles(judged.table), judged.scores(self.detector)
-        is_out_of_fold = judged.column(schema.SPLIT) == Split.OUT_OF_FOLD
-        groups, partitions = (
-            judged.table[name].to_numpy(zero_copy_only=False).astype(str)
-            for name in (schema.GROUP, schema.PARTITION)
+        judged_rows = rows.judged(self.detector)
+        event_roles, judged_scores = (
+            schema.event_roles(judged_rows.table),
+            judged_rows.scores(self.detector),
         )
-        times = judged.column(schema.EVENT_TIME)
+        is_out_of_fold = judged_rows.column(schema.SPLIT) == Split.OUT_OF_FOLD
+        event_groups, event_partitions = (
+            judged_rows.table[split_name].to_numpy(zero_copy_only=False).astype(str)
+            for split_name in (schema.GROUP, schema.PARTITION)
+        )
+        event_times = judged_rows.column(schema.EVENT_TIME)
         histograms: SlicedHistograms = {}
-        for role, out_of_fold in itertools.product(sorted(set(roles.tolist())), (False, True)):
-            mask = (roles == role) & (is_out_of_fold == out_of_fold)
-            slices = time_slices(times[mask], self.spans.get(role, (0, 0)))
-            name = C.OUT_OF_FOLD if out_of_fold else ROLE_NAMES[BlockRole(role)]
-            of_role = sliced_histograms(
-                name, groups[mask], partitions[mask], slices, {None: scores[mask]}
+        for block_role, out_of_fold in itertools.product(
+            sorted(set(event_roles.tolist())), (False, True)
+        ):
+            is_of_role = (event_roles == block_role) & (is_out_of_fold == out_of_fold)
+            slice_numbers = time_slices(event_times[is_of_role], self.spans.get(block_role, (0, 0)))
+            split_name = C.OUT_OF_FOLD if out_of_fold else ROLE_NAMES[BlockRole(block_role)]
+            role_histograms = sliced_histograms(
+                split_name,
+                event_groups[is_of_role],
+                event_partitions[is_of_role],
+                slice_numbers,
+                {None: judged_scores[is_of_role]},
             )
-            for key, histogram in of_role.items():
-                before = histograms.get(key)
-                histograms[key] = histogram if before is None else before + histogram
+            for sliced_key, histogram in role_histograms.items():
+                earlier_histogram = histograms.get(sliced_key)
+                histograms[sliced_key] = (
+                    histogram if earlier_histogram is None else earlier_histogram + histogram
+                )
         return sliced_table(histograms)
 
     def empty(self) -> SlicedHistograms:

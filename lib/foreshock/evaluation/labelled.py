@@ -22,6 +22,7 @@ from foreshock.statistics.histogram import order_keys
 
 COARSE_BITS = 10  # of a score's 32 that are left out: 1/4096 of its value
 COUNTED_BY = (schema.SPLIT, schema.PARTITION, schema.GROUP, schema.KIND, schema.LABEL)
+CELL_COLUMNS = (*COUNTED_BY, "block")
 ORDERED_BY = (
     schema.SPLIT,
     schema.ENTITY,
@@ -99,51 +100,55 @@ class LabelledCounts:
 
     def of_file(self, rows: ScoredRows) -> pa.Table:
         """A row of `LabelledScores` for each that the file holds."""
-        events = labelled(rows)
-        table = events.table.append_column("block", pa.array(self._blocks(events)))
-        names = [*COUNTED_BY, "block"]
-        counted: list[LabelledScores] = []
-        for cell in table.select(names).group_by(names).aggregate([]).to_pylist():
-            # Two numbers are compared before four texts are.
-            order = ("label", "block", schema.SPLIT, schema.PARTITION, schema.GROUP, schema.KIND)
-            is_in_cell = pc.equal(table["label"], cell["label"])
-            for name in order[1:]:
-                is_in_cell = pc.and_(is_in_cell, _equal(table[name], cell[name]))
-            of_cell = ScoredRows(table.filter(pc.fill_null(is_in_cell, False)))
-            for detector in self.detectors:
-                counted += self._counted(cell, detector, of_cell)
-        return pa.Table.from_pylist([row._asdict() for row in counted], schema=COUNTS)
+        labelled_events = labelled(rows)
+        time_block = pa.array(self._blocks(labelled_events))
+        blocked_table = labelled_events.table.append_column("block", time_block)
+        cells = blocked_table.group_by(list(CELL_COLUMNS)).aggregate([])
+        counted_scores: list[LabelledScores] = []
+        for cell_keys in cells.select(list(CELL_COLUMNS)).to_pylist():
+            is_in_cell = pc.equal(blocked_table[schema.LABEL], cell_keys[schema.LABEL])
+            # Another number is compared before four texts are.
+            for column_name in reversed(CELL_COLUMNS):
+                is_equal = _equal(blocked_table[column_name], cell_keys[column_name])
+                is_in_cell = pc.and_(is_in_cell, is_equal)
+            cell_rows = ScoredRows(blocked_table.filter(pc.fill_null(is_in_cell, False)))
+            for detector_name in self.detectors:
+                counted_scores += self._counted(cell_keys, detector_name, cell_rows)
+        counted_rows = [counted_score._asdict() for counted_score in counted_scores]
+        return pa.Table.from_pylist(counted_rows, schema=COUNTS)
 
     def _blocks(self, events: ScoredRows) -> Int64Array:
-        block = np.zeros(len(events), np.int64)
-        splits, times = events.column(schema.SPLIT), events.column(schema.EVENT_TIME)
-        for split, (first, last) in self.spans.items():
-            is_of_split = splits == split
-            block[is_of_split] = time_blocks(times[is_of_split], first, last)
-        return block
+        time_block = np.zeros(len(events), np.int64)
+        event_splits, event_times = events.column(schema.SPLIT), events.column(schema.EVENT_TIME)
+        for split_code, (first_time, last_time) in self.spans.items():
+            is_of_split = event_splits == split_code
+            time_block[is_of_split] = time_blocks(event_times[is_of_split], first_time, last_time)
+        return time_block
 
     def _counted(
         self, cell: Mapping[str, Any], detector: str, rows: ScoredRows
     ) -> list[LabelledScores]:
-        threshold = self.threshold_of(detector, cell[schema.GROUP], cell[schema.PARTITION])
-        scores = rows.judged(detector).scores(detector)
-        keys = order_keys(scores) >> (COARSE_BITS if self.is_coarse else 0)
-        is_flagged = scores > (np.inf if threshold is None else threshold)
-        counted = []
-        for flag in (False, True):
-            values, counts = np.unique(keys[is_flagged == flag], return_counts=True)
-            if len(values):
-                counted.append(
+        score_threshold = self.threshold_of(detector, cell[schema.GROUP], cell[schema.PARTITION])
+        judged_scores = rows.judged(detector).scores(detector)
+        score_keys = order_keys(judged_scores) >> (COARSE_BITS if self.is_coarse else 0)
+        is_flagged = judged_scores > (np.inf if score_threshold is None else score_threshold)
+        counted_scores = []
+        for flag_value in (False, True):
+            distinct_keys, key_counts = np.unique(
+                score_keys[is_flagged == flag_value], return_counts=True
+            )
+            if len(distinct_keys):
+                counted_scores.append(
                     LabelledScores(
                         **cell,
                         detector=detector,
-                        is_flagged=flag,
-                        has_threshold=threshold is not None,
-                        keys=values.astype(np.int64),
-                        counts=counts,
+                        is_flagged=flag_value,
+                        has_threshold=score_threshold is not None,
+                        keys=distinct_keys.astype(np.int64),
+                        counts=key_counts,
                     )
                 )
-        return counted
+        return counted_scores
 
     def empty(self) -> list[LabelledScores]:
         """No event."""
@@ -151,10 +156,12 @@ class LabelledCounts:
 
     def add(self, total: list[LabelledScores], part: pa.Table) -> list[LabelledScores]:
         """The counts with those of one more file."""
-        keys, counts = (part[name].combine_chunks() for name in ("keys", "counts"))
-        for number, row in enumerate(part.drop_columns(["keys", "counts"]).to_pylist()):
-            of_keys, of_counts = keys[number].values.to_numpy(), counts[number].values.to_numpy()
-            total.append(LabelledScores(**row, keys=of_keys, counts=of_counts))
+        key_lists, count_lists = (part[name].combine_chunks() for name in ("keys", "counts"))
+        counted_rows = part.drop_columns(["keys", "counts"]).to_pylist()
+        for row_number, counted_row in enumerate(counted_rows):
+            score_keys = key_lists[row_number].values.to_numpy()
+            key_counts = count_lists[row_number].values.to_numpy()
+            total.append(LabelledScores(**counted_row, keys=score_keys, counts=key_counts))
         return total
 
 
@@ -172,7 +179,7 @@ class LabelledEvents:
     def of_file(self, rows: ScoredRows) -> pa.Table:
         """The labelled rows of the file."""
         return labelled(rows).table.select(
-            [*ORDERED_BY, *(schema.score_column(detector) for detector in self.detectors)]
+            [*ORDERED_BY, *(schema.score_column(detector_name) for detector_name in self.detectors)]
         )
 
     def empty(self) -> list[pa.Table]:
@@ -181,4 +188,5 @@ class LabelledEvents:
 
     def add(self, total: list[pa.Table], part: pa.Table) -> list[pa.Table]:
         """The events with those of one more file."""
-        return [*total, part]
+        total.append(part)
+        return total

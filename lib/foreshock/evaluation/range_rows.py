@@ -5,14 +5,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from foreshock import columns as C
-from foreshock.evaluation.assembly import MetricKey
+from foreshock.evaluation.assembly import MetricKey, MetricRow
 from foreshock.evaluation.labelled import ThresholdOf
 from foreshock.evaluation.ranges import event_wise, vus
 from foreshock.scored import schema
@@ -59,37 +59,43 @@ class OrderedEvents:
 
     def take(self, positions: Int64Array | BoolArray) -> OrderedEvents:
         """Some of the events, in their order."""
-        codes = {name: code[positions] for name, code in self.codes.items()}
-        return replace(self, label=self.label[positions], times=self.times[positions], codes=codes)
+        column_codes = {
+            column_name: text_code[positions] for column_name, text_code in self.codes.items()
+        }
+        return replace(
+            self, label=self.label[positions], times=self.times[positions], codes=column_codes
+        )
 
     def named(self, column: str, is_admitted: BoolArray) -> list[NamedCode]:
         """The texts of a column that occur among some of the events."""
-        codes = np.unique(self.codes[column][is_admitted]).tolist()
-        return sorted(NamedCode(self.names[column][code], code) for code in codes)
+        column_codes = np.unique(self.codes[column][is_admitted]).tolist()
+        return sorted(
+            NamedCode(self.names[column][text_code], text_code) for text_code in column_codes
+        )
 
     def groups(self) -> Iterator[tuple[str, Int64Array]]:
         """All events, then those of each of the largest groups."""
         yield C.ALL, np.arange(len(self.label))
-        of_group = self.codes[schema.GROUP]
-        sizes = np.bincount(of_group)
-        groups = self.named(schema.GROUP, self.label >= 0)
-        largest = sorted(groups, key=lambda group: -sizes[group.code])[:MOST_GROUPS]
+        group_codes = self.codes[schema.GROUP]
+        group_sizes = np.bincount(group_codes)
+        group_names = self.named(schema.GROUP, self.label >= 0)
+        largest = sorted(group_names, key=lambda group: -group_sizes[group.code])[:MOST_GROUPS]
         for group in largest:
             if group.name != C.ALL:
-                yield group.name, np.flatnonzero(of_group == group.code)
+                yield group.name, np.flatnonzero(group_codes == group.code)
 
     def limits(self, threshold: Callable[[str, str], float | None]) -> Float64Array:
         """The threshold (n,) of each event by its group and partition, NaN where there is none."""
-        groups, partitions = self.names[schema.GROUP], self.names[schema.PARTITION]
-        pair_codes = self.codes[schema.GROUP] * len(partitions) + self.codes[schema.PARTITION]
-        pairs, place = np.unique(pair_codes, return_inverse=True)
-        limits = np.full(len(pairs), np.nan)
-        for number, pair in enumerate(pairs.tolist()):
-            group, partition = divmod(pair, len(partitions))
-            limit = threshold(groups[group], partitions[partition])
-            if limit is not None:
-                limits[number] = limit
-        return limits[place]
+        group_names, partition_names = self.names[schema.GROUP], self.names[schema.PARTITION]
+        pair_codes = self.codes[schema.GROUP] * len(partition_names) + self.codes[schema.PARTITION]
+        distinct_pairs, pair_place = np.unique(pair_codes, return_inverse=True)
+        limits = np.full(len(distinct_pairs), np.nan)
+        for pair_number, pair_code in enumerate(distinct_pairs.tolist()):
+            group_code, partition_code = divmod(pair_code, len(partition_names))
+            pair_limit = threshold(group_names[group_code], partition_names[partition_code])
+            if pair_limit is not None:
+                limits[pair_number] = pair_limit
+        return limits[pair_place]
 
 
 def range_rows(
@@ -100,7 +106,7 @@ def range_rows(
     *,
     run_id: str,
     seed: int,
-) -> list[dict[str, Any]]:
+) -> list[MetricRow]:
     """Of all groups together and of each (the 200 with most events): VUS, whose buffer is a
     window's length, and event-wise metrics. Of all groups event-wise recall and delay by kind too.
 
@@ -108,56 +114,67 @@ def range_rows(
     """
     if not tables:
         return []
-    table = pa.concat_tables(tables)
-    splits, events, order = _ordered(table)
-    rows = []
-    for split in np.unique(splits).tolist():
-        positions = order[splits[order] == split]
-        for detector in detectors:
-            scores = schema.scores_of(table, detector)[positions]
-            is_judged = ~np.isnan(scores)
-            judged, score = events.take(positions[is_judged]), scores[is_judged]
-            if not len(score):
+    labelled_table = pa.concat_tables(tables)
+    event_splits, labelled_events, total_order = _ordered(labelled_table)
+    range_metric_rows = []
+    for split_code in np.unique(event_splits).tolist():
+        split_positions = total_order[event_splits[total_order] == split_code]
+        for detector_name in detectors:
+            split_scores = schema.scores_of(labelled_table, detector_name)[split_positions]
+            is_judged = ~np.isnan(split_scores)
+            judged_events = labelled_events.take(split_positions[is_judged])
+            judged_scores = split_scores[is_judged]
+            if not len(judged_scores):
                 continue
-            limits = judged.limits(functools.partial(threshold_of, detector))
-            for metrics in _range_metrics(judged, score, limits, length):
-                split_name = Split(split).text
-                key = MetricKey(run_id, detector, split_name, metrics.group, metrics.kind, seed)
-                rows += key.rows(metrics.values, metrics.n_events)
-    return rows
+            limits = judged_events.limits(functools.partial(threshold_of, detector_name))
+            for metrics in _range_metrics(judged_events, judged_scores, limits, length):
+                split_name = Split(split_code).text
+                metric_key = MetricKey(
+                    run_id, detector_name, split_name, metrics.group, metrics.kind, seed
+                )
+                range_metric_rows += metric_key.rows(metrics.values, metrics.n_events)
+    return range_metric_rows
 
 
 def _ordered(table: pa.Table) -> tuple[Int64Array, OrderedEvents, Int64Array]:
     """(split of each event, the events as they came, their positions in total order)."""
-    codes, names = {}, {}
-    for column in CODED:
-        encoded = pc.fill_null(table[column].combine_chunks(), "").dictionary_encode()
-        codes[column] = encoded.indices.to_numpy().astype(np.int64)
-        names[column] = encoded.dictionary.to_pylist()
-    label, times = table[schema.LABEL].to_numpy(), table[schema.EVENT_TIME].to_numpy()
-    within = [table[name].to_numpy() for name in (schema.BLOCK_ROW, schema.BLOCK_ID)]
-    order = np.lexsort([*within, times, codes[schema.ENTITY]])
-    return table[schema.SPLIT].to_numpy(), OrderedEvents(label, times, codes, names), order
+    column_codes, column_texts = {}, {}
+    for coded_column in CODED:
+        encoded_column = pc.fill_null(table[coded_column].combine_chunks(), "").dictionary_encode()
+        column_codes[coded_column] = encoded_column.indices.to_numpy().astype(np.int64)
+        column_texts[coded_column] = encoded_column.dictionary.to_pylist()
+    event_labels, event_times = table[schema.LABEL].to_numpy(), table[schema.EVENT_TIME].to_numpy()
+    within_time = [
+        table[column_name].to_numpy() for column_name in (schema.BLOCK_ROW, schema.BLOCK_ID)
+    ]
+    total_order = np.lexsort([*within_time, event_times, column_codes[schema.ENTITY]])
+    return (
+        table[schema.SPLIT].to_numpy(),
+        OrderedEvents(event_labels, event_times, column_codes, column_texts),
+        total_order,
+    )
 
 
 def _range_metrics(
     events: OrderedEvents, score: Float64Array, limits: Float64Array, length: int
 ) -> Iterator[RangeMetrics]:
-    for group, positions in events.groups():
-        of_group = events.take(positions)
-        roc, pr = vus(of_group.label, score[positions], of_group.sequence, length)
-        values = {"vus_roc": roc, "vus_pr": pr}
-        values |= _event_wise(of_group, of_group.label == 1, score[positions], limits[positions])
-        yield RangeMetrics(group, None, values, len(positions))
+    for group_name, group_positions in events.groups():
+        group_events, group_scores = events.take(group_positions), score[group_positions]
+        vus_roc, vus_pr = vus(group_events.label, group_scores, group_events.sequence, length)
+        metric_values = {"vus_roc": vus_roc, "vus_pr": vus_pr}
+        metric_values |= _event_wise(
+            group_events, group_events.label == 1, group_scores, limits[group_positions]
+        )
+        yield RangeMetrics(group_name, None, metric_values, len(group_positions))
     is_anomalous = events.label == 1
-    for kind in events.named(schema.KIND, is_anomalous):
-        if kind.name:
-            is_of_kind = is_anomalous & (events.codes[schema.KIND] == kind.code)
-            values = _event_wise(events, is_of_kind, score, limits)
+    for anomaly_kind in events.named(schema.KIND, is_anomalous):
+        if anomaly_kind.name:
+            is_of_kind = is_anomalous & (events.codes[schema.KIND] == anomaly_kind.code)
+            metric_values = _event_wise(events, is_of_kind, score, limits)
             # A flagged run that holds another kind's anomaly is not wrong: there is no precision.
-            del values["event_precision"]
+            del metric_values["event_precision"]
             n_events = int((is_of_kind | ~is_anomalous).sum())
-            yield RangeMetrics(C.ALL, kind.name, values, n_events)
+            yield RangeMetrics(C.ALL, anomaly_kind.name, metric_values, n_events)
 
 
 def _event_wise(

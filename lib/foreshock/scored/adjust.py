@@ -49,17 +49,21 @@ class Residuals:
         is less than the rounding of the other directions.
         """
         covariance, n_features = self.covariance, len(self.total)
-        middle = np.trace(covariance) / n_features
-        identity = np.eye(n_features)
-        distance = float(np.square(covariance - middle * identity).sum())
-        excess = self.fourth / max(self.n, 1) - float(np.square(covariance).sum())
-        noise = max(0.0, excess / max(self.n, 1))
-        shrinkage = 1.0 if distance <= 0 else min(1.0, noise / distance)
-        shrunk = (1 - shrinkage) * covariance + shrinkage * middle * identity
-        eigenvalues, eigenvectors = np.linalg.eigh(shrunk)
-        least = TINY * eigenvalues[-1]
-        inverse = 1 / np.where(eigenvalues > least, eigenvalues, max(1.0, least))
-        return np.asarray((eigenvectors * inverse) @ eigenvectors.T)
+        mean_variance = np.trace(covariance) / n_features
+        identity_matrix = np.eye(n_features)
+        squared_distance = float(np.square(covariance - mean_variance * identity_matrix).sum())
+        excess_fourth = self.fourth / max(self.n, 1) - float(np.square(covariance).sum())
+        mean_noise = max(0.0, excess_fourth / max(self.n, 1))
+        shrinkage = 1.0 if squared_distance <= 0 else min(1.0, mean_noise / squared_distance)
+        shrunk_covariance = (
+            1 - shrinkage
+        ) * covariance + shrinkage * mean_variance * identity_matrix
+        eigenvalues, eigenvectors = np.linalg.eigh(shrunk_covariance)
+        least_eigenvalue = TINY * eigenvalues[-1]
+        inverse_eigenvalues = 1 / np.where(
+            eigenvalues > least_eigenvalue, eigenvalues, max(1.0, least_eigenvalue)
+        )
+        return np.asarray((eigenvectors * inverse_eigenvalues) @ eigenvectors.T)
 
 
 def over_scale(errors: npt.ArrayLike, scale: npt.ArrayLike) -> Float64Array:
@@ -86,8 +90,8 @@ def contributions(
     >>> contributions([[3.0, 1.0]], [1.0, 1.0], [[0.5, 0.0], [0.0, 2.0]]).tolist()
     [[2.0, 0.0]]
     """
-    centred = np.asarray(residuals, np.float64) - np.asarray(mean, np.float64)
-    return np.asarray(centred * (centred @ np.asarray(precision, np.float64)))
+    centred_residuals = np.asarray(residuals, np.float64) - np.asarray(mean, np.float64)
+    return np.asarray(centred_residuals * (centred_residuals @ np.asarray(precision, np.float64)))
 
 
 def combined(scores: npt.ArrayLike, quantiles: npt.ArrayLike, how: str) -> Float64Array:
@@ -100,7 +104,7 @@ def combined(scores: npt.ArrayLike, quantiles: npt.ArrayLike, how: str) -> Float
     [1.75]
     """
     divisor = np.asarray(quantiles, np.float64)
-    ratios = np.asarray(scores, np.float64) / np.where(divisor > 0, divisor, 1.0)
+    score_ratios = np.asarray(scores, np.float64) / np.where(divisor > 0, divisor, 1.0)
     if how == "mean_log1p":
-        ratios = np.log1p(np.maximum(ratios, 0))
-    return np.asarray(ratios.mean(axis=-1))
+        score_ratios = np.log1p(np.maximum(score_ratios, 0))
+    return np.asarray(score_ratios.mean(axis=-1))

@@ -38,8 +38,8 @@ class FittedEvents:
 
 def mean_errors(rows: pa.Table) -> Float64Array:
     """The error (n, F) of each feature, averaged over the windows that hold the event."""
-    count = np.maximum(rows[schema.N_WINDOWS].to_numpy(), 1)
-    return np.asarray(schema.matrix_of(rows, schema.ERRORS) / count[:, None])
+    window_counts = np.maximum(rows[schema.N_WINDOWS].to_numpy(), 1)
+    return np.asarray(schema.matrix_of(rows, schema.ERRORS) / window_counts[:, None])
 
 
 def residuals_of(rows: pa.Table) -> Float64Array:
@@ -62,11 +62,11 @@ class ErrorSums:
 
     def of_file(self, rows: ScoredRows) -> pa.Table:
         """The number and the sum of one file."""
-        fitted = self.events.of(rows)
-        fitted = fitted.filter(pc.is_valid(fitted[schema.ERRORS]))
-        if not len(fitted):
+        fitted_rows = self.events.of(rows)
+        fitted_rows = fitted_rows.filter(pc.is_valid(fitted_rows[schema.ERRORS]))
+        if not len(fitted_rows):
             return _packed(())
-        return _packed((np.array([len(fitted)]), mean_errors(fitted).sum(axis=0)))
+        return _packed((np.array([len(fitted_rows)]), mean_errors(fitted_rows).sum(axis=0)))
 
     def empty(self) -> Sums:
         """No event."""
@@ -87,12 +87,12 @@ class ResidualSums:
 
     def of_file(self, rows: ScoredRows) -> pa.Table:
         """The sums of one file."""
-        fitted = with_forecast(self.events.of(rows))
-        if not len(fitted):
+        fitted_rows = with_forecast(self.events.of(rows))
+        if not len(fitted_rows):
             return _packed(())
-        residuals = residuals_of(fitted)
-        number = np.array([len(residuals)])
-        return _packed((number, residuals.sum(axis=0), (residuals.T @ residuals).ravel()))
+        residuals = residuals_of(fitted_rows)
+        n_fitted = np.array([len(residuals)])
+        return _packed((n_fitted, residuals.sum(axis=0), (residuals.T @ residuals).ravel()))
 
     def empty(self) -> Sums:
         """No event."""
@@ -104,8 +104,12 @@ class ResidualSums:
 
     def residuals(self, sums: Sums) -> Residuals:
         """The sums by name; the fourth powers are still to come (`FourthPowers`)."""
-        number, total, products = sums
-        return Residuals(int(number[0]), total, products.reshape(len(total), len(total)))
+        n_fitted, residual_sum, product_sum = sums
+        return Residuals(
+            int(n_fitted[0]),
+            residual_sum,
+            product_sum.reshape(len(residual_sum), len(residual_sum)),
+        )
 
 
 @dataclass(frozen=True)
@@ -119,11 +123,11 @@ class FourthPowers:
 
     def of_file(self, rows: ScoredRows) -> pa.Table:
         """The sum of one file."""
-        fitted = with_forecast(self.events.of(rows))
-        if not len(fitted):
+        fitted_rows = with_forecast(self.events.of(rows))
+        if not len(fitted_rows):
             return _packed(())
-        squares = np.square(residuals_of(fitted) - np.array(self.mean)).sum(axis=1)
-        return _packed((np.array([np.square(squares).sum()]),))
+        squared_lengths = np.square(residuals_of(fitted_rows) - np.array(self.mean)).sum(axis=1)
+        return _packed((np.array([np.square(squared_lengths).sum()]),))
 
     def empty(self) -> Sums:
         """No event."""
@@ -135,12 +139,16 @@ class FourthPowers:
 
 
 def _packed(arrays: Sums) -> pa.Table:
-    sums = pa.array([array.tolist() for array in arrays], pa.list_(pa.float64()))
-    return pa.table({"sums": sums})
+    sum_lists = pa.array([summed_array.tolist() for summed_array in arrays], pa.list_(pa.float64()))
+    return pa.table({"sums": sum_lists})
 
 
 def _added(total: Sums, part: pa.Table) -> Sums:
-    arrays = tuple(np.asarray(values, np.float64) for values in part["sums"].to_pylist())
+    part_arrays = tuple(
+        np.asarray(array_values, np.float64) for array_values in part["sums"].to_pylist()
+    )
     if not total:
-        return arrays
-    return tuple(before + more for before, more in zip(total, arrays, strict=True))
+        return part_arrays
+    return tuple(
+        total_array + part_array for total_array, part_array in zip(total, part_arrays, strict=True)
+    )

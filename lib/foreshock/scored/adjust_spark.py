@@ -57,12 +57,12 @@ class Rescoring:
         An event of which the model never expected anything has no residual: it keeps its plain
         errors, in which 1 is ordinary too (the flag `blind`).
         """
-        errors = mean_errors(rows)
+        feature_errors = mean_errors(rows)
         if self.how == "standardised":
-            return over_scale(errors, self.scale)
+            return over_scale(feature_errors, self.scale)
         is_expected = rows[schema.N_FORECASTS].to_numpy()[:, None] > 0
-        added = contributions(residuals_of(rows), self.mean, self.precision)
-        return np.where(is_expected, added, errors)
+        feature_contributions = contributions(residuals_of(rows), self.mean, self.precision)
+        return np.where(is_expected, feature_contributions, feature_errors)
 
     def scores(self, rows: pa.Table) -> NewColumn:
         """The scores (n,)."""
@@ -70,47 +70,47 @@ class Rescoring:
 
     def errors(self, rows: pa.Table) -> NewColumn:
         """The contributions as errors (n, F) summed over windows, at most 1e30 each."""
-        count = np.maximum(rows[schema.N_WINDOWS].to_numpy(), 1)
-        errors = np.maximum(self.contributions(rows), 0) * count[:, None]
-        largest = np.maximum(errors.max(axis=-1, keepdims=True), 1)
+        window_counts = np.maximum(rows[schema.N_WINDOWS].to_numpy(), 1)
+        feature_errors = np.maximum(self.contributions(rows), 0) * window_counts[:, None]
+        largest_errors = np.maximum(feature_errors.max(axis=-1, keepdims=True), 1)
         # An event's errors shrink together, so that their shares stay.
-        return NewColumn(np.asarray(errors * np.minimum(1, LARGEST / largest)))
+        return NewColumn(np.asarray(feature_errors * np.minimum(1, LARGEST / largest_errors)))
 
 
 def error_scale(spark: SparkSession, scored: ScoredEvents, events: FittedEvents) -> Float64Array:
     """The mean error (F,) of each feature over the fitted events: the scale of `standardised`."""
-    number, total = _sums(spark, scored, ErrorSums(events))
-    return np.asarray(total / number[0])
+    n_fitted, error_sum = _sums(spark, scored, ErrorSums(events))
+    return np.asarray(error_sum / n_fitted[0])
 
 
 def residuals(spark: SparkSession, scored: ScoredEvents, events: FittedEvents) -> Residuals:
     """The sums of `Residuals` over the fitted events of which the model expected something."""
-    first = ResidualSums(events)
-    sums = first.residuals(_sums(spark, scored, first))
-    second = FourthPowers(events, tuple(sums.mean.tolist()))
-    (fourth,) = _sums(spark, scored, second)
-    return replace(sums, fourth=float(fourth[0]))
+    residual_pass = ResidualSums(events)
+    residual_sums = residual_pass.residuals(_sums(spark, scored, residual_pass))
+    fourth_pass = FourthPowers(events, tuple(residual_sums.mean.tolist()))
+    (fourth_sum,) = _sums(spark, scored, fourth_pass)
+    return replace(residual_sums, fourth=float(fourth_sum[0]))
 
 
 def _sums(spark: SparkSession, scored: ScoredEvents, wanted: Pass[Sums]) -> Sums:
-    sums = run_passes(spark, scored, [wanted], few_here=False).of(wanted)
-    if not sums:
+    residual_sums = run_passes(spark, scored, [wanted], few_here=False).of(wanted)
+    if not residual_sums:
         raise DataError(
             "no event of the split that thresholds are fitted on was judged, so scoring.errors has "
             "no scale. Widen the split."
         )
-    return sums
+    return residual_sums
 
 
 def rescored(
     spark: SparkSession, scored: ScoredEvents, rescoring: Rescoring, target: Path
 ) -> ScoredEvents:
     """The events with another score of the run's model, and errors that are what features add."""
-    columns = {
+    new_columns = {
         scored.score_column(scored.model): rescoring.scores,
         schema.ERRORS: rescoring.errors,
     }
-    return rewritten(spark, scored, columns, scored.detectors, target)
+    return rewritten(spark, scored, new_columns, scored.detectors, target)
 
 
 @dataclass(frozen=True)
@@ -124,9 +124,11 @@ class Combination:
 
     def scores(self, rows: pa.Table) -> NewColumn:
         """The ensemble's scores (n,), missing where a member did not judge the event."""
-        members = np.column_stack([schema.scores_of(rows, member) for member in self.members])
-        scores = combined(members, self.quantiles, self.how)
-        return NewColumn(scores, np.isnan(members).any(axis=1))
+        member_scores = np.column_stack(
+            [schema.scores_of(rows, member_name) for member_name in self.members]
+        )
+        combined_scores = combined(member_scores, self.quantiles, self.how)
+        return NewColumn(combined_scores, np.isnan(member_scores).any(axis=1))
 
 
 def with_ensemble(
@@ -137,5 +139,5 @@ def with_ensemble(
     target: Path,
 ) -> ScoredEvents:
     """The events with the scores of `detectors` in their order, the ensemble among them."""
-    columns = {schema.score_column(combination.name): combination.scores}
-    return rewritten(spark, scored, columns, detectors, target)
+    new_columns = {schema.score_column(combination.name): combination.scores}
+    return rewritten(spark, scored, new_columns, detectors, target)

@@ -54,19 +54,20 @@ class ScoredEvents:
 
     def score_columns(self, detectors: Sequence[str] | None = None) -> list[str]:
         """The columns of several detectors' scores, of all unless said."""
-        return [self.score_column(name) for name in (detectors or self.detectors)]
+        return [self.score_column(column_name) for column_name in (detectors or self.detectors)]
 
     def read_file(
         self, file: str, columns: Sequence[str], detectors: Sequence[str] = ()
     ) -> ScoredRows:
         """Some columns of one file, and the scores of some detectors."""
-        names = dict.fromkeys([*columns, *(self.score_column(name) for name in detectors)])
-        return ScoredRows(read_table(file, columns=list(names)))
+        score_columns = [self.score_column(detector) for detector in detectors]
+        column_names = list(dict.fromkeys([*columns, *score_columns]))
+        return ScoredRows(read_table(file, columns=column_names))
 
     def read(self, columns: Sequence[str], detectors: Sequence[str] = ()) -> Iterator[ScoredRows]:
         """The same of every file, one after the other."""
-        for file in self.files:
-            yield self.read_file(file, columns, detectors)
+        for scored_file in self.files:
+            yield self.read_file(scored_file, columns, detectors)
 
 
 @dataclass(frozen=True)
@@ -95,8 +96,8 @@ class ScoredRows:
 
     def column(self, name: str) -> AnyArray:
         """A column of numbers (n,)."""
-        values: AnyArray = self.table[name].to_numpy()
-        return values
+        column_values: AnyArray = self.table[name].to_numpy()
+        return column_values
 
     def scores(self, detector: str) -> Float64Array:
         """A detector's scores (n,), NaN where it did not judge the event."""
@@ -104,20 +105,26 @@ class ScoredRows:
 
     def judged(self, detector: str) -> ScoredRows:
         """The rows that a detector judged."""
-        score = self.table[schema.score_column(detector)]
-        return self if not score.null_count else ScoredRows(self.table.filter(pc.is_valid(score)))
+        score_column = self.table[schema.score_column(detector)]
+        if not score_column.null_count:
+            return self
+        return ScoredRows(self.table.filter(pc.is_valid(score_column)))
 
     @cached_property
     def cells(self) -> tuple[ScoredCell, ...]:
         """The rows by split, partition and group. Sorted once, however many passes ask."""
         if not len(self.table):
             return ()
-        table = self.table.sort_by([(name, "ascending") for name in CELL_KEYS]).combine_chunks()
-        keys = list(zip(*(table[name].to_pylist() for name in CELL_KEYS), strict=True))
-        changes = [row for row in range(1, len(keys)) if keys[row] != keys[row - 1]]
-        cells = []
-        for first, end in itertools.pairwise([0, *changes, len(keys)]):
-            split, partition, group = keys[first]
-            rows = ScoredRows(table.slice(first, end - first))
-            cells.append(ScoredCell(Split(split), partition, group, rows))
-        return tuple(cells)
+        sort_keys = [(column_name, "ascending") for column_name in CELL_KEYS]
+        sorted_table = self.table.sort_by(sort_keys).combine_chunks()
+        key_columns = [sorted_table[column_name].to_pylist() for column_name in CELL_KEYS]
+        cell_keys = list(zip(*key_columns, strict=True))
+        cell_changes = [
+            row for row in range(1, len(cell_keys)) if cell_keys[row] != cell_keys[row - 1]
+        ]
+        scored_cells = []
+        for first_row, end_row in itertools.pairwise([0, *cell_changes, len(cell_keys)]):
+            split, partition, group = cell_keys[first_row]
+            cell_rows = ScoredRows(sorted_table.slice(first_row, end_row - first_row))
+            scored_cells.append(ScoredCell(Split(split), partition, group, cell_rows))
+        return tuple(scored_cells)

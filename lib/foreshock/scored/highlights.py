@@ -61,10 +61,10 @@ class HighestEvents:
 
     def of_file(self, rows: ScoredRows) -> pa.Table:
         """The file's highest events, highest first."""
-        judged = rows.judged(self.detector).table
-        of_test = judged.filter(pc.equal(judged[schema.SPLIT], int(Split.TEST)))
-        names = [*DESCRIBED_BY, schema.score_column(self.detector)]
-        return self._highest(of_test.select(names))
+        judged_rows = rows.judged(self.detector).table
+        of_test = judged_rows.filter(pc.equal(judged_rows[schema.SPLIT], int(Split.TEST)))
+        column_names = [*DESCRIBED_BY, schema.score_column(self.detector)]
+        return self._highest(of_test.select(column_names))
 
     def empty(self) -> pa.Table | None:
         """No event."""
@@ -75,17 +75,17 @@ class HighestEvents:
         return part if total is None else self._highest(pa.concat_tables([total, part]))
 
     def _highest(self, events: pa.Table) -> pa.Table:
-        ordered = [(schema.score_column(self.detector), "descending")]
-        ordered += [(schema.EVENT_TIME, "ascending"), (schema.EVENT_ID, "ascending")]
-        ordered += [(schema.ENTITY, "ascending")]
-        return events.take(pc.sort_indices(events, sort_keys=ordered)[: self.among])
+        sort_keys = [(schema.score_column(self.detector), "descending")]
+        sort_keys += [(schema.EVENT_TIME, "ascending"), (schema.EVENT_ID, "ascending")]
+        sort_keys += [(schema.ENTITY, "ascending")]
+        return events.take(pc.sort_indices(events, sort_keys=sort_keys)[: self.among])
 
     def first_of_each_entity(self, highest: pa.Table | None) -> pa.Table | None:
         """Of the highest events those of `most` entities, one each, highest first."""
         if highest is None:
             return None
-        _, first = np.unique(highest[schema.ENTITY].to_numpy(), return_index=True)
-        return highest.take(np.sort(first)[: self.most])
+        _, first_rows = np.unique(highest[schema.ENTITY].to_numpy(), return_index=True)
+        return highest.take(np.sort(first_rows)[: self.most])
 
 
 @dataclass(frozen=True)
@@ -106,13 +106,13 @@ class EventSample:
 
     def of_file(self, rows: ScoredRows) -> pa.Table:
         """The drawn events of the file."""
-        judged = rows.judged(self.detector).table
-        is_judged = pc.greater_equal(judged[schema.SPLIT], int(Split.CALIBRATION))
-        names = [*DRAWN_BY, schema.score_column(self.detector)]
-        events = judged.filter(is_judged).select(names)
+        judged_rows = rows.judged(self.detector).table
+        is_judged = pc.greater_equal(judged_rows[schema.SPLIT], int(Split.CALIBRATION))
+        column_names = [*DRAWN_BY, schema.score_column(self.detector)]
+        judged_events = judged_rows.filter(is_judged).select(column_names)
         if self.share >= 1:
-            return events
-        return events.filter(pa.array(event_hashes(events) < self.share * HASHES))
+            return judged_events
+        return judged_events.filter(pa.array(event_hashes(judged_events) < self.share * HASHES))
 
     def empty(self) -> list[pa.Table]:
         """No event."""
@@ -120,20 +120,23 @@ class EventSample:
 
     def add(self, total: list[pa.Table], part: pa.Table) -> list[pa.Table]:
         """The events with those of one more file."""
-        return [*total, part]
+        total.append(part)
+        return total
 
 
 def event_hashes(events: pa.Table) -> AnyArray:
     """A number (n,) uint64 of each event, as if drawn at random, always the same for an event."""
-    texts = [
-        hash_array(events[name].to_numpy(zero_copy_only=False).astype(object), categorize=False)
-        for name in (schema.ENTITY, schema.EVENT_ID)
+    text_hashes = [
+        hash_array(
+            events[column_name].to_numpy(zero_copy_only=False).astype(object), categorize=False
+        )
+        for column_name in (schema.ENTITY, schema.EVENT_ID)
     ]
-    numbers = hash_array(events[schema.EVENT_TIME].to_numpy())
+    time_hashes = hash_array(events[schema.EVENT_TIME].to_numpy())
     # One more round of hashing, for sums of hashes are not spread evenly bit by bit.
-    mixed = texts[0] * np.uint64(3) + texts[1] * np.uint64(5) + numbers
-    hashes: AnyArray = hash_array(mixed)
-    return hashes
+    mixed_hashes = text_hashes[0] * np.uint64(3) + text_hashes[1] * np.uint64(5) + time_hashes
+    event_hash_values: AnyArray = hash_array(mixed_hashes)
+    return event_hash_values
 
 
 def every_kth(events: pa.Table, most: int) -> pa.Table:
@@ -144,6 +147,6 @@ def every_kth(events: pa.Table, most: int) -> pa.Table:
     >>> every_kth(events, 2)["event_time"].to_pylist()
     [1, 3]
     """
-    step = max(1, len(events) // most)
-    ordered = [(schema.EVENT_TIME, "ascending"), (schema.EVENT_ID, "ascending")]
-    return events.take(pc.sort_indices(events, sort_keys=ordered)[::step])
+    sample_step = max(1, len(events) // most)
+    sort_keys = [(schema.EVENT_TIME, "ascending"), (schema.EVENT_ID, "ascending")]
+    return events.take(pc.sort_indices(events, sort_keys=sort_keys)[::sample_step])

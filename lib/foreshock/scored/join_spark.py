@@ -37,31 +37,31 @@ def joined(
     if sorted(both) != sorted(detectors):
         raise ValueError(f"of {', '.join(detectors)} the families scored {', '.join(both)}")
     model_is_first = detectors[0] in first.detectors
-    explained = first if model_is_first else second
-    left, right = (
-        spark.read.schema(schema_ddl(schema.scored_schema(family.detectors)))
-        .parquet(*family.files)
-        .alias(alias)
-        for family, alias in ((first, "first"), (second, "second"))
+    explained_family = first if model_is_first else second
+    first_frame, second_frame = (
+        spark.read.schema(schema_ddl(schema.scored_schema(scored_family.detectors)))
+        .parquet(*scored_family.files)
+        .alias(frame_alias)
+        for scored_family, frame_alias in ((first, "first"), (second, "second"))
     )
-    frame = left.join(right, list(EVENT), "full_outer")
-    selected = []
+    joined_frame = first_frame.join(second_frame, list(EVENT), "full_outer")
+    selected_columns = []
     for name in schema.scored_schema(detectors).names:
-        either = F.coalesce(F.col(f"first.{name}"), F.col(f"second.{name}"))
+        either_value = F.coalesce(F.col(f"first.{name}"), F.col(f"second.{name}"))
         if name in EVENT:
-            selected.append(F.col(name))
+            selected_columns.append(F.col(name))
         elif name in schema.ATTRIBUTION.names:
             side = "first" if model_is_first else "second"
-            selected.append(F.col(f"{side}.{name}").alias(name))
+            selected_columns.append(F.col(f"{side}.{name}").alias(name))
         elif name in schema.KEYS.names or name in schema.PLACE.names:
-            selected.append(either.alias(name))
+            selected_columns.append(either_value.alias(name))
         else:
-            selected.append(F.col(name))
-    frame.select(*selected).write.parquet(str(target))
+            selected_columns.append(F.col(name))
+    joined_frame.select(*selected_columns).write.parquet(str(target))
     return ScoredEvents(
         tuple(written_files(target)),
         detectors,
-        explained.features,
+        explained_family.features,
         holds_rest=first.holds_rest or second.holds_rest,
         holds_all_events=first.holds_all_events or second.holds_all_events,
     )

@@ -5,6 +5,7 @@ Passes that do not depend on each other share one read of the files.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -48,10 +49,10 @@ class PassResults:
 
     def of(self, wanted: Pass[Total]) -> Total:
         """The result of one of the passes. Raises KeyError for one that did not take part."""
-        for candidate, total in zip(self.passes, self.totals, strict=True):
-            if candidate is wanted:
-                result: Total = total
-                return result
+        for candidate_pass, pass_total in zip(self.passes, self.totals, strict=True):
+            if candidate_pass is wanted:
+                pass_result: Total = pass_total
+                return pass_result
         raise KeyError(type(wanted).__name__)
 
 
@@ -59,29 +60,31 @@ def parts_of_file(
     scored: ScoredEvents, passes: Sequence[Pass[Any]], file: str
 ) -> Iterator[tuple[int, pa.Table]]:
     """(number of the pass, what the file gives) for each pass, from one read of the file."""
-    columns = [name for needed in passes for name in needed.columns]
-    detectors = [name for needed in passes for name in needed.detectors]
-    rows = scored.read_file(file, columns, detectors)
-    for number, wanted in enumerate(passes):
-        part = wanted.of_file(rows)
-        if part.num_rows:
-            yield number, part
+    needed_columns = [column_name for needed_pass in passes for column_name in needed_pass.columns]
+    needed_detectors = [
+        column_name for needed_pass in passes for column_name in needed_pass.detectors
+    ]
+    scored_rows = scored.read_file(file, needed_columns, needed_detectors)
+    for pass_number, wanted_pass in enumerate(passes):
+        file_part = wanted_pass.of_file(scored_rows)
+        if file_part.num_rows:
+            yield pass_number, file_part
 
 
 def put_together(passes: Sequence[Pass[Any]], parts: Iterator[tuple[int, pa.Table]]) -> PassResults:
     """The totals of passes from the parts of all files, in the order of files."""
-    totals = [wanted.empty() for wanted in passes]
-    for number, part in parts:
-        totals[number] = passes[number].add(totals[number], part)
-    return PassResults(tuple(passes), tuple(totals))
+    pass_totals = [wanted_pass.empty() for wanted_pass in passes]
+    for pass_number, file_part in parts:
+        pass_totals[pass_number] = passes[pass_number].add(pass_totals[pass_number], file_part)
+    return PassResults(tuple(passes), tuple(pass_totals))
 
 
 def run_here(scored: ScoredEvents, passes: Sequence[Pass[Any]]) -> PassResults:
     """Run passes in this process, over one read of the files, some files at a time."""
 
-    def parts(file: str) -> list[tuple[int, pa.Table]]:
+    def parts_here(file: str) -> list[tuple[int, pa.Table]]:
         return list(parts_of_file(scored, passes, file))
 
-    with ThreadPoolExecutor(THREADS) as threads:
-        by_file = threads.map(parts, scored.files)
-        return put_together(passes, (part for parts in by_file for part in parts))
+    with ThreadPoolExecutor(THREADS) as thread_pool:
+        parts_by_file = thread_pool.map(parts_here, scored.files)
+        return put_together(passes, itertools.chain.from_iterable(parts_by_file))

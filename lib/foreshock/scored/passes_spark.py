@@ -32,17 +32,17 @@ def run_passes(
         return run_here(scored, passes)
 
     def parts_in_task(file: str) -> Iterator[pa.RecordBatch]:
-        for number, part in parts_of_file(scored, passes, file):
-            packed = pa.BufferOutputStream()
-            with pa.ipc.new_stream(packed, part.schema) as stream:
-                stream.write_table(part)
+        for pass_number, file_part in parts_of_file(scored, passes, file):
+            packed_part = pa.BufferOutputStream()
+            with pa.ipc.new_stream(packed_part, file_part.schema) as arrow_stream:
+                arrow_stream.write_table(file_part)
             yield pa.RecordBatch.from_pydict(
-                {"pass": [number], "part": [packed.getvalue().to_pybytes()]}
+                {"pass": [pass_number], "part": [packed_part.getvalue().to_pybytes()]}
             )
 
     def unpacked() -> Iterator[tuple[int, pa.Table]]:
-        for row in each_item(spark, scored.files, parts_in_task, "pass int, part binary"):
-            yield row["pass"], pa.ipc.open_stream(bytes(row["part"])).read_all()
+        for part_row in each_item(spark, scored.files, parts_in_task, "pass int, part binary"):
+            yield part_row["pass"], pa.ipc.open_stream(bytes(part_row["part"])).read_all()
 
     return put_together(passes, unpacked())
 
@@ -50,4 +50,4 @@ def run_passes(
 def _are_few(scored: ScoredEvents) -> bool:
     if len(scored.files) > FEW_FILES:
         return False
-    return sum(count_rows(file) for file in scored.files) <= FEW_ROWS
+    return sum(count_rows(scored_file) for scored_file in scored.files) <= FEW_ROWS

@@ -31,13 +31,13 @@ Replacement = Callable[[pa.Table], NewColumn]
 
 def schema_ddl(schema: pa.Schema) -> str:
     """An Arrow schema as Spark writes it."""
-    fields = from_arrow_schema(schema)
-    return ", ".join(f"`{field.name}` {field.dataType.simpleString()}" for field in fields)
+    spark_fields = from_arrow_schema(schema)
+    return ", ".join(f"`{field.name}` {field.dataType.simpleString()}" for field in spark_fields)
 
 
 def written_files(folder: Path) -> list[str]:
     """The Parquet files that Spark wrote into a folder, in order."""
-    return sorted(str(file) for file in folder.glob("part-*.parquet"))
+    return sorted(str(written_file) for written_file in folder.glob("part-*.parquet"))
 
 
 def rewritten(
@@ -51,28 +51,28 @@ def rewritten(
 
     Scores (n,) become float32 values, arrays (n, F) lists of float32. Columns that nobody makes and the files lack are null.
     """
-    schema = scored_schema(detectors)
+    target_schema = scored_schema(detectors)
 
     def rewrite_file(file: str) -> Iterator[pa.RecordBatch]:
-        for batch in parquet_file(file).iter_batches():
-            rows = pa.Table.from_batches([batch])
-            arrays = []
-            for field in schema:
-                if field.name in columns:
-                    arrays.append(_column(columns[field.name](rows)))
-                elif field.name in rows.column_names:
-                    arrays.append(rows[field.name])
+        for row_batch in parquet_file(file).iter_batches():
+            batch_rows = pa.Table.from_batches([row_batch])
+            column_arrays = []
+            for schema_field in target_schema:
+                if schema_field.name in columns:
+                    column_arrays.append(_column(columns[schema_field.name](batch_rows)))
+                elif schema_field.name in batch_rows.column_names:
+                    column_arrays.append(batch_rows[schema_field.name])
                 else:
-                    arrays.append(pa.nulls(len(rows), field.type))
-            yield from pa.table(arrays, schema=schema).combine_chunks().to_batches()
+                    column_arrays.append(pa.nulls(len(batch_rows), schema_field.type))
+            yield from pa.table(column_arrays, schema=target_schema).combine_chunks().to_batches()
 
-    frame = map_items(spark, scored.files, rewrite_file, schema_ddl(schema))
-    frame.write.parquet(str(target))
+    rewritten_frame = map_items(spark, scored.files, rewrite_file, schema_ddl(target_schema))
+    rewritten_frame.write.parquet(str(target))
     return scored.with_files(written_files(target), detectors)
 
 
 def _column(column: NewColumn) -> pa.Array:
-    single = finite(column.values).astype(np.float32)
-    if single.ndim == 2:
-        return list_column(single)
-    return pa.array(single.astype(np.float64), mask=column.is_missing)
+    single_values = finite(column.values).astype(np.float32)
+    if single_values.ndim == 2:
+        return list_column(single_values)
+    return pa.array(single_values.astype(np.float64), mask=column.is_missing)

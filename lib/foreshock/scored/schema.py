@@ -87,24 +87,28 @@ def scored_schema(detectors: tuple[str, ...]) -> pa.Schema:
     >>> scored_schema(("pca", "zscore")).names[-4:]
     ['score__pca', 'score__zscore', 'window_scores__pca', 'window_scores__zscore']
     """
-    scores = [pa.field(score_column(detector), pa.float64()) for detector in detectors]
-    several = pa.list_(pa.float64())
-    window_scores = [pa.field(window_scores_column(detector), several) for detector in detectors]
-    return pa.schema([*KEYS, *PLACE, *ATTRIBUTION, *scores, *window_scores])
+    score_fields = [
+        pa.field(score_column(detector_name), pa.float64()) for detector_name in detectors
+    ]
+    score_list = pa.list_(pa.float64())
+    window_scores = [
+        pa.field(window_scores_column(detector_name), score_list) for detector_name in detectors
+    ]
+    return pa.schema([*KEYS, *PLACE, *ATTRIBUTION, *score_fields, *window_scores])
 
 
 def scores_of(rows: pa.Table, detector: str) -> Float64Array:
     """A detector's scores (n,), NaN where it did not judge the event."""
-    scores: Float64Array = rows[score_column(detector)].to_numpy()
-    return scores
+    score_fields: Float64Array = rows[score_column(detector)].to_numpy()
+    return score_fields
 
 
 def event_roles(rows: pa.Table) -> Int64Array:
     """The `BlockRole` (n,) of each event: that of its split, for a block of test may hold events
     of calibration; of training events that of their block, for only that tells the last part."""
-    split = rows[SPLIT].to_numpy().astype(np.int64)
-    of_split = split + (BlockRole.CALIBRATION - Split.CALIBRATION)
-    return np.where(split >= Split.CALIBRATION, of_split, rows[BLOCK_ROLE].to_numpy())
+    event_splits = rows[SPLIT].to_numpy().astype(np.int64)
+    of_split = event_splits + (BlockRole.CALIBRATION - Split.CALIBRATION)
+    return np.where(event_splits >= Split.CALIBRATION, of_split, rows[BLOCK_ROLE].to_numpy())
 
 
 def event_run_ids(
@@ -119,8 +123,8 @@ def event_run_ids(
     ... ]
     True
     """
-    base = (role << ROLE_SHIFT) + (family << FAMILY_SHIFT) + (block_id << BLOCK_SHIFT)
-    return base + block_rows // length
+    first_run = (role << ROLE_SHIFT) + (family << FAMILY_SHIFT) + (block_id << BLOCK_SHIFT)
+    return first_run + block_rows // length
 
 
 def list_column(values: AnyArray) -> pa.ListArray:
@@ -129,12 +133,14 @@ def list_column(values: AnyArray) -> pa.ListArray:
     >>> list_column(np.array([[1, 2], [3, 4]])).to_pylist()
     [[1, 2], [3, 4]]
     """
-    ends = np.arange(len(values) + 1, dtype=np.int32) * values.shape[1]
-    return pa.ListArray.from_arrays(ends, np.ascontiguousarray(values).ravel())
+    row_ends = np.arange(len(values) + 1, dtype=np.int32) * values.shape[1]
+    return pa.ListArray.from_arrays(row_ends, np.ascontiguousarray(values).ravel())
 
 
 def matrix_of(rows: pa.Table, name: str) -> Float64Array:
     """The array (n, F) of a list column without nulls."""
-    column = rows[name].combine_chunks()
-    width = len(column[0]) if len(column) else 0
-    return np.asarray(column.flatten().to_numpy(), np.float64).reshape(len(column), width)
+    list_array = rows[name].combine_chunks()
+    n_features = len(list_array[0]) if len(list_array) else 0
+    return np.asarray(list_array.flatten().to_numpy(), np.float64).reshape(
+        len(list_array), n_features
+    )

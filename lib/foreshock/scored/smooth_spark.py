@@ -32,24 +32,26 @@ def smoothed(
     in_order = Window.partitionBy(schema.ENTITY, is_out_of_fold).orderBy(
         schema.EVENT_TIME, schema.BLOCK_ROLE, schema.BLOCK_ID, schema.BLOCK_ROW
     )
-    frame = spark.read.parquet(*scored.files)
-    averages = {}
-    for name in scored.score_columns():
+    scored_frame = spark.read.parquet(*scored.files)
+    averaged_columns = {}
+    for score_column in scored.score_columns():
         if mean is not None:
-            average = F.avg(name).over(in_order.rowsBetween(-(mean - 1), 0))
+            average_score = F.avg(score_column).over(in_order.rowsBetween(-(mean - 1), 0))
         else:
-            average = _exponential_average(name, in_order, exponential or 1)
-        rounded = average.cast("float").cast("double")
-        averages[name] = F.when(F.col(name).isNotNull(), rounded)
-    frame.withColumns(averages).select(*frame.columns).write.parquet(str(target))
+            average_score = _exponential_average(score_column, in_order, exponential or 1)
+        rounded_average = average_score.cast("float").cast("double")
+        averaged_columns[score_column] = F.when(F.col(score_column).isNotNull(), rounded_average)
+    scored_frame.withColumns(averaged_columns).select(*scored_frame.columns).write.parquet(
+        str(target)
+    )
     return scored.with_files(written_files(target))
 
 
 def _exponential_average(name: str, in_order: WindowSpec, span: int) -> Column:
-    keep = 1 - 2 / (span + 1)
-    most_events = max(1, math.ceil(math.log(LEAST_WEIGHT) / math.log(keep)))
+    kept_weight = 1 - 2 / (span + 1)
+    most_events = max(1, math.ceil(math.log(LEAST_WEIGHT) / math.log(kept_weight)))
     newest_first = F.reverse(F.collect_list(name).over(in_order.rowsBetween(-(most_events - 1), 0)))
-    start = F.struct(
+    initial_state = F.struct(
         F.lit(0.0).alias("sum"), F.lit(0.0).alias("weights"), F.lit(1.0).alias("weight")
     )
 
@@ -57,8 +59,8 @@ def _exponential_average(name: str, in_order: WindowSpec, span: int) -> Column:
         return F.struct(
             (state["sum"] + state["weight"] * score).alias("sum"),
             (state["weights"] + state["weight"]).alias("weights"),
-            (state["weight"] * keep).alias("weight"),
+            (state["weight"] * kept_weight).alias("weight"),
         )
 
-    state = F.aggregate(newest_first, start, add_score)
+    state = F.aggregate(newest_first, initial_state, add_score)
     return state["sum"] / state["weights"]

@@ -22,12 +22,14 @@ class EventSpans:
 
     def of_file(self, rows: ScoredRows) -> pa.Table:
         """A row for each role."""
-        roles, times = schema.event_roles(rows.table), rows.column(schema.EVENT_TIME)
-        spans = []
-        for role in np.unique(roles).tolist():
-            of_role = times[roles == role]
-            spans.append({"role": role, "first": int(of_role.min()), "last": int(of_role.max())})
-        return pa.Table.from_pylist(spans)
+        event_roles, event_times = schema.event_roles(rows.table), rows.column(schema.EVENT_TIME)
+        role_spans = []
+        for block_role in np.unique(event_roles).tolist():
+            of_role = event_times[event_roles == block_role]
+            role_spans.append(
+                {"role": block_role, "first": int(of_role.min()), "last": int(of_role.max())}
+            )
+        return pa.Table.from_pylist(role_spans)
 
     def empty(self) -> Spans:
         """No role has a span."""
@@ -35,7 +37,12 @@ class EventSpans:
 
     def add(self, total: Spans, part: pa.Table) -> Spans:
         """Spans that reach over those of one more file."""
-        for row in part.to_pylist():
-            first, last = total.get(row["role"], (row["first"], row["last"]))
-            total[row["role"]] = (min(first, row["first"]), max(last, row["last"]))
+        for span_row in part.to_pylist():
+            first_time, last_time = total.get(
+                span_row["role"], (span_row["first"], span_row["last"])
+            )
+            total[span_row["role"]] = (
+                min(first_time, span_row["first"]),
+                max(last_time, span_row["last"]),
+            )
         return total

@@ -46,15 +46,23 @@ class Adjustment:
     @classmethod
     def from_mapping(cls, raw: Mapping[str, Any]) -> Adjustment:
         """What `to_mapping` gave."""
-        precision = raw.get("precision")
-        vectors = (raw.get(name) for name in ("scale", "mean", "quantiles"))
-        scale, mean, quantiles = (None if v is None else tuple(v) for v in vectors)
-        rows = None if precision is None else tuple(tuple(row) for row in precision)
-        return cls(scale, mean, rows, quantiles)
+        precision_rows = raw.get("precision")
+        raw_vectors = (raw.get(statistic_name) for statistic_name in ("scale", "mean", "quantiles"))
+        scale, mean, quantiles = (None if v is None else tuple(v) for v in raw_vectors)
+        row_tuples = (
+            None
+            if precision_rows is None
+            else tuple(tuple(matrix_row) for matrix_row in precision_rows)
+        )
+        return cls(scale, mean, row_tuples, quantiles)
 
     def to_mapping(self) -> Mapping[str, Any]:
         """Plain data, without what is not needed."""
-        return {name: value for name, value in vars(self).items() if value is not None}
+        return {
+            statistic_name: value
+            for statistic_name, value in vars(self).items()
+            if value is not None
+        }
 
     @property
     def rescoring(self) -> Rescoring:
@@ -72,27 +80,33 @@ def adjusted(job: ScoringJob, by_family: Mapping[str, ScoredEvents]) -> ScoredEv
     of the run itself. Raises DataError if it has none.
     """
     settings, spark = job.settings, job.context.spark
-    known = _known_adjustment(job)
-    adjustment = known or Adjustment()
-    scored, *others = by_family.values()  # that of the run's model first
+    known_adjustment = _known_adjustment(job)
+    adjustment = known_adjustment or Adjustment()
+    scored, *other_families = by_family.values()  # that of the run's model first
     if settings.scoring.errors != "plain":
-        adjustment = adjustment if known else _error_statistics(job, scored)
+        adjustment = adjustment if known_adjustment else _error_statistics(job, scored)
         scored = adjust_spark.rescored(spark, scored, adjustment.rescoring, job.work / "rescored")
-    for other in others:
-        together = (*scored.detectors, *other.detectors)
-        in_order = tuple(name for name in settings.fitted_detectors if name in together)
-        scored = joined(spark, scored, other, in_order, job.work / "joined")
+    for other_family in other_families:
+        joined_detectors = (*scored.detectors, *other_family.detectors)
+        ordered_detectors = tuple(
+            statistic_name
+            for statistic_name in settings.fitted_detectors
+            if statistic_name in joined_detectors
+        )
+        scored = joined(spark, scored, other_family, ordered_detectors, job.work / "joined")
     if settings.scoring.smooth is not None:
-        smooth = settings.scoring.smooth
-        scored = smoothed(spark, scored, smooth.mean, smooth.exponential, job.work / "smoothed")
+        smooth_settings = settings.scoring.smooth
+        scored = smoothed(
+            spark, scored, smooth_settings.mean, smooth_settings.exponential, job.work / "smoothed"
+        )
     if settings.ensemble is not None:
-        members = settings.ensemble.of
-        if known is None:
-            adjustment = replace(adjustment, quantiles=_member_quantiles(job, scored, members))
-        quantiles, how = adjustment.quantiles or (), settings.ensemble.combine
-        ensemble = Combination(ENSEMBLE, members, quantiles, how)
+        member_names = settings.ensemble.of
+        if known_adjustment is None:
+            adjustment = replace(adjustment, quantiles=_member_quantiles(job, scored, member_names))
+        quantiles, combine_how = adjustment.quantiles or (), settings.ensemble.combine
+        ensemble_combination = Combination(ENSEMBLE, member_names, quantiles, combine_how)
         scored = adjust_spark.with_ensemble(
-            spark, scored, ensemble, job.detectors, job.work / ENSEMBLE
+            spark, scored, ensemble_combination, job.detectors, job.work / ENSEMBLE
         )
     write_json(job.work / ADJUST, adjustment.to_mapping())
     return scored
@@ -102,47 +116,51 @@ def _known_adjustment(job: ScoringJob) -> Adjustment | None:
     """The statistics of the donor run, or of the run itself; None if they are to be computed."""
     donor = donor_run(job.context)
     own_path = job.context.run.path if job.is_partial else None
-    source = own_path if donor is None else donor.path
-    errors, ensemble = job.settings.scoring.errors, job.settings.ensemble
-    if source is None or (errors == "plain" and ensemble is None):
+    source_path = own_path if donor is None else donor.path
+    errors, ensemble_combination = job.settings.scoring.errors, job.settings.ensemble
+    if source_path is None or (errors == "plain" and ensemble_combination is None):
         return None
-    path: Path = source / ADJUST
-    known = read_json(path) if path.exists() else {}
+    path: Path = source_path / ADJUST
+    known_adjustment = read_json(path) if path.exists() else {}
     of_errors = {"standardised": ("scale",), "mahalanobis": ("mean", "precision")}
-    wanted = [*of_errors.get(errors, ()), *(("quantiles",) if ensemble else ())]
-    if missing := [name for name in wanted if name not in known]:
+    wanted_names = [*of_errors.get(errors, ()), *(("quantiles",) if ensemble_combination else ())]
+    if missing := [
+        statistic_name for statistic_name in wanted_names if statistic_name not in known_adjustment
+    ]:
         raise DataError(
             f"{path}: holds no {', '.join(missing)}; that run was scored with other scoring.errors or without an ensemble. "
             "Use its settings."
         )
-    return Adjustment.from_mapping(known)
+    return Adjustment.from_mapping(known_adjustment)
 
 
 def _error_statistics(job: ScoringJob, scored: ScoredEvents) -> Adjustment:
     """The statistics of the model's errors over the events that thresholds are fitted on."""
     fitted_split = Split.of(job.settings.fitted_split)
-    events = FittedEvents(fitted_split, only_admitted=job.admitted_split is not None)
+    fitted_events = FittedEvents(fitted_split, only_admitted=job.admitted_split is not None)
     if job.settings.scoring.errors == "standardised":
-        scale = adjust_spark.error_scale(job.context.spark, scored, events)
+        scale = adjust_spark.error_scale(job.context.spark, scored, fitted_events)
         return Adjustment(scale=tuple(scale.tolist()))
-    residuals = adjust_spark.residuals(job.context.spark, scored, events)
-    precision = tuple(tuple(row) for row in residuals.precision().tolist())
-    return Adjustment(mean=tuple(residuals.mean.tolist()), precision=precision)
+    residuals = adjust_spark.residuals(job.context.spark, scored, fitted_events)
+    precision_rows = tuple(tuple(matrix_row) for matrix_row in residuals.precision().tolist())
+    return Adjustment(mean=tuple(residuals.mean.tolist()), precision=precision_rows)
 
 
 def _member_quantiles(job: ScoringJob, scored: ScoredEvents, members: tuple[str, ...]) -> Numbers:
     """The calibration quantile that each member's scores are divided by."""
     if job.settings.ensemble is None:
         return ()
-    spark, level = job.context.spark, job.settings.ensemble.quantile
-    histograms = ScoreHistograms(members, job.admitted_split)
-    distributions = run_passes(spark, scored, [histograms]).of(histograms)
-    split = ADMITTED if job.admitted_split else job.settings.fitted_split
-    keys = [Key(member, split, None, C.ALL) for member in members]
-    exact = ExactQuantiles(tuple(locate(distributions, keys, [level])), job.admitted_split)
-    quantiles = exact.resolved(run_passes(spark, scored, [exact]).of(exact))
-    if len(quantiles) < len(keys):
+    spark, quantile_level = job.context.spark, job.settings.ensemble.quantile
+    histogram_pass = ScoreHistograms(members, job.admitted_split)
+    distributions = run_passes(spark, scored, [histogram_pass]).of(histogram_pass)
+    split_name = ADMITTED if job.admitted_split else job.settings.fitted_split
+    member_keys = [Key(member_name, split_name, None, C.ALL) for member_name in members]
+    exact_pass = ExactQuantiles(
+        tuple(locate(distributions, member_keys, [quantile_level])), job.admitted_split
+    )
+    quantiles = exact_pass.resolved(run_passes(spark, scored, [exact_pass]).of(exact_pass))
+    if len(quantiles) < len(member_keys):
         raise DataError(
             f"no event of split.{job.settings.fitted_split} was judged, so the ensemble has nothing to divide by. Widen it."
         )
-    return tuple(quantiles[key, level] for key in keys)
+    return tuple(quantiles[member_key, quantile_level] for member_key in member_keys)

@@ -37,8 +37,8 @@ class Highlights:
     @classmethod
     def of(cls, model: str, n_judged: int) -> Highlights:
         """Those of the run's model, which judged so many events of calibration and test."""
-        share = min(1.0, MOST_SAMPLED / max(1, n_judged))
-        return cls(HighestEvents(model, TOP_EVENTS), EventSample(model, share))
+        sample_share = min(1.0, MOST_SAMPLED / max(1, n_judged))
+        return cls(HighestEvents(model, TOP_EVENTS), EventSample(model, sample_share))
 
 
 def details(
@@ -46,30 +46,34 @@ def details(
 ) -> dict[str, Any]:
     """`top_events` and `timeline`, from what the passes gave; the job's table of scores says why an
     event is among them."""
-    highest = highlights.highest.first_of_each_entity(results.of(highlights.highest))
-    sampled = results.of(highlights.sample)
+    highest_events = highlights.highest.first_of_each_entity(results.of(highlights.highest))
+    sampled_tables = results.of(highlights.sample)
     return {
-        "top_events": [] if highest is None else _top_events(job, highest.to_pylist(), judging),
-        "timeline": _timeline(job.model, sampled, judging),
+        "top_events": []
+        if highest_events is None
+        else _top_events(job, highest_events.to_pylist(), judging),
+        "timeline": _timeline(job.model, sampled_tables, judging),
     }
 
 
 def _top_events(
     job: ScoringJob, events: Sequence[Mapping[str, Any]], judging: Judging
 ) -> list[Mapping[str, Any]]:
-    why = explained(job.tables / C.SCORES, events)
-    described = (C.ENTITY, C.EVENT_ID, C.EVENT_TIME, C.PARTITION, C.GROUP)
+    explanations = explained(job.tables / C.SCORES, events)
+    described_columns = (C.ENTITY, C.EVENT_ID, C.EVENT_TIME, C.PARTITION, C.GROUP)
     top_events: list[Mapping[str, Any]] = []
-    for event in events:
+    for scored_event in events:
         top_events.append(
             {
-                **{name: event[name] for name in described},
-                **explain_highest(job, event),
-                **why.get((event[C.ENTITY], event[C.EVENT_ID]), {}),
-                "score": event[schema.score_column(job.model)],
-                "threshold": threshold_of(judging, job.model, event[C.GROUP], event[C.PARTITION]),
-                "label": _known_label(event[C.LABEL]),
-                "kind": event[C.KIND] or None,
+                **{column_name: scored_event[column_name] for column_name in described_columns},
+                **explain_highest(job, scored_event),
+                **explanations.get((scored_event[C.ENTITY], scored_event[C.EVENT_ID]), {}),
+                "score": scored_event[schema.score_column(job.model)],
+                "threshold": threshold_of(
+                    judging, job.model, scored_event[C.GROUP], scored_event[C.PARTITION]
+                ),
+                "label": _known_label(scored_event[C.LABEL]),
+                "kind": scored_event[C.KIND] or None,
                 "features": list(job.bundle.features),
             }
         )
@@ -79,21 +83,23 @@ def _top_events(
 def _timeline(model: str, sampled: Sequence[pa.Table], judging: Judging) -> list[Mapping[str, Any]]:
     if not sampled:
         return []
-    points: list[Mapping[str, Any]] = []
-    for event in every_kth(pa.concat_tables(sampled), TIMELINE_POINTS).to_pylist():
-        score = event[schema.score_column(model)]
-        threshold = threshold_of(judging, model, event[C.GROUP], event[C.PARTITION])
-        points.append(
+    timeline_points: list[Mapping[str, Any]] = []
+    for scored_event in every_kth(pa.concat_tables(sampled), TIMELINE_POINTS).to_pylist():
+        event_score = scored_event[schema.score_column(model)]
+        event_threshold = threshold_of(
+            judging, model, scored_event[C.GROUP], scored_event[C.PARTITION]
+        )
+        timeline_points.append(
             {
-                "event_time": event[C.EVENT_TIME],
-                "score": score,
-                "label": _known_label(event[C.LABEL]),
-                "split": Split(event["split"]).text,
-                "threshold": threshold,
-                "is_anomaly": None if threshold is None else score > threshold,
+                "event_time": scored_event[C.EVENT_TIME],
+                "score": event_score,
+                "label": _known_label(scored_event[C.LABEL]),
+                "split": Split(scored_event["split"]).text,
+                "threshold": event_threshold,
+                "is_anomaly": None if event_threshold is None else event_score > event_threshold,
             }
         )
-    return points
+    return timeline_points
 
 
 def _known_label(label: int) -> int | None:
@@ -105,8 +111,17 @@ def explained(scores: Path, events: Sequence[Mapping[str, Any]]) -> Why:
     if not events:
         return {}
     is_wanted = pc.field("split") == C.TEST
-    for name in (C.PARTITION, C.EVENT_ID):
-        is_wanted &= pc.field(name).isin([event[name] for event in events])
-    columns = [C.ENTITY, C.EVENT_ID, *COLUMNS]
-    rows = open_scores(scores).to_table(columns=columns, filter=is_wanted).to_pylist()
-    return {(row[C.ENTITY], row[C.EVENT_ID]): {name: row[name] for name in COLUMNS} for row in rows}
+    for column_name in (C.PARTITION, C.EVENT_ID):
+        is_wanted &= pc.field(column_name).isin(
+            [scored_event[column_name] for scored_event in events]
+        )
+    explaining_columns = [C.ENTITY, C.EVENT_ID, *COLUMNS]
+    explained_rows = (
+        open_scores(scores).to_table(columns=explaining_columns, filter=is_wanted).to_pylist()
+    )
+    return {
+        (explained_row[C.ENTITY], explained_row[C.EVENT_ID]): {
+            column_name: explained_row[column_name] for column_name in COLUMNS
+        }
+        for explained_row in explained_rows
+    }

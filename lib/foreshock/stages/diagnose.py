@@ -10,7 +10,7 @@ import numpy as np
 
 from foreshock import columns as C
 from foreshock.detectors import entry_of
-from foreshock.diagnosis.drift import VALIDATION, Part, Shapes, comparisons
+from foreshock.diagnosis.drift import VALIDATION, Shapes, comparisons
 from foreshock.diagnosis.facts import Facts, profile, ranking
 from foreshock.diagnosis.score_shapes import ROLE_NAMES
 from foreshock.diagnosis.verdict import verdict
@@ -42,86 +42,100 @@ def diagnose(
 
     Returns the verdict. score_shapes: of the model's scores, cut into slices of the spans.
     """
-    shapes = _shapes(job, score_shapes, spans)
-    compared = comparisons(shapes)
-    drift = [{"run_id": job.context.run_id, **asdict(comparison)} for comparison in compared]
-    tables.write_rows(drift, tables.DRIFT, job.tables / C.DRIFT)
-    write_json(job.work / SHAPES, {"parts": shapes.to_rows((C.TRAIN, VALIDATION))})
-    settings, model, rule = job.settings, job.model, job.judging_rule
-    row = _pooled_threshold(job, thresholds)
-    ranked, n_anomalous = ranking(metrics, job.detectors)
-    partitions = shapes.partitions(C.CALIBRATION) + shapes.partitions(C.TEST)
+    all_shapes = _shapes(job, score_shapes, spans)
+    split_comparisons = comparisons(all_shapes)
+    drift_rows = [
+        {"run_id": job.context.run_id, **asdict(split_comparison)}
+        for split_comparison in split_comparisons
+    ]
+    tables.write_rows(drift_rows, tables.DRIFT, job.tables / C.DRIFT)
+    write_json(job.work / SHAPES, {"parts": all_shapes.to_rows((C.TRAIN, VALIDATION))})
+    settings, model, threshold_rule = job.settings, job.model, job.judging_rule
+    pooled_row = _pooled_threshold(job, thresholds)
+    ranked_detectors, n_anomalous = ranking(metrics, job.detectors)
+    judged_partitions = all_shapes.partitions(C.CALIBRATION) + all_shapes.partitions(C.TEST)
     is_network = entry_of(model).is_trainable
     penalties = {"l1": settings.model.l1, "l2": settings.model.l2}
-    facts = Facts(
+    verdict_facts = Facts(
         model,
-        shapes,
-        compared,
-        row.threshold if row else None,
-        rule.name,
-        rule.table_level,
-        row.fitted_on if row else "",
+        all_shapes,
+        split_comparisons,
+        pooled_row.threshold if pooled_row else None,
+        threshold_rule.name,
+        threshold_rule.table_level,
+        pooled_row.fitted_on if pooled_row else "",
         job.bundle.explained_by(model),
         settings.model.output if is_network else "linear",
         penalties if is_network else {},
         _profiles(job),
-        ranked,
-        is_time(partitions),
+        ranked_detectors,
+        is_time(judged_partitions),
         n_anomalous,
         max(1, job.manifest.length // job.manifest.stride),
         settings.events.calibrate_where is not None,
     )
-    written = verdict(facts)
-    write_json(job.work / VERDICT, written)
-    return written
+    written_verdict = verdict(verdict_facts)
+    write_json(job.work / VERDICT, written_verdict)
+    return written_verdict
 
 
 def _shapes(job: ScoringJob, score_shapes: SlicedHistograms, spans: Spans) -> Shapes:
     """The shapes of scores and features; of train those of the donor run, if there is one."""
-    folder = job.context.run.dataset
-    chunks = [
+    dataset_folder = job.context.run.dataset
+    shaped_chunks = [
         ShapedChunk(
-            str(folder / split / chunk.file),
+            str(dataset_folder / split_name / chunk.file),
             ROLE_NAMES[chunk.role],
             spans.get(chunk.role, (0, 0)),
         )
-        for split, manifest in job.manifests.items()
+        for split_name, manifest in job.manifests.items()
         for chunk in manifest.chunks
     ]
     manifest = job.manifest
-    of_features = feature_shapes(
-        job.context.spark, chunks, manifest.features, manifest.length, manifest.stride
+    feature_histograms = feature_shapes(
+        job.context.spark, shaped_chunks, manifest.features, manifest.block_shape
     )
-    parts = {Part(*key): histogram for key, histogram in (score_shapes | of_features).items()}
+    shape_parts = score_shapes | feature_histograms
     donor = donor_run(job.context)
     if donor is None or not (donor / SHAPES).exists():
-        return Shapes(parts)
-    of_donor = Shapes.from_rows(read_json(donor / SHAPES)["parts"]).parts
-    of_run = {part: h for part, h in parts.items() if part.split not in (C.TRAIN, VALIDATION)}
-    return Shapes(of_donor | of_run)
+        return Shapes(shape_parts)
+    donor_parts = Shapes.from_rows(read_json(donor / SHAPES)["parts"]).parts
+    run_parts = {
+        shape_part: part_histogram
+        for shape_part, part_histogram in shape_parts.items()
+        if shape_part.split not in (C.TRAIN, VALIDATION)
+    }
+    return Shapes(donor_parts | run_parts)
 
 
 def _pooled_threshold(job: ScoringJob, thresholds: Sequence[Threshold]) -> Threshold | None:
     """The threshold of the run's model by the judging rule, of all groups and partitions."""
-    rule = job.judging_rule
-    for row in thresholds:
-        is_rule = row.rule == rule.name and row.level == rule.table_level
-        is_pooled = row.partition is None and row.group == C.ALL and row.fitted_on != SELF
-        if row.detector == job.model and is_rule and is_pooled:
-            return row
+    threshold_rule = job.judging_rule
+    for pooled_row in thresholds:
+        is_rule = (
+            pooled_row.rule == threshold_rule.name
+            and pooled_row.level == threshold_rule.table_level
+        )
+        is_pooled = (
+            pooled_row.partition is None
+            and pooled_row.group == C.ALL
+            and pooled_row.fitted_on != SELF
+        )
+        if pooled_row.detector == job.model and is_rule and is_pooled:
+            return pooled_row
     return None
 
 
 def _profiles(job: ScoringJob) -> dict[str, dict[str, float]]:
     """The profile of each split but calibration that has one."""
-    profiles = {}
-    for split, manifest in job.manifests.items():
-        if split == C.CALIBRATION:
+    split_profiles = {}
+    for split_name, manifest in job.manifests.items():
+        if split_name == C.CALIBRATION:
             continue
-        of_split = _profile(job, manifest)
-        if of_split:
-            profiles[split] = of_split
-    return profiles
+        split_profile = _profile(job, manifest)
+        if split_profile:
+            split_profiles[split_name] = split_profile
+    return split_profiles
 
 
 def _profile(job: ScoringJob, manifest: Manifest) -> dict[str, float] | None:
@@ -130,8 +144,10 @@ def _profile(job: ScoringJob, manifest: Manifest) -> dict[str, float] | None:
     if not entry.reads_windows or not entry.sees_features or len(features) == 1:
         return profile(None, features)
     role = BlockRole.FIT if manifest.split == C.TRAIN else BlockRole.TEST
-    folder = job.context.run.dataset / manifest.split
-    windows, _ = sample_windows(folder, manifest, role, PROFILED_WINDOWS, chunks=PROFILED_CHUNKS)
+    dataset_folder = job.context.run.dataset / manifest.split
+    windows, _ = sample_windows(
+        dataset_folder, manifest, role, PROFILED_WINDOWS, chunks=PROFILED_CHUNKS
+    )
     if not len(windows):
         return profile(None, features)
     errors = np.asarray(job.bundle.models[job.model].errors(windows), np.float64)

@@ -23,11 +23,16 @@ def publish_scores(job: ScoringJob, fingerprint: str) -> None:
         _publish_partitions(job)
         return
     context = job.context
-    moves = {table: context.tables / table.name for table in job.tables.iterdir()}
-    moves |= {job.work / name: context.run / name for name in (DETAILS, ADJUST, SHAPES, VERDICT)}
+    target_by_source = {
+        table_name: context.tables / table_name.name for table_name in job.tables.iterdir()
+    }
+    target_by_source |= {
+        job.work / file_name: context.run / file_name
+        for file_name in (DETAILS, ADJUST, SHAPES, VERDICT)
+    }
     if not (job.tables / C.DETECTOR_SCORES).exists():
         remove(context.tables / C.DETECTOR_SCORES)
-    context.run.publish("score", fingerprint, moves)
+    context.run.publish("score", fingerprint, target_by_source)
 
 
 def _publish_partitions(job: ScoringJob) -> None:
@@ -35,31 +40,35 @@ def _publish_partitions(job: ScoringJob) -> None:
     there."""
     context = job.context
     context.run.begin("score")
-    for table in (C.SCORES, C.DETECTOR_SCORES):
-        written = job.tables / table
-        for folder in written.glob("split=*/partition=*") if written.exists() else ():
-            target = context.tables / table / folder.parent.name / folder.name
-            remove(target)
-            move(folder, target)
-    for table in (C.ERROR_DISTRIBUTION, C.THRESHOLDS, C.METRICS):
-        target = context.tables / table
-        if target.exists() and table != C.ERROR_DISTRIBUTION:
+    for table_name in (C.SCORES, C.DETECTOR_SCORES):
+        written_folder = job.tables / table_name
+        for partition_folder in (
+            written_folder.glob("split=*/partition=*") if written_folder.exists() else ()
+        ):
+            target_folder = (
+                context.tables / table_name / partition_folder.parent.name / partition_folder.name
+            )
+            remove(target_folder)
+            move(partition_folder, target_folder)
+    for table_name in (C.ERROR_DISTRIBUTION, C.THRESHOLDS, C.METRICS):
+        target_folder = context.tables / table_name
+        if target_folder.exists() and table_name != C.ERROR_DISTRIBUTION:
             continue
-        if target.exists():
+        if target_folder.exists():
             _add_other_partitions(job)
-        remove(target)
-        move(job.tables / table, target)
+        remove(target_folder)
+        move(job.tables / table_name, target_folder)
     context.run.publish("score", PARTIAL, {job.work / DETAILS: context.run / DETAILS})
 
 
 def _add_other_partitions(job: ScoringJob) -> None:
     """Put the rows of the other partitions before those of the job's in `error_distribution`."""
-    written = job.tables / C.ERROR_DISTRIBUTION
-    before = read_table(job.context.tables / C.ERROR_DISTRIBUTION / SMALL_TABLE)
+    written_folder = job.tables / C.ERROR_DISTRIBUTION
+    rows_before = read_table(job.context.tables / C.ERROR_DISTRIBUTION / SMALL_TABLE)
     is_of_job = pc.is_in(
-        before[C.PARTITION], value_set=pc.cast(list(job.partitions or ()), "string")
+        rows_before[C.PARTITION], value_set=pc.cast(list(job.partitions or ()), "string")
     )
-    rows = before.filter(pc.invert(is_of_job)).to_pylist()
-    rows += read_table(written / SMALL_TABLE).to_pylist()
-    remove(written)
-    tables.write_rows(rows, tables.DISTRIBUTION, written)
+    all_rows = rows_before.filter(pc.invert(is_of_job)).to_pylist()
+    all_rows += read_table(written_folder / SMALL_TABLE).to_pylist()
+    remove(written_folder)
+    tables.write_rows(all_rows, tables.DISTRIBUTION, written_folder)

@@ -21,8 +21,8 @@ from foreshock.stages.scoring_job import ScoringJob
 from foreshock.windows.models import bundle as bundles
 from foreshock.windows.models.bundle import fold_name
 from foreshock.windows.scoring.aggregate import ENDING
+from foreshock.windows.scoring.explain import explain_event
 from foreshock.windows.scoring.plan import FoldModel, ScoringPlan, ScoringTask
-from foreshock.windows.scoring.scorer import explain_event
 from foreshock.windows.scoring.spark import score_files
 
 Explanation = Mapping[str, Any]  # what the report shows of an event, as JSON holds it
@@ -47,23 +47,29 @@ def score_families(job: ScoringJob) -> dict[str, ScoredEvents]:
     The family of the run's model comes first.
     """
     detectors = job.settings.fitted_detectors
-    families = dict.fromkeys(entry_of(name).family for name in detectors)
-    by_family: dict[str, ScoredEvents] = {}
-    for family in families:
-        of_family = tuple(name for name in detectors if entry_of(name).family == family)
-        by_family[family] = FAMILIES[family].score(job, of_family, job.work / family)
-    return by_family
+    family_names = dict.fromkeys(entry_of(detector_name).family for detector_name in detectors)
+    events_by_family: dict[str, ScoredEvents] = {}
+    for family_name in family_names:
+        family_detectors = tuple(
+            detector_name
+            for detector_name in detectors
+            if entry_of(detector_name).family == family_name
+        )
+        events_by_family[family_name] = FAMILIES[family_name].score(
+            job, family_detectors, job.work / family_name
+        )
+    return events_by_family
 
 
 def explain_highest(job: ScoringJob, event: Mapping[str, Any]) -> Explanation:
     """What the report shows beside one of the highest events of the job's model."""
-    family = entry_of(job.settings.fitted_detectors[0]).family
-    return FAMILIES[family].explain(job, event)
+    family_name = entry_of(job.settings.fitted_detectors[0]).family
+    return FAMILIES[family_name].explain(job, event)
 
 
 def _score_windows(job: ScoringJob, detectors: tuple[str, ...], work: Path) -> ScoredEvents:
     """Score the prepared windows of all splits."""
-    plan = ScoringPlan(
+    scoring_plan = ScoringPlan(
         str(job.context.run.model),
         job.bundle_sha256,
         detectors,
@@ -72,62 +78,65 @@ def _score_windows(job: ScoringJob, detectors: tuple[str, ...], work: Path) -> S
         job.manifest.stride,
         attributes=detectors[0] == job.model,
     )
-    tasks = _window_tasks(job, plan)
+    scoring_tasks = _window_tasks(job, scoring_plan)
     n_windows = sum(manifest.total("windows") for manifest in job.manifests.values())
-    job.context.log.event("score", "scoring", chunks=len(tasks), windows=n_windows)
+    job.context.log.event("score", "scoring", chunks=len(scoring_tasks), windows=n_windows)
     work.mkdir()
-    return score_files(job.context.spark, plan, tasks, job.bundle.features, work)
+    return score_files(job.context.spark, scoring_plan, scoring_tasks, job.bundle.features, work)
 
 
 def _window_tasks(job: ScoringJob, plan: ScoringPlan) -> list[ScoringTask]:
     reaches_other_partitions = plan.score_kind not in ENDING
-    tasks = []
-    for split, manifest in job.manifests.items():
-        folder = job.context.run.dataset / split
+    scoring_tasks = []
+    for split_name, manifest in job.manifests.items():
+        dataset_folder = job.context.run.dataset / split_name
         for chunk in manifest.chunks:
             has_wanted = job.partitions is None or set(job.partitions) & set(chunk.partitions)
             if has_wanted or reaches_other_partitions:
-                file = str(folder / chunk.file)
-                task = ScoringTask(file, chunk.sha256, chunk.role, job.partitions, chunk.windows)
-                tasks += [task, *_fold_tasks(job, plan, task)]
-    return tasks
+                chunk_file = str(dataset_folder / chunk.file)
+                chunk_task = ScoringTask(
+                    chunk_file, chunk.sha256, chunk.role, job.partitions, chunk.windows
+                )
+                scoring_tasks += [chunk_task, *_fold_tasks(job, plan, chunk_task)]
+    return scoring_tasks
 
 
 def _fold_tasks(job: ScoringJob, plan: ScoringPlan, task: ScoringTask) -> list[ScoringTask]:
     """The tasks that score a chunk of train by the models that did not see it."""
-    folds = job.bundle.folds
-    if job.settings.fitted_split != C.OUT_OF_FOLD or job.is_partial or not folds:
+    fold_spans = job.bundle.folds
+    if job.settings.fitted_split != C.OUT_OF_FOLD or job.is_partial or not fold_spans:
         return []
     if task.role is BlockRole.VALIDATION:
-        whole = FoldModel(plan.bundle, plan.bundle_sha256, -END, END)
-        return [replace(task, fold=whole)]
+        whole_training = FoldModel(plan.bundle, plan.bundle_sha256, -END, END)
+        return [replace(task, fold=whole_training)]
     if task.role is not BlockRole.FIT:
         return []
-    tasks = []
-    for number, (first, end) in enumerate(folds):
-        bundle = job.context.run.model / fold_name(number)
-        fold = FoldModel(str(bundle), file_sha256(bundle / bundles.NAME), first, end)
-        tasks.append(replace(task, fold=fold, windows=0))
-    return tasks
+    scoring_tasks = []
+    for fold_number, (first_time, end_time) in enumerate(fold_spans):
+        fold_bundle = job.context.run.model / fold_name(fold_number)
+        fold_model = FoldModel(
+            str(fold_bundle), file_sha256(fold_bundle / bundles.NAME), first_time, end_time
+        )
+        scoring_tasks.append(replace(task, fold=fold_model, windows=0))
+    return scoring_tasks
 
 
 def _explain_by_window(job: ScoringJob, event: Mapping[str, Any]) -> Explanation:
     """The window of an event as the first fitted detector sees it."""
-    file = job.context.run.dataset / C.TEST / event[schema.CHUNK_FILE]
-    window = explain_event(
+    event_window = explain_event(
         job.bundle,
         job.settings.fitted_detectors[0],
-        str(file),
+        job.manifests[C.TEST],
+        job.context.run.dataset / C.TEST / event[schema.CHUNK_FILE],
         event[schema.BLOCK_ID],
         event[schema.BLOCK_ROW],
-        job.manifest.stride,
     )
     return {
-        "x": window.x,
-        "reconstruction": window.expected,
-        "errors": window.errors,
-        "times": window.times,
-        "step": window.step,
+        "x": event_window.x,
+        "reconstruction": event_window.expected,
+        "errors": event_window.errors,
+        "times": event_window.times,
+        "step": event_window.step,
     }
 
 

@@ -161,15 +161,19 @@ def borrowed_thresholds(
     They are those of `model.from`, or of the run itself if it scores a few partitions. A fixed
     threshold is the settings' own. Raises SettingsError if the rule that judges is not among them.
     """
-    donor, thresholds = donor_run(context), context.tables / C.THRESHOLDS
-    if donor is None and (partitions is None or not thresholds.exists()):
+    donor, thresholds_folder = donor_run(context), context.tables / C.THRESHOLDS
+    if donor is None and (partitions is None or not thresholds_folder.exists()):
         return None
     settings = context.settings
-    source = donor / "tables" / C.THRESHOLDS if donor else thresholds
-    rows = [row for row in read_thresholds(source) if row.rule != "fixed"]
-    for rule in settings.thresholds.rules:
-        if rule.name == "fixed":
-            rows.append(fixed_row(settings.all_detectors[0], rule.value or 0.0))
+    thresholds_source = donor / "tables" / C.THRESHOLDS if donor else thresholds_folder
+    borrowed_rows = [
+        threshold_row
+        for threshold_row in read_thresholds(thresholds_source)
+        if threshold_row.rule != "fixed"
+    ]
+    for threshold_rule in settings.thresholds.rules:
+        if threshold_rule.name == "fixed":
+            borrowed_rows.append(fixed_row(settings.all_detectors[0], threshold_rule.value or 0.0))
     judging_rule = settings.thresholds.judging_rule
     judges_units = judging_rule.name == "conformal" and judging_rule.control == "fdr"
     if donor is not None and judges_units:
@@ -177,12 +181,12 @@ def borrowed_thresholds(
             "thresholds: conformal with control: fdr judges the test units that it was computed from, not those of another "
             "run; with model.from use control: risk, or another rule."
         )
-    where = str(donor.path if donor else context.run.path)
-    check_borrowed(rows, judging_rule.name, judging_rule.table_level, where)
-    return tuple(rows)
+    threshold_place = str(donor.path if donor else context.run.path)
+    check_borrowed(borrowed_rows, judging_rule.name, judging_rule.table_level, threshold_place)
+    return tuple(borrowed_rows)
 
 
 def read_thresholds(folder: Path) -> list[Threshold]:
     """The rows of a `thresholds` table."""
-    rows = read_table(folder / "part-00000.parquet").drop_columns(["run_id"]).to_pylist()
-    return [Threshold(**row) for row in rows]
+    borrowed_rows = read_table(folder / "part-00000.parquet").drop_columns(["run_id"]).to_pylist()
+    return [Threshold(**threshold_row) for threshold_row in borrowed_rows]

@@ -48,8 +48,8 @@ def time_slices(times: Int64Array, span: tuple[int, int]) -> Int64Array:
     >>> time_slices(np.array([0, 119, 60]), (0, 119)).tolist()
     [0, 11, 6]
     """
-    first, last = span
-    return np.clip((times - first) * SLICES // (last - first + 1), 0, SLICES - 1)
+    first_time, last_time = span
+    return np.clip((times - first_time) * SLICES // (last_time - first_time + 1), 0, SLICES - 1)
 
 
 def sliced_histograms(
@@ -69,34 +69,40 @@ def sliced_histograms(
     """
     if not len(groups):
         return {}
-    keys: tuple[AnyArray, ...] = (groups, partitions, slices)
-    codes = [np.unique(key, return_inverse=True) for key in keys]
-    sizes = tuple(len(unique) for unique, _ in codes)
-    cells = np.ravel_multi_index(tuple(inverse for _, inverse in codes), sizes)
-    order = np.argsort(cells, kind="stable")
-    starts = np.flatnonzero(np.diff(cells[order], prepend=-1))
+    event_keys: tuple[AnyArray, ...] = (groups, partitions, slices)
+    key_codes = [np.unique(sliced_key, return_inverse=True) for sliced_key in event_keys]
+    key_sizes = tuple(len(unique_keys) for unique_keys, _ in key_codes)
+    cell_codes = np.ravel_multi_index(
+        tuple(inverse_codes for _, inverse_codes in key_codes), key_sizes
+    )
+    cell_order = np.argsort(cell_codes, kind="stable")
+    cell_starts = np.flatnonzero(np.diff(cell_codes[cell_order], prepend=-1))
     histograms = {}
-    for positions in np.split(order, starts[1:]):
-        group, partition, slice_ = (key[positions[0]] for key in keys)
+    for positions in np.split(cell_order, cell_starts[1:]):
+        group_name, partition_name, slice_number = (
+            sliced_key[positions[0]] for sliced_key in event_keys
+        )
         for feature, of_feature in values.items():
-            key = SlicedKey(split, str(group), str(partition), int(slice_), feature)
-            histograms[key] = Histogram.of(of_feature[positions])
+            sliced_key = SlicedKey(
+                split, str(group_name), str(partition_name), int(slice_number), feature
+            )
+            histograms[sliced_key] = Histogram.of(of_feature[positions])
     return histograms
 
 
 def sliced_table(histograms: SlicedHistograms) -> pa.Table:
     """Histograms as a table (SLICED); `add_sliced` reads it back."""
-    rows = [
-        {**key._asdict(), "histogram": json.dumps(histogram.to_mapping())}
-        for key, histogram in histograms.items()
+    histogram_rows = [
+        {**sliced_key._asdict(), "histogram": json.dumps(histogram.to_mapping())}
+        for sliced_key, histogram in histograms.items()
     ]
-    return pa.Table.from_pylist(rows, schema=SLICED)
+    return pa.Table.from_pylist(histogram_rows, schema=SLICED)
 
 
 def add_sliced(total: SlicedHistograms, rows: Iterable[Mapping[str, object]]) -> SlicedHistograms:
     """Histograms with those of more rows (SLICED); the values of a key count together."""
-    for row in rows:
-        key = SlicedKey(*(row[name] for name in SlicedKey._fields))  # type: ignore[arg-type]
-        histogram = Histogram.from_mapping(json.loads(str(row["histogram"])))
-        total[key] = total[key] + histogram if key in total else histogram
+    for histogram_row in rows:
+        sliced_key = SlicedKey(*(histogram_row[field_name] for field_name in SlicedKey._fields))  # type: ignore[arg-type]
+        histogram = Histogram.from_mapping(json.loads(str(histogram_row["histogram"])))
+        total[sliced_key] = total[sliced_key] + histogram if sliced_key in total else histogram
     return total

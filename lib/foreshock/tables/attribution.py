@@ -28,14 +28,18 @@ class FeatureUnits:
 
     def original(self, values: Column, feature: Column) -> Column:
         """The value of a feature (counted from 0) of a scaled array, in original units."""
-        scale = F.get(_array(self.scale), feature)
-        unscaled = F.get(values, feature) * scale + F.get(_array(self.center), feature)
-        limit = F.lit(LARGEST_EXPONENT)
+        feature_scale = F.get(_array(self.scale), feature)
+        unscaled_value = F.get(values, feature) * feature_scale + F.get(
+            _array(self.center), feature
+        )
+        exponent_limit = F.lit(LARGEST_EXPONENT)
         if self.transform == "asinh":
-            return F.sinh(F.greatest(-limit, F.least(limit, unscaled)))
+            return F.sinh(F.greatest(-exponent_limit, F.least(exponent_limit, unscaled_value)))
         if self.transform == "log1p":
-            return F.signum(unscaled) * F.expm1(F.least(limit, F.abs(unscaled)))
-        return unscaled
+            return F.signum(unscaled_value) * F.expm1(
+                F.least(exponent_limit, F.abs(unscaled_value))
+            )
+        return unscaled_value
 
 
 def _array(values: tuple[float, ...]) -> Column:
@@ -44,24 +48,27 @@ def _array(values: tuple[float, ...]) -> Column:
 
 def explain(units: FeatureUnits) -> list[Column]:
     """COLUMNS from the attribution of a scored row; all null where there is no error to split."""
-    errors = F.col(schema.ERRORS)
-    total = F.aggregate(errors, F.lit(0.0), lambda sum_, error: sum_ + error.cast("double"))
+    feature_errors = F.col(schema.ERRORS)
+    total_error = F.aggregate(
+        feature_errors, F.lit(0.0), lambda sum_, error: sum_ + error.cast("double")
+    )
     # The function takes no column in this version of PySpark.
-    place = f"cast(array_position({schema.ERRORS}, array_max({schema.ERRORS})) as int) - 1"
-    top = F.expr(place)
-    shares = F.struct(
+    top_place = f"cast(array_position({schema.ERRORS}, array_max({schema.ERRORS})) as int) - 1"
+    top_feature = F.expr(top_place)
+    feature_shares = F.struct(
         *[
-            (errors[number].cast("double") / total).alias(name)
-            for number, name in enumerate(units.names)
+            (feature_errors[feature_number].cast("double") / total_error).alias(column_name)
+            for feature_number, column_name in enumerate(units.names)
         ]
     )
-    columns = (
-        shares,
-        F.get(F.array(*[F.lit(name) for name in units.names]), top),
-        F.get(F.col(schema.WORST_STEP), top),
-        units.original(F.col(schema.VALUES), top),
-        units.original(F.col(schema.EXPECTED), top),
+    explaining_columns = (
+        feature_shares,
+        F.get(F.array(*[F.lit(column_name) for column_name in units.names]), top_feature),
+        F.get(F.col(schema.WORST_STEP), top_feature),
+        units.original(F.col(schema.VALUES), top_feature),
+        units.original(F.col(schema.EXPECTED), top_feature),
     )
     return [
-        F.when(total > 0, column).alias(name) for name, column in zip(COLUMNS, columns, strict=True)
+        F.when(total_error > 0, column).alias(column_name)
+        for column_name, column in zip(COLUMNS, explaining_columns, strict=True)
     ]

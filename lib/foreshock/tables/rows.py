@@ -20,7 +20,7 @@ TEXT, REAL, WHOLE = pa.string(), pa.float64(), pa.int64()
 
 
 def _fields(names: tuple[str, ...], kind: pa.DataType) -> list[pa.Field]:
-    return [pa.field(name, kind) for name in names]
+    return [pa.field(quantile_name, kind) for quantile_name in names]
 
 
 DISTRIBUTION = pa.schema(
@@ -72,30 +72,45 @@ def distribution_rows(
     outside: how many events are not among the scored ones, by (split, partition, group). They are
     unjudged by every detector; scored events without a score of a detector are unjudged by it.
     """
-    keys = [key for key in sorted(distributions.parts) if key.split in C.SCORED]
-    rows = []
-    for key in keys:
-        n_outside = outside.get((key.split, key.partition or "", key.group), 0)
-        n_unjudged = n_outside + distributions.unjudged.get(key, 0)
-        rows.append(_distribution_row(run_id, key, distributions.parts[key], n_unjudged, exact))
-    known = set(keys)
-    places = {(key.split, key.partition or "", key.group) for key in distributions.unjudged}
-    places = {place for place in places if place[0] in C.SCORED} | set(outside)
-    for split, partition, group in sorted(places):
-        for detector in sorted(detectors):
-            key = Key(detector, split, partition, group)
-            n_unjudged = outside.get((split, partition, group), 0)
-            n_unjudged += distributions.unjudged.get(key, 0)
-            if key not in known and n_unjudged:
-                row = {"run_id": run_id, **key._asdict()}
-                rows.append({**row, "n": 0, "n_unjudged": n_unjudged})
-    return rows
+    scored_keys = [
+        distribution_key
+        for distribution_key in sorted(distributions.parts)
+        if distribution_key.split in C.SCORED
+    ]
+    table_rows = []
+    for distribution_key in scored_keys:
+        n_outside = outside.get(
+            (distribution_key.split, distribution_key.partition or "", distribution_key.group), 0
+        )
+        n_unjudged = n_outside + distributions.unjudged.get(distribution_key, 0)
+        table_rows.append(
+            _distribution_row(
+                run_id, distribution_key, distributions.parts[distribution_key], n_unjudged, exact
+            )
+        )
+    known_keys = set(scored_keys)
+    unjudged_places = {
+        (distribution_key.split, distribution_key.partition or "", distribution_key.group)
+        for distribution_key in distributions.unjudged
+    }
+    unjudged_places = {
+        unjudged_place for unjudged_place in unjudged_places if unjudged_place[0] in C.SCORED
+    } | set(outside)
+    for split_name, partition_name, group_name in sorted(unjudged_places):
+        for detector_name in sorted(detectors):
+            distribution_key = Key(detector_name, split_name, partition_name, group_name)
+            n_unjudged = outside.get((split_name, partition_name, group_name), 0)
+            n_unjudged += distributions.unjudged.get(distribution_key, 0)
+            if distribution_key not in known_keys and n_unjudged:
+                unjudged_row = {"run_id": run_id, **distribution_key._asdict()}
+                table_rows.append({**unjudged_row, "n": 0, "n_unjudged": n_unjudged})
+    return table_rows
 
 
 def _distribution_row(
     run_id: str, key: Key, histogram: Histogram, n_unjudged: int, exact: Exact
 ) -> Row:
-    bins = {"bin": histogram.bins.tolist(), "count": histogram.counts.tolist()}
+    histogram_bins = {"bin": histogram.bins.tolist(), "count": histogram.counts.tolist()}
     return {
         "run_id": run_id,
         **key._asdict(),
@@ -104,20 +119,26 @@ def _distribution_row(
         "mean": histogram.mean,
         "std": histogram.std,
         "min": histogram.minimum,
-        **{name: exact.get((key, level)) for name, level in QUANTILES.items()},
+        **{
+            quantile_name: exact.get((key, quantile_level))
+            for quantile_name, quantile_level in QUANTILES.items()
+        },
         "max": histogram.maximum,
-        "histogram": bins,
+        "histogram": histogram_bins,
     }
 
 
 def write_rows(rows: list[Row], schema: pa.Schema, folder: Path) -> None:
     """Write a small table as one Parquet file into a new folder."""
     folder.mkdir(parents=True)
-    columns = [pa.array([row.get(field.name) for row in rows], field.type) for field in schema]
-    write_table(pa.table(columns, schema=schema), folder / "part-00000.parquet")
+    column_arrays = [
+        pa.array([unjudged_row.get(schema_field.name) for unjudged_row in rows], schema_field.type)
+        for schema_field in schema
+    ]
+    write_table(pa.table(column_arrays, schema=schema), folder / "part-00000.parquet")
 
 
 def open_scores(folder: Path) -> ds.Dataset:
     """The `scores` table as an Arrow dataset, split and partition as text."""
-    folders = pa.schema([("split", TEXT), (C.PARTITION, TEXT)])
-    return dataset(folder, partitioning=ds.partitioning(folders, flavor="hive"))
+    folder_schema = pa.schema([("split", TEXT), (C.PARTITION, TEXT)])
+    return dataset(folder, partitioning=ds.partitioning(folder_schema, flavor="hive"))

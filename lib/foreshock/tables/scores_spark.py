@@ -36,10 +36,10 @@ class Rest:
 
     def judged_splits(self, spark: SparkSession) -> DataFrame:
         """Those of calibration and test."""
-        rest = spark.read.schema(REST_DDL).parquet(self.folder).filter(_is_judged_split())
+        rest_events = spark.read.schema(REST_DDL).parquet(self.folder).filter(_is_judged_split())
         if self.partitions is None:
-            return rest
-        return rest.filter(F.col(C.PARTITION).isin(*self.partitions))
+            return rest_events
+        return rest_events.filter(F.col(C.PARTITION).isin(*self.partitions))
 
 
 def write_scores(
@@ -56,13 +56,13 @@ def write_scores(
     They hold every event of calibration and test, with a score of each detector or, in `scores`,
     the reason why the run's model has none.
     """
-    events = _all_events(spark, scored, rest, units)
+    all_events = _all_events(spark, scored, rest, units)
     model_score = F.col(scored.score_column(scored.model))
-    limit = _threshold_column(judging, scored.model)
-    has_no_threshold = model_score.isNotNull() & limit.isNull()
-    reason = F.when(has_no_threshold, F.lit(NO_THRESHOLD)).otherwise(F.col(C.REASON))
-    label = F.when(F.col(C.LABEL) >= 0, F.col(C.LABEL).cast("int"))
-    scores = events.select(
+    threshold_column = _threshold_column(judging, scored.model)
+    has_no_threshold = model_score.isNotNull() & threshold_column.isNull()
+    reason_column = F.when(has_no_threshold, F.lit(NO_THRESHOLD)).otherwise(F.col(C.REASON))
+    label_column = F.when(F.col(C.LABEL) >= 0, F.col(C.LABEL).cast("int"))
+    score_columns = all_events.select(
         F.lit(run_id).alias("run_id"),
         _split_name().alias("split"),
         C.PARTITION,
@@ -70,28 +70,32 @@ def write_scores(
         C.ENTITY,
         C.EVENT_ID,
         F.timestamp_micros(C.EVENT_TIME).alias(C.EVENT_TIME),
-        label.alias(C.LABEL),
+        label_column.alias(C.LABEL),
         F.when(F.col(C.KIND) != "", F.col(C.KIND)).alias(C.KIND),
         model_score.alias("score"),
-        limit.alias("threshold"),
-        (model_score > limit).alias("is_anomaly"),
-        reason.alias(C.REASON),
+        threshold_column.alias("threshold"),
+        (model_score > threshold_column).alias("is_anomaly"),
+        reason_column.alias(C.REASON),
         *COLUMNS,
     )
-    _write(scores, target / C.SCORES)
+    _write(score_columns, target / C.SCORES)
     if len(scored.detectors) > 1:
-        beside = _detector_scores(events, scored, run_id)
-        _write(beside, target / C.DETECTOR_SCORES)
+        detector_scores = _detector_scores(all_events, scored, run_id)
+        _write(detector_scores, target / C.DETECTOR_SCORES)
 
 
 def _detector_scores(events: DataFrame, scored: ScoredEvents, run_id: str) -> DataFrame:
-    pairs = [
-        F.struct(F.lit(detector).alias("detector"), F.col(column).alias("score"))
-        for detector, column in zip(scored.detectors, scored.score_columns(), strict=True)
-        if detector != scored.model
+    score_pairs = [
+        F.struct(F.lit(detector_name).alias("detector"), F.col(score_column).alias("score"))
+        for detector_name, score_column in zip(
+            scored.detectors, scored.score_columns(), strict=True
+        )
+        if detector_name != scored.model
     ]
-    kept = [name for name in KEYS if name not in (C.GROUP, C.LABEL, C.KIND)]
-    by_detector = events.select(*kept, F.explode(F.array(*pairs)).alias("pair"))
+    kept_columns = [
+        column_name for column_name in KEYS if column_name not in (C.GROUP, C.LABEL, C.KIND)
+    ]
+    by_detector = events.select(*kept_columns, F.explode(F.array(*score_pairs)).alias("pair"))
     return by_detector.select(
         F.lit(run_id).alias("run_id"),
         _split_name().alias("split"),
@@ -108,25 +112,31 @@ def _all_events(
     spark: SparkSession, scored: ScoredEvents, rest: Rest | None, units: FeatureUnits
 ) -> DataFrame:
     """The scored events of calibration and test, and those of the rest that were not scored."""
-    judged = spark.read.parquet(*scored.files).filter(_is_judged_split())
-    scores = scored.score_columns()
-    reason = F.lit(None).cast("string")
-    others = None if rest is None else rest.judged_splits(spark)
+    judged_events = spark.read.parquet(*scored.files).filter(_is_judged_split())
+    score_columns = scored.score_columns()
+    reason_column = F.lit(None).cast("string")
+    rest_events = None if rest is None else rest.judged_splits(spark)
     if scored.holds_all_events:
         model_score = F.col(scored.score_column(scored.model))
-        given = F.lit(NOT_SCORED)
-        if others is not None:
-            judged = judged.join(others.select(*SAME_EVENT, C.REASON), list(SAME_EVENT), "left")
-            given = F.coalesce(F.col(C.REASON), given)
-        reason = F.when(model_score.isNull(), given)
-    events = judged.select(*KEYS, *scores, reason.alias(C.REASON), *explain(units))
-    if others is None:
-        return events
+        rest_reason = F.lit(NOT_SCORED)
+        if rest_events is not None:
+            judged_events = judged_events.join(
+                rest_events.select(*SAME_EVENT, C.REASON), list(SAME_EVENT), "left"
+            )
+            rest_reason = F.coalesce(F.col(C.REASON), rest_reason)
+        reason_column = F.when(model_score.isNull(), rest_reason)
+    all_events = judged_events.select(
+        *KEYS, *score_columns, reason_column.alias(C.REASON), *explain(units)
+    )
+    if rest_events is None:
+        return all_events
     if scored.holds_rest:
-        others = others.join(judged.select(*SAME_EVENT), list(SAME_EVENT), "left_anti")
-    no_scores = [F.lit(None).cast("double").alias(name) for name in scores]
-    unscored = others.select(*KEYS, *no_scores, C.REASON)
-    return events.unionByName(unscored, allowMissingColumns=True)
+        rest_events = rest_events.join(
+            judged_events.select(*SAME_EVENT), list(SAME_EVENT), "left_anti"
+        )
+    no_scores = [F.lit(None).cast("double").alias(column_name) for column_name in score_columns]
+    unscored_events = rest_events.select(*KEYS, *no_scores, C.REASON)
+    return all_events.unionByName(unscored_events, allowMissingColumns=True)
 
 
 def _is_judged_split() -> Column:
@@ -141,32 +151,34 @@ def _split_name() -> Column:
 
 def _threshold_column(judging: Judging, detector: str) -> Column:
     """The threshold of rows with group and partition."""
-    pooled = judging.get((detector, None, None))
-    threshold = F.lit(pooled).cast("double")
+    pooled_threshold = judging.get((detector, None, None))
+    threshold_column = F.lit(pooled_threshold).cast("double")
     by_group: dict[str, float] = {}
     by_cell: dict[str, float] = {}
-    for (judged_detector, group, partition), value in judging.items():
+    for (judged_detector, group, partition), threshold_value in judging.items():
         if judged_detector == detector and partition is not None:
-            by_cell[f"{group}\x00{partition}"] = value
+            by_cell[f"{group}\x00{partition}"] = threshold_value
         elif judged_detector == detector and group is not None:
-            by_group[group] = value
-    if set(by_group.values()) - {pooled}:
-        threshold = F.coalesce(_map(by_group)[F.col(C.GROUP)], threshold)
+            by_group[group] = threshold_value
+    if set(by_group.values()) - {pooled_threshold}:
+        threshold_column = F.coalesce(_map(by_group)[F.col(C.GROUP)], threshold_column)
     if by_cell:
-        cell = F.concat(C.GROUP, F.lit("\x00"), C.PARTITION)
-        threshold = F.coalesce(_map(by_cell)[cell], threshold)
-    return threshold
+        cell_name = F.concat(C.GROUP, F.lit("\x00"), C.PARTITION)
+        threshold_column = F.coalesce(_map(by_cell)[cell_name], threshold_column)
+    return threshold_column
 
 
 def _map(values: dict[str, float]) -> Column:
-    keys = F.array(*[F.lit(key) for key in values])
-    return F.map_from_arrays(keys, F.array(*[F.lit(value) for value in values.values()]))
+    map_keys = F.array(*[F.lit(map_key) for map_key in values])
+    return F.map_from_arrays(
+        map_keys, F.array(*[F.lit(threshold_value) for threshold_value in values.values()])
+    )
 
 
 def _write(frame: DataFrame, target: Path) -> None:
     hint = ", ".join(f"`{name}`" for name in BY_DAY)
-    balanced = frame.sparkSession.sql(
+    balanced_frame = frame.sparkSession.sql(
         f"SELECT /*+ REBALANCE({hint}) */ * FROM {{frame}}", frame=frame
     )
-    ordered = balanced.sortWithinPartitions(*BY_DAY, C.ENTITY, C.EVENT_TIME, C.EVENT_ID)
-    ordered.write.partitionBy(*BY_DAY).parquet(str(target))
+    ordered_frame = balanced_frame.sortWithinPartitions(*BY_DAY, C.ENTITY, C.EVENT_TIME, C.EVENT_ID)
+    ordered_frame.write.partitionBy(*BY_DAY).parquet(str(target))

@@ -96,11 +96,15 @@ class Distributions:
 
     def pooled(self, detector: str, split: str, group: str) -> Histogram:
         """All partitions of a split; group `all` is all groups together."""
-        pooled = Histogram()
-        for key, histogram in self.parts.items():
-            if key.detector == detector and key.split == split and group in (C.ALL, key.group):
-                pooled = pooled + histogram
-        return pooled
+        pooled_histogram = Histogram()
+        for distribution_key, histogram in self.parts.items():
+            if (
+                distribution_key.detector == detector
+                and distribution_key.split == split
+                and group in (C.ALL, distribution_key.group)
+            ):
+                pooled_histogram = pooled_histogram + histogram
+        return pooled_histogram
 
     def of(self, key: Key) -> Histogram:
         """The histogram of a key; empty where there is no score."""
@@ -110,17 +114,31 @@ class Distributions:
 
     def groups(self, split: str) -> list[str]:
         """The groups that a split has scores of."""
-        return sorted({key.group for key in self.parts if key.split == split})
+        return sorted(
+            {
+                distribution_key.group
+                for distribution_key in self.parts
+                if distribution_key.split == split
+            }
+        )
 
     def partitions(self, split: str) -> list[str]:
         """The partitions that a split has scores of."""
-        names = {key.partition for key in self.parts if key.split == split}
-        return sorted(name for name in names if name is not None)
+        partition_names = {
+            distribution_key.partition
+            for distribution_key in self.parts
+            if distribution_key.split == split
+        }
+        return sorted(name for name in partition_names if name is not None)
 
     def judged(self, detector: str, splits: tuple[str, ...]) -> int:
         """How many events of some splits a detector judged."""
-        keys = (key for key in self.parts if key.detector == detector and key.split in splits)
-        return sum(self.parts[key].n for key in keys)
+        detector_keys = (
+            distribution_key
+            for distribution_key in self.parts
+            if distribution_key.detector == detector and distribution_key.split in splits
+        )
+        return sum(self.parts[distribution_key].n for distribution_key in detector_keys)
 
 
 def locate(
@@ -134,20 +152,26 @@ def locate(
     [(2.0, 0)]
     """
     unique_levels = list(dict.fromkeys(levels))
-    wanted = []
-    for key in keys:
-        histogram = distributions.of(key)
+    wanted_quantiles = []
+    for distribution_key in keys:
+        histogram = distributions.of(distribution_key)
         if histogram.n:
-            wanted += [Wanted(key, level, *histogram.locate(level)) for level in unique_levels]
-    return wanted
+            wanted_quantiles += [
+                Wanted(distribution_key, quantile_level, *histogram.locate(quantile_level))
+                for quantile_level in unique_levels
+            ]
+    return wanted_quantiles
 
 
 def resolve(wanted: Iterable[Wanted], counts: Mapping[tuple[Key, int], Int64Array]) -> Exact:
     """Exact quantiles from counts (65536,) by the lower 16 bits of the scores in each bin."""
     low_keys = np.arange(LOW_KEYS)
     return {
-        (want.key, want.level): exact_value(
-            want.bin, want.rank, low_keys, counts[want.key, want.bin]
+        (wanted_quantile.key, wanted_quantile.level): exact_value(
+            wanted_quantile.bin,
+            wanted_quantile.rank,
+            low_keys,
+            counts[wanted_quantile.key, wanted_quantile.bin],
         )
-        for want in wanted
+        for wanted_quantile in wanted
     }

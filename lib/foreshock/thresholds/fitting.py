@@ -12,7 +12,6 @@ from foreshock.thresholds.conformal import fdr_cut, risk_cut
 from foreshock.thresholds.distribution import Distributions, Exact, Key, TailEvents, Wanted, locate
 from foreshock.thresholds.interval import quantile_interval
 from foreshock.thresholds.pareto import excess_share
-from foreshock.thresholds.passes import RunMaxima, Tails
 from foreshock.thresholds.rules import (
     Estimate,
     Threshold,
@@ -22,6 +21,7 @@ from foreshock.thresholds.rules import (
     threshold_rows,
     wanted_keys,
 )
+from foreshock.thresholds.tail_passes import RunMaxima, Tails
 
 TAIL_MULTIPLE = 4  # of the share of scores above a quantile: what its bootstrap looks at
 
@@ -67,41 +67,61 @@ class ThresholdFit:
     @cached_property
     def tail_starts(self) -> list[TailStart]:
         """The tails that quantiles' intervals and peaks over threshold look at, each once."""
-        large = [key for key in self.keys if self.distributions.of(key).n >= self.min_count]
+        large_keys = [
+            distribution_key
+            for distribution_key in self.keys
+            if self.distributions.of(distribution_key).n >= self.min_count
+        ]
         return list(
             dict.fromkeys(
-                self._tail_start(rule, rule.quantile, key)
-                for rule in self.rules
-                if rule.quantile is not None and rule.name != "conformal"
-                for key in large
+                self._tail_start(threshold_rule, threshold_rule.quantile, distribution_key)
+                for threshold_rule in self.rules
+                if threshold_rule.quantile is not None and threshold_rule.name != "conformal"
+                for distribution_key in large_keys
             )
         )
 
     @cached_property
     def wanted_quantiles(self) -> list[Wanted]:
         """The quantiles that rules want; a conformal rule for what it falls back on."""
-        levels = [rule.quantile for rule in self.rules if rule.quantile is not None]
-        wanted = locate(self.distributions, self.keys, levels)
-        for start in self.tail_starts:
-            wanted += locate(self.distributions, [start.key], [start.level])
-        return wanted
+        wanted_levels = [
+            threshold_rule.quantile
+            for threshold_rule in self.rules
+            if threshold_rule.quantile is not None
+        ]
+        wanted_quantiles = locate(self.distributions, self.keys, wanted_levels)
+        for tail_start in self.tail_starts:
+            wanted_quantiles += locate(self.distributions, [tail_start.key], [tail_start.level])
+        return wanted_quantiles
 
     @cached_property
     def tails(self) -> Tails:
         """The tails as a pass. They begin at the lower edge of the bin that holds their first
         quantile, for the quantile itself is found in the same read; `thresholds` cuts them."""
-        edges = {(want.key, want.level): want.lowest for want in self.wanted_quantiles}
-        asked = {(start.key, edges[start.key, start.level]): None for start in self.tail_starts}
-        return Tails(tuple(asked), self.admitted_split)
+        bin_edges = {
+            (wanted_quantile.key, wanted_quantile.level): wanted_quantile.lowest
+            for wanted_quantile in self.wanted_quantiles
+        }
+        asked_tails = {
+            (tail_start.key, bin_edges[tail_start.key, tail_start.level]): None
+            for tail_start in self.tail_starts
+        }
+        return Tails(tuple(asked_tails), self.admitted_split)
 
     @cached_property
     def run_maxima(self) -> RunMaxima:
         """What conformal rules judge: maxima of event runs, of the fitted split and of test."""
-        pooled: list[Key] = []
-        if any(rule.name == "conformal" for rule in self.rules):
-            pooled = [key for key in self.keys if key.partition is None]
-            pooled += [key._replace(split=C.TEST) for key in pooled]
-        return RunMaxima(tuple(pooled), self.admitted_split)
+        pooled_keys: list[Key] = []
+        if any(threshold_rule.name == "conformal" for threshold_rule in self.rules):
+            pooled_keys = [
+                distribution_key
+                for distribution_key in self.keys
+                if distribution_key.partition is None
+            ]
+            pooled_keys += [
+                distribution_key._replace(split=C.TEST) for distribution_key in pooled_keys
+            ]
+        return RunMaxima(tuple(pooled_keys), self.admitted_split)
 
     def thresholds(
         self,
@@ -114,26 +134,43 @@ class ThresholdFit:
         exact: the wanted quantiles. tails: of `tails`, by what was asked. maxima: of `run_maxima`.
         Raises DataError where all events together are too few for a threshold.
         """
-        edges = {(want.key, want.level): want.lowest for want in self.wanted_quantiles}
+        bin_edges = {
+            (wanted_quantile.key, wanted_quantile.level): wanted_quantile.lowest
+            for wanted_quantile in self.wanted_quantiles
+        }
         cut_tails = {}
-        for start in self.tail_starts:
-            tail = tails[start.key, edges[start.key, start.level]]
-            cut_tails[start] = tail.from_value(exact[start.key, start.level])
-        rows: list[Threshold] = []
-        for rule in self.rules:
-            level = rule.table_level
-            if level is None:
-                rows.append(fixed_row(self.detectors[0], rule.value or 0.0))
+        for tail_start in self.tail_starts:
+            tail_events = tails[tail_start.key, bin_edges[tail_start.key, tail_start.level]]
+            cut_tails[tail_start] = tail_events.from_value(exact[tail_start.key, tail_start.level])
+        fitted_rows: list[Threshold] = []
+        for threshold_rule in self.rules:
+            table_level = threshold_rule.table_level
+            if table_level is None:
+                fitted_rows.append(fixed_row(self.detectors[0], threshold_rule.value or 0.0))
             elif not self.keys:
                 continue
-            elif rule.name == "conformal":
-                pooled = [key for key in self.keys if key.partition is None]
-                estimate = partial(self._conformal_estimate, rule, exact, maxima)
-                rows += self._rows(rule, level, pooled, estimate, margin=1.0)
+            elif threshold_rule.name == "conformal":
+                pooled_keys = [
+                    distribution_key
+                    for distribution_key in self.keys
+                    if distribution_key.partition is None
+                ]
+                estimate_of = partial(self._conformal_estimate, threshold_rule, exact, maxima)
+                fitted_rows += self._rows(
+                    threshold_rule, table_level, pooled_keys, estimate_of, margin=1.0
+                )
             else:
-                estimate = partial(self._quantile_estimate, rule, level, exact, cut_tails)
-                rows += self._rows(rule, level, self.keys, estimate, margin=rule.margin)
-        return rows
+                estimate_of = partial(
+                    self._quantile_estimate, threshold_rule, table_level, exact, cut_tails
+                )
+                fitted_rows += self._rows(
+                    threshold_rule,
+                    table_level,
+                    self.keys,
+                    estimate_of,
+                    margin=threshold_rule.margin,
+                )
+        return fitted_rows
 
     def _rows(
         self,
@@ -156,25 +193,27 @@ class ThresholdFit:
 
     def _tail_start(self, rule: RuleSettings, level: float, key: Key) -> TailStart:
         if rule.name == "pot":
-            share = excess_share(self.distributions.of(key).n, rule.risk)
-            return TailStart(key, 1 - share)
+            tail_share = excess_share(self.distributions.of(key).n, rule.risk)
+            return TailStart(key, 1 - tail_share)
         return TailStart(key, tail_level(level))
 
     def _conformal_estimate(
         self, rule: RuleSettings, exact: Exact, maxima: dict[Key, Float64Array], key: Key
     ) -> Estimate | str:
         """A cut over event runs; all groups pooled with too few of them take the quantile instead."""
-        calibration, test = maxima[key], maxima[key._replace(split=C.TEST)]
+        calibration_maxima, test_maxima = maxima[key], maxima[key._replace(split=C.TEST)]
         if rule.control == "fdr":
-            cut = fdr_cut(calibration, test, rule.level)
+            cut = fdr_cut(calibration_maxima, test_maxima, rule.level)
         else:
-            cut = risk_cut(calibration, rule.level)
+            cut = risk_cut(calibration_maxima, rule.level)
         if not isinstance(cut, str):
             return Estimate(cut.threshold, instead=cut.reason)
         if key.group != C.ALL or rule.quantile is None:
             return f"conformal: {cut}"
-        count = self.distributions.of(key).n
-        return quantile_estimate(key, exact[key, rule.quantile], count, rule.quantile, instead=cut)
+        n_scores = self.distributions.of(key).n
+        return quantile_estimate(
+            key, exact[key, rule.quantile], n_scores, rule.quantile, instead=cut
+        )
 
     def _quantile_estimate(
         self,
@@ -186,15 +225,20 @@ class ThresholdFit:
     ) -> Estimate | str:
         """A distribution's estimate; all groups pooled with too few excesses for a tail take the
         plain quantile instead."""
-        start, count = self._tail_start(rule, level, key), self.distributions.of(key).n
-        tail = tails[start]
+        tail_start, n_scores = self._tail_start(rule, level, key), self.distributions.of(key).n
+        tail_events = tails[tail_start]
         if rule.name != "pot":
-            ends = quantile_interval(
-                tail.units, tail.sizes, tail.values, tail.homes, level, self.seed
+            interval_ends = quantile_interval(
+                tail_events.units,
+                tail_events.sizes,
+                tail_events.values,
+                tail_events.homes,
+                level,
+                self.seed,
             )
-            return quantile_estimate(key, exact[key, level], count, level, ends)
-        estimate = pot_estimate(tail, exact[key, start.level], count, rule.risk)
-        if not isinstance(estimate, str) or key.partition is not None or key.group != C.ALL:
-            return estimate
-        reason = estimate.removeprefix("pot: ")
-        return quantile_estimate(key, exact[key, level], count, level, instead=reason)
+            return quantile_estimate(key, exact[key, level], n_scores, level, interval_ends)
+        estimate_of = pot_estimate(tail_events, exact[key, tail_start.level], n_scores, rule.risk)
+        if not isinstance(estimate_of, str) or key.partition is not None or key.group != C.ALL:
+            return estimate_of
+        fallback_reason = estimate_of.removeprefix("pot: ")
+        return quantile_estimate(key, exact[key, level], n_scores, level, instead=fallback_reason)

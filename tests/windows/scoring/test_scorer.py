@@ -10,6 +10,7 @@ import pytest
 from foreshock.detectors import REGISTRY, DetectorEntry, detector_names
 from foreshock.scored.schema import score_column, scored_schema
 from foreshock.sequences.split import BlockRole
+from foreshock.windows.dataset.schema import BlockRow
 from foreshock.windows.models.bundle import Bundle
 from foreshock.windows.models.fitting import fit_sample
 from foreshock.windows.scoring.blocks import open_block
@@ -22,8 +23,8 @@ NAMES = detector_names(lambda entry: entry.reads_windows and not entry.is_traina
 KINDS = ("window", "last", "cover", "mean", "median", "max", "min")
 
 
-def block(x: np.ndarray, block_id: int = 0) -> Any:
-    """A dataset's row, decoded, of test events x (n, F)."""
+def block(x: np.ndarray, block_id: int = 0) -> BlockRow:
+    """A dataset's row of test events x (n, F)."""
     n = len(x)
     return {
         "entity": "e",

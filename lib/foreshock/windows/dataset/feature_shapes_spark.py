@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +11,7 @@ from pyspark.sql import SparkSession
 
 from foreshock.platform.paths import at
 from foreshock.platform.session import each_item
-from foreshock.statistics.arrays import Float32Array
+from foreshock.statistics.arrays import Float32Array, Int64Array, TextArray
 from foreshock.statistics.sliced import (
     SlicedHistograms,
     add_sliced,
@@ -44,37 +43,47 @@ def feature_shapes(
     spark: SparkSession,
     chunks: Sequence[ShapedChunk],
     features: tuple[str, ...],
-    length: int,
-    stride: int,
+    shape: BlockShape,
 ) -> SlicedHistograms:
-    """Histograms of the scaled features of the events that end a window, length and stride in
-    events."""
+    """Histograms of the scaled features of the events that end a window of the blocks."""
 
     def shapes_of_chunk(chunk: ShapedChunk) -> Iterator[pa.RecordBatch]:
-        histograms = _chunk_histograms(chunk, features, length, stride)
-        yield from sliced_table(histograms).combine_chunks().to_batches()
+        chunk_histograms = _chunk_histograms(chunk, features, shape)
+        yield from sliced_table(chunk_histograms).combine_chunks().to_batches()
 
-    return add_sliced({}, (row.asDict() for row in each_item(spark, chunks, shapes_of_chunk, DDL)))
+    return add_sliced(
+        {}, (block_row.asDict() for block_row in each_item(spark, chunks, shapes_of_chunk, DDL))
+    )
 
 
 def _chunk_histograms(
-    chunk: ShapedChunk, features: tuple[str, ...], length: int, stride: int
+    chunk: ShapedChunk, features: tuple[str, ...], shape: BlockShape
 ) -> SlicedHistograms:
-    shape = BlockShape(len(features), length, stride)
-    rows = read_rows(at(chunk.file), shape, FIELDS, BLOCKS_AT_ONCE)
-    blocks = [_window_ends(row, length, stride) for row in rows]
-    if not blocks:
+    ends_by_block = [
+        _window_ends(block, shape)
+        for block in read_rows(at(chunk.file), shape, FIELDS, at_once=BLOCKS_AT_ONCE)
+    ]
+    if not ends_by_block:
         return {}
-    groups, partitions, times, x = (np.concatenate(arrays) for arrays in zip(*blocks, strict=True))
+    event_groups, event_partitions, event_times, event_values = (
+        np.concatenate(arrays) for arrays in zip(*ends_by_block, strict=True)
+    )
     by_feature: dict[str | None, Float32Array] = {
-        name: x[:, number] for number, name in enumerate(features)
+        feature_name: event_values[:, feature_number]
+        for feature_number, feature_name in enumerate(features)
     }
-    slices = time_slices(times, chunk.span)
-    return sliced_histograms(chunk.split, groups, partitions, slices, by_feature)
+    slice_numbers = time_slices(event_times, chunk.span)
+    return sliced_histograms(chunk.split, event_groups, event_partitions, slice_numbers, by_feature)
 
 
-def _window_ends(row: BlockRow, length: int, stride: int) -> tuple[Any, ...]:
+def _window_ends(
+    block: BlockRow, shape: BlockShape
+) -> tuple[TextArray, TextArray, Int64Array, Float32Array]:
     """Group, partition, time (n,) and features (n, F) of the events that end a block's windows."""
-    positions = np.arange(row["n_windows"]) * stride + length - 1
-    arrays = (row["event_group"], row["event_partition"], row["event_time"], row["x"])
-    return tuple(array[positions] for array in arrays)
+    ends = np.arange(block["n_windows"]) * shape.stride + shape.length - 1
+    return (
+        block["event_group"][ends],
+        block["event_partition"][ends],
+        block["event_time"][ends],
+        block["x"][ends],
+    )

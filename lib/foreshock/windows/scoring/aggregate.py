@@ -91,45 +91,52 @@ def aggregate(score_kind: str, errors: npt.ArrayLike, layout: Layout) -> KnownSc
     ([1.0, 6.0, 8.0], [1, 2, 1])
     """
     step_errors = np.asarray(errors, np.float64)
-    positions = layout.scored_positions(score_kind)
+    scored_positions = layout.scored_positions(score_kind)
     if score_kind == "window":
-        once = np.ones(len(positions), np.int64)
-        return KnownScores(window_means(step_errors, layout.padding), once)
+        one_window = np.ones(len(scored_positions), np.int64)
+        return KnownScores(window_means(step_errors, layout.padding), one_window)
     if score_kind == "last":
-        return KnownScores(step_errors[:, -1], np.ones(len(positions), np.int64))
+        return KnownScores(step_errors[:, -1], np.ones(len(scored_positions), np.int64))
     if score_kind == "cover":
-        means = window_means(step_errors, layout.padding)
-        step_errors = np.repeat(means[:, None], layout.length, axis=1)
+        mean_errors = window_means(step_errors, layout.padding)
+        step_errors = np.repeat(mean_errors[:, None], layout.length, axis=1)
     if score_kind == "median":
-        return _medians(step_errors, layout, positions)
-    return _totals(score_kind, step_errors, layout, positions)
+        return _medians(step_errors, layout, scored_positions)
+    return _totals(score_kind, step_errors, layout, scored_positions)
 
 
 def _medians(step_errors: Float64Array, layout: Layout, positions: Int64Array) -> KnownScores:
     by_step = np.full((layout.n, layout.length), np.nan)
     for step in range(layout.length):
         by_step[layout.starts + step, step] = step_errors[:, step]
-    rows = by_step[positions]
-    is_known = ~np.isnan(rows)
-    each = [row[known].tolist() for row, known in zip(rows, is_known, strict=True)]
-    return KnownScores(np.nanmedian(rows, axis=1), is_known.sum(axis=1), each)
+    event_rows = by_step[positions]
+    is_known = ~np.isnan(event_rows)
+    window_scores = [
+        event_row[known_steps].tolist()
+        for event_row, known_steps in zip(event_rows, is_known, strict=True)
+    ]
+    return KnownScores(np.nanmedian(event_rows, axis=1), is_known.sum(axis=1), window_scores)
 
 
 def _totals(
     score_kind: str, step_errors: Float64Array, layout: Layout, positions: Int64Array
 ) -> KnownScores:
-    total = np.full(layout.n, {"max": -np.inf, "min": np.inf}.get(score_kind, 0.0))
-    count = np.zeros(layout.n, np.int64)
+    event_totals = np.full(layout.n, {"max": -np.inf, "min": np.inf}.get(score_kind, 0.0))
+    window_counts = np.zeros(layout.n, np.int64)
     for step in range(layout.length):
-        events = layout.starts + step
-        count[events] += 1
+        event_positions = layout.starts + step
+        window_counts[event_positions] += 1
         if score_kind == "max":
-            total[events] = np.maximum(total[events], step_errors[:, step])
+            event_totals[event_positions] = np.maximum(
+                event_totals[event_positions], step_errors[:, step]
+            )
         elif score_kind == "min":
-            total[events] = np.minimum(total[events], step_errors[:, step])
+            event_totals[event_positions] = np.minimum(
+                event_totals[event_positions], step_errors[:, step]
+            )
         else:
-            total[events] += step_errors[:, step]
-    return KnownScores(total[positions], count[positions])
+            event_totals[event_positions] += step_errors[:, step]
+    return KnownScores(event_totals[positions], window_counts[positions])
 
 
 def final_scores(score_kind: str, known: KnownScores) -> Float64Array:
@@ -139,5 +146,5 @@ def final_scores(score_kind: str, known: KnownScores) -> Float64Array:
     [1.5]
     """
     is_mean = score_kind in ("cover", "mean")
-    score = known.value / known.count if is_mean else known.value
-    return score.astype(np.float32).astype(np.float64)
+    event_scores = known.value / known.count if is_mean else known.value
+    return event_scores.astype(np.float32).astype(np.float64)

@@ -54,10 +54,12 @@ def attribute(
         no_step = np.zeros(errors[:, -1].shape, np.int32)
         return Attribution(errors[:, -1], no_step, windows[:, -1], expected[:, -1], has_forecast)
     without_padding = errors[:, layout.padding :]
-    means = without_padding.mean(axis=1)  # (w, F)
+    mean_errors = without_padding.mean(axis=1)  # (w, F)
     if score_kind in ENDING:
-        return _most_wrong_steps(without_padding, means, windows, expected, layout)
-    step_errors = np.broadcast_to(means[:, None], errors.shape) if score_kind == "cover" else errors
+        return _most_wrong_steps(without_padding, mean_errors, windows, expected, layout)
+    step_errors = (
+        np.broadcast_to(mean_errors[:, None], errors.shape) if score_kind == "cover" else errors
+    )
     return _over_windows(score_kind, step_errors, windows, expected, layout, blind_events)
 
 
@@ -69,11 +71,13 @@ def _most_wrong_steps(
     layout: Layout,
 ) -> Attribution:
     from_end = without_padding[:, ::-1].argmax(axis=1)  # (w, F); of equal steps the last
-    step = layout.length - 1 - from_end
-    value = np.take_along_axis(windows, step[:, None], axis=1)[:, 0]
-    expected_value = np.take_along_axis(expected, step[:, None], axis=1)[:, 0]
-    relative = (step - layout.length + 1).astype(np.int32)
-    return Attribution(means, relative, value, expected_value, np.ones(len(windows), np.int32))
+    window_step = layout.length - 1 - from_end
+    event_values = np.take_along_axis(windows, window_step[:, None], axis=1)[:, 0]
+    expected_value = np.take_along_axis(expected, window_step[:, None], axis=1)[:, 0]
+    relative_step = (window_step - layout.length + 1).astype(np.int32)
+    return Attribution(
+        means, relative_step, event_values, expected_value, np.ones(len(windows), np.int32)
+    )
 
 
 def _over_windows(
@@ -84,25 +88,29 @@ def _over_windows(
     layout: Layout,
     blind_events: int,
 ) -> Attribution:
-    shape = (layout.n, step_errors.shape[-1])
-    error, value, expectation, instead = (np.zeros(shape, np.float32) for _ in range(4))
+    event_shape = (layout.n, step_errors.shape[-1])
+    event_errors, event_values, expectation, blind_values = (
+        np.zeros(event_shape, np.float32) for _ in range(4)
+    )
     forecasts = np.zeros(layout.n, np.int32)
-    for step in range(layout.length):
-        events = layout.starts + step
-        error[events] += step_errors[:, step]
-        value[events] = windows[:, step]
-        if step < blind_events:
-            instead[events] = expected[:, step]
+    for window_step in range(layout.length):
+        event_positions = layout.starts + window_step
+        event_errors[event_positions] += step_errors[:, window_step]
+        event_values[event_positions] = windows[:, window_step]
+        if window_step < blind_events:
+            blind_values[event_positions] = expected[:, window_step]
         else:
-            expectation[events] += expected[:, step]
-            forecasts[events] += 1
-    count = forecasts[:, None]
-    mean_expectation = np.where(count > 0, expectation / np.maximum(count, 1), instead)
-    positions = layout.scored_positions(score_kind)
+            expectation[event_positions] += expected[:, window_step]
+            forecasts[event_positions] += 1
+    forecast_counts = forecasts[:, None]
+    mean_expectation = np.where(
+        forecast_counts > 0, expectation / np.maximum(forecast_counts, 1), blind_values
+    )
+    scored_positions = layout.scored_positions(score_kind)
     return Attribution(
-        error[positions],
-        np.zeros((len(positions), shape[1]), np.int32),
-        value[positions],
-        mean_expectation.astype(np.float32)[positions],
-        forecasts[positions],
+        event_errors[scored_positions],
+        np.zeros((len(scored_positions), event_shape[1]), np.int32),
+        event_values[scored_positions],
+        mean_expectation.astype(np.float32)[scored_positions],
+        forecasts[scored_positions],
     )

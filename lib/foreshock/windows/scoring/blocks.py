@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import cast
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -13,6 +12,12 @@ from foreshock.statistics.arrays import AnyArray, BoolArray, Float32Array, Int64
 from foreshock.windows.dataset.schema import BlockRow
 from foreshock.windows.scoring.aggregate import ENDING, Layout
 from foreshock.windows.scoring.plan import ScoringPlan, ScoringTask
+
+EventField = Literal["event_id", "event_time", "event_group", "kind", "label", "split", "calibrate"]
+SCORED_FIELDS = (
+    *("block_id", "entity", "n_windows", "first_padding", "x", "event_partition"),
+    *get_args(EventField),
+)
 
 
 @dataclass(frozen=True)
@@ -27,34 +32,36 @@ class OpenBlock:
     @property
     def block_id(self) -> int:
         """The block's number in its dataset."""
-        return int(self.row["block_id"])
+        return self.row["block_id"]
 
     @property
     def entity(self) -> str:
         """Whose events it holds."""
-        return str(self.row["entity"])
+        return self.row["entity"]
 
-    def column(self, name: str) -> AnyArray:
+    def column(self, name: EventField) -> AnyArray:
         """An array (n,) of the block's events."""
-        return cast(Mapping[str, AnyArray], self.row)[name]
+        values: AnyArray = self.row[name]
+        return values
 
     @cached_property
     def windows(self) -> Float32Array:
         """The windows (w, L, F) to be scored."""
-        views = np.lib.stride_tricks.sliding_window_view(self.x, self.layout.length, axis=0)
-        return np.asarray(views[self.layout.starts].transpose(0, 2, 1))
+        window_views = np.lib.stride_tricks.sliding_window_view(self.x, self.layout.length, axis=0)
+        return np.asarray(window_views[self.layout.starts].transpose(0, 2, 1))
 
 
 def open_block(plan: ScoringPlan, task: ScoringTask, row: BlockRow) -> OpenBlock:
     """The block of a dataset's row, with the windows that a task scores."""
     x, partition = row["x"], row["event_partition"]
-    ordinals = np.arange(row["n_windows"])
-    layout = Layout(len(x), ordinals, plan.length, plan.stride, row["first_padding"])
+    window_ordinals = np.arange(row["n_windows"])
+    layout = Layout(len(x), window_ordinals, plan.length, plan.stride, row["first_padding"])
     if task.partitions is not None:
         is_wanted = np.isin(partition, task.partitions)
         layout = _only(layout, _reaches(plan, layout, is_wanted))
     if task.fold is not None:
-        layout = _only(layout, _in_fold(plan, task, layout, row["event_time"]))
+        event_times = row["event_time"]
+        layout = _only(layout, _in_fold(plan, task, layout, event_times))
     return OpenBlock(row, x, partition, layout)
 
 
@@ -66,17 +73,17 @@ def _reaches(plan: ScoringPlan, layout: Layout, is_wanted: BoolArray) -> BoolArr
     """Which windows judge a wanted event (n,)."""
     if plan.score_kind in ENDING:
         return np.asarray(is_wanted[layout.starts + plan.length - 1])
-    before = np.concatenate([[0], np.cumsum(is_wanted)])
-    return np.asarray(before[layout.starts + plan.length] > before[layout.starts])
+    wanted_before = np.concatenate([[0], np.cumsum(is_wanted)])
+    return np.asarray(wanted_before[layout.starts + plan.length] > wanted_before[layout.starts])
 
 
 def _in_fold(plan: ScoringPlan, task: ScoringTask, layout: Layout, times: Int64Array) -> BoolArray:
     """Which windows the models of a fold did not see."""
     if task.fold is None:
         return np.ones(len(layout.ordinals), bool)
-    last, first = times[layout.starts + plan.length - 1], times[layout.starts]
-    is_inside = (last >= task.fold.first) & (last < task.fold.end)
+    last_times, first_times = times[layout.starts + plan.length - 1], times[layout.starts]
+    is_inside = (last_times >= task.fold.first) & (last_times < task.fold.end)
     if plan.score_kind not in ENDING:
         # The events of a window that begins earlier lie in windows of models that saw them.
-        is_inside &= first >= task.fold.first
+        is_inside &= first_times >= task.fold.first
     return np.asarray(is_inside)

@@ -21,7 +21,7 @@ from foreshock.statistics.arrays import (
 )
 from foreshock.windows.scoring.aggregate import ENDING, KnownScores, aggregate, final_scores
 from foreshock.windows.scoring.attribution import Attribution
-from foreshock.windows.scoring.blocks import OpenBlock
+from foreshock.windows.scoring.blocks import EventField, OpenBlock
 from foreshock.windows.scoring.plan import ScoringPlan, ScoringTask
 
 # Of each detector the errors (w, L) of the block's windows, averaged over features; or, of one that
@@ -30,7 +30,7 @@ RowScorer = Callable[[Int64Array], Float64Array]
 BlockErrors = dict[str, Float32Array | RowScorer]
 Column = AnyArray | list[Any] | None
 
-EVENT_COLUMNS = {  # of scored rows, by what the dataset calls them
+EVENT_COLUMNS: dict[str, EventField] = {  # of scored rows, by what the dataset calls them
     schema.EVENT_ID: "event_id",
     schema.EVENT_TIME: "event_time",
     schema.LABEL: "label",
@@ -48,28 +48,31 @@ def scored_rows(
     attribution: Attribution | None,
 ) -> pa.RecordBatch:
     """A block's rows of `scored_schema`: its events of the task's split and partitions."""
-    positions = block.layout.scored_positions(plan.score_kind)
-    split = block.column("split")[positions]
-    is_partial = np.zeros(len(positions), bool)
+    scored_positions = block.layout.scored_positions(plan.score_kind)
+    event_splits = block.column("split")[scored_positions]
+    is_partial = np.zeros(len(scored_positions), bool)
     if plan.score_kind not in ENDING:
-        is_partial = block.layout.is_partial(positions)
-    columns = _place_columns(plan, task, block, positions)
-    columns |= {schema.SPLIT: _split_column(task, split), schema.IS_PARTIAL: is_partial}
-    columns |= _score_columns(plan, block, errors, is_partial)
-    columns |= _attribution_columns(attribution)
-    keep = _is_of_task(task, split, block.partition[positions])
-    wanted = schema.scored_schema(plan.detectors)
-    arrays = [_array(columns[field.name], keep, field.type) for field in wanted]
-    return pa.RecordBatch.from_arrays(arrays, schema=wanted)
+        is_partial = block.layout.is_partial(scored_positions)
+    row_columns = _place_columns(plan, task, block, scored_positions)
+    row_columns |= {schema.SPLIT: _split_column(task, event_splits), schema.IS_PARTIAL: is_partial}
+    row_columns |= _score_columns(plan, block, errors, is_partial)
+    row_columns |= _attribution_columns(attribution)
+    kept_events = _is_of_task(task, event_splits, block.partition[scored_positions])
+    row_schema = schema.scored_schema(plan.detectors)
+    column_arrays = [
+        _array(row_columns[schema_field.name], kept_events, schema_field.type)
+        for schema_field in row_schema
+    ]
+    return pa.RecordBatch.from_arrays(column_arrays, schema=row_schema)
 
 
 def _is_of_task(task: ScoringTask, split: Int8Array, partition: AnyArray) -> BoolArray:
     """Blocks hold events of other splits too, for windows begin before the events they judge."""
     is_training = task.role.split is Split.TRAIN
-    keep = split == Split.TRAIN if is_training else split >= Split.CALIBRATION
+    kept_events = split == Split.TRAIN if is_training else split >= Split.CALIBRATION
     if task.partitions is not None:
-        keep &= np.isin(partition, task.partitions)
-    return np.asarray(keep)
+        kept_events &= np.isin(partition, task.partitions)
+    return np.asarray(kept_events)
 
 
 def _split_column(task: ScoringTask, split: Int8Array) -> Int8Array:
@@ -82,15 +85,16 @@ def _place_columns(
     plan: ScoringPlan, task: ScoringTask, block: OpenBlock, positions: Int64Array
 ) -> dict[str, Column]:
     n_events, block_id = len(positions), block.block_id
-    runs = schema.event_run_ids(task.role, block_id, positions, plan.length)
-    columns: dict[str, Column] = {
-        name: block.column(of_dataset)[positions] for name, of_dataset in EVENT_COLUMNS.items()
+    event_runs = schema.event_run_ids(task.role, block_id, positions, plan.length)
+    row_columns: dict[str, Column] = {
+        detector_name: block.column(of_dataset)[positions]
+        for detector_name, of_dataset in EVENT_COLUMNS.items()
     }
-    return columns | {
+    return row_columns | {
         schema.PARTITION: block.partition[positions],
         schema.ENTITY: np.full(n_events, block.entity),
         schema.BLOCK_ROLE: np.full(n_events, BlockRole(task.role), np.int8),
-        schema.EVENT_RUN: runs,
+        schema.EVENT_RUN: event_runs,
         schema.BLOCK_ID: np.full(n_events, block_id, np.int64),
         schema.BLOCK_ROW: positions.astype(np.int32),
         schema.CHUNK_FILE: np.full(n_events, PurePosixPath(task.file).name),
@@ -100,28 +104,36 @@ def _place_columns(
 def _score_columns(
     plan: ScoringPlan, block: OpenBlock, errors: BlockErrors, is_partial: BoolArray
 ) -> dict[str, Column]:
-    positions = block.layout.scored_positions(plan.score_kind)
-    columns: dict[str, Column] = {}
-    count = np.ones(len(positions), np.int64)
-    for name in plan.detectors:
-        error = errors[name]
+    scored_positions = block.layout.scored_positions(plan.score_kind)
+    row_columns: dict[str, Column] = {}
+    window_counts = np.ones(len(scored_positions), np.int64)
+    for detector_name in plan.detectors:
+        detector_errors = errors[detector_name]
         window_scores: list[list[float] | None] | None = None
-        if callable(error):
-            score = error(positions).astype(np.float32).astype(np.float64)
+        if callable(detector_errors):
+            event_scores = detector_errors(scored_positions).astype(np.float32).astype(np.float64)
         else:
-            known = aggregate(plan.score_kind, error, block.layout)
-            score = np.where(is_partial, known.value, final_scores(plan.score_kind, known))
-            window_scores, count = _still_needed(known, is_partial), known.count
-        columns[schema.score_column(name)] = score
-        columns[schema.window_scores_column(name)] = window_scores
-    return columns | {schema.N_WINDOWS: count.astype(np.int32)}
+            known_scores = aggregate(plan.score_kind, detector_errors, block.layout)
+            event_scores = np.where(
+                is_partial, known_scores.value, final_scores(plan.score_kind, known_scores)
+            )
+            window_scores, window_counts = (
+                _still_needed(known_scores, is_partial),
+                known_scores.count,
+            )
+        row_columns[schema.score_column(detector_name)] = event_scores
+        row_columns[schema.window_scores_column(detector_name)] = window_scores
+    return row_columns | {schema.N_WINDOWS: window_counts.astype(np.int32)}
 
 
 def _still_needed(known: KnownScores, is_partial: BoolArray) -> list[list[float] | None] | None:
     """The scores window by window of the events whose median waits for other blocks."""
     if not known.each:
         return None
-    return [each if partial else None for each, partial in zip(known.each, is_partial, strict=True)]
+    return [
+        window_values if is_partial_event else None
+        for window_values, is_partial_event in zip(known.each, is_partial, strict=True)
+    ]
 
 
 def _attribution_columns(attribution: Attribution | None) -> dict[str, Column]:
@@ -140,7 +152,10 @@ def _array(column: Column, keep: BoolArray, kind: pa.DataType) -> pa.Array:
     if column is None:
         return pa.nulls(int(keep.sum()), kind)
     if isinstance(column, list):
-        return pa.array([value for value, kept in zip(column, keep, strict=True) if kept], kind)
+        return pa.array(
+            [column_value for column_value, is_kept in zip(column, keep, strict=True) if is_kept],
+            kind,
+        )
     if column.ndim == 2:
         return schema.list_column(column[keep]).cast(kind)
     kept_values = column[keep]

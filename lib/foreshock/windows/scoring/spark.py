@@ -46,21 +46,21 @@ def score_files(
     def score_in_task(task: ScoringTask) -> Iterator[pa.RecordBatch]:
         yield from score_chunk(plan, task)
 
-    raw = work / "raw"
+    raw_folder = work / "raw"
     # The largest come first, so that the last tasks to end are small.
     largest_first = sorted(tasks, key=lambda task: -task.windows)
-    ddl = schema_ddl(schema.scored_schema(plan.detectors))
-    map_items(spark, largest_first, score_in_task, ddl).write.parquet(str(raw))
+    row_ddl = schema_ddl(schema.scored_schema(plan.detectors))
+    map_items(spark, largest_first, score_in_task, row_ddl).write.parquet(str(raw_folder))
     judges_ends = plan.score_kind in ENDING
-    files = written_files(raw)
+    scored_files = written_files(raw_folder)
     if not judges_ends:
-        everything = spark.read.parquet(str(raw))
+        all_rows = spark.read.parquet(str(raw_folder))
         is_partial = F.col(schema.IS_PARTIAL)
-        everything.filter(~is_partial).write.parquet(str(work / "whole"))
-        merged = _merged(everything.filter(is_partial), plan, len(features))
-        merged.write.parquet(str(work / "merged"))
-        files = written_files(work / "whole") + written_files(work / "merged")
-    return ScoredEvents(tuple(files), plan.detectors, features, holds_rest=not judges_ends)
+        all_rows.filter(~is_partial).write.parquet(str(work / "whole"))
+        merged_rows = _merged(all_rows.filter(is_partial), plan, len(features))
+        merged_rows.write.parquet(str(work / "merged"))
+        scored_files = written_files(work / "whole") + written_files(work / "merged")
+    return ScoredEvents(tuple(scored_files), plan.detectors, features, holds_rest=not judges_ends)
 
 
 def _merged(partial: DataFrame, plan: ScoringPlan, n_features: int) -> DataFrame:
@@ -69,37 +69,53 @@ def _merged(partial: DataFrame, plan: ScoringPlan, n_features: int) -> DataFrame
     # The block with most forecasts of the event, then that in which it lies deepest, explains it
     # best, and its event run stands for it.
     best_block = F.max(F.struct(schema.N_FORECASTS, schema.N_WINDOWS, *OF_BEST_BLOCK))
-    scores = []
-    for detector in plan.detectors:
-        merged = _merged_score(plan.score_kind, detector, n_windows)
-        rounded = merged.cast("float").cast("double")
-        scores.append(rounded.alias(schema.score_column(detector)))
-    errors = F.col(schema.ERRORS)
-    sums = F.array(*[F.sum(errors[feature]).cast("float") for feature in range(n_features)])
-    sums = F.when(F.count(errors) > 0, sums).cast("array<float>").alias(schema.ERRORS)
-    grouped = partial.groupBy(*schema.KEYS.names).agg(
-        best_block.alias("best"), n_windows.cast("int").alias(schema.N_WINDOWS), sums, *scores
+    score_columns = []
+    for detector_name in plan.detectors:
+        merged_rows = _merged_score(plan.score_kind, detector_name, n_windows)
+        rounded_score = merged_rows.cast("float").cast("double")
+        score_columns.append(rounded_score.alias(schema.score_column(detector_name)))
+    error_lists = F.col(schema.ERRORS)
+    error_sums = F.array(
+        *[F.sum(error_lists[feature_number]).cast("float") for feature_number in range(n_features)]
     )
-    derived = {schema.IS_PARTIAL: F.lit(False)}
-    derived |= {name: F.col(f"best.{name}") for name in (schema.N_FORECASTS, *OF_BEST_BLOCK)}
-    derived |= {
-        schema.window_scores_column(detector): F.lit(None).cast("array<double>")
-        for detector in plan.detectors
+    error_sums = (
+        F.when(F.count(error_lists) > 0, error_sums).cast("array<float>").alias(schema.ERRORS)
+    )
+    grouped_events = partial.groupBy(*schema.KEYS.names).agg(
+        best_block.alias("best"),
+        n_windows.cast("int").alias(schema.N_WINDOWS),
+        error_sums,
+        *score_columns,
+    )
+    derived_columns = {schema.IS_PARTIAL: F.lit(False)}
+    derived_columns |= {
+        name: F.col(f"best.{name}") for name in (schema.N_FORECASTS, *OF_BEST_BLOCK)
     }
-    wanted = schema.scored_schema(plan.detectors).names
-    return grouped.select(*[derived.get(name, F.col(name)).alias(name) for name in wanted])
+    derived_columns |= {
+        schema.window_scores_column(detector_name): F.lit(None).cast("array<double>")
+        for detector_name in plan.detectors
+    }
+    wanted_columns = schema.scored_schema(plan.detectors).names
+    return grouped_events.select(
+        *[derived_columns.get(name, F.col(name)).alias(name) for name in wanted_columns]
+    )
 
 
 def _merged_score(score_kind: str, detector: str, n_windows: Column) -> Column:
-    score = F.col(schema.score_column(detector))
+    block_score = F.col(schema.score_column(detector))
     if entry_of(detector).scores_rows:
-        return F.max(score)
+        return F.max(block_score)
     if score_kind in ("cover", "mean"):
-        return F.sum(score) / n_windows
+        return F.sum(block_score) / n_windows
     if score_kind == "median":
         window_scores = F.collect_list(schema.window_scores_column(detector))
-        ordered = F.array_sort(F.flatten(window_scores))
-        half = F.size(ordered) / 2
-        low, high = F.ceil(half).cast("int"), (F.floor(half) + 1).cast("int")
-        return (F.element_at(ordered, low) + F.element_at(ordered, high)) / 2
-    return F.max(score) if score_kind == "max" else F.min(score)
+        ordered_scores = F.array_sort(F.flatten(window_scores))
+        half_size = F.size(ordered_scores) / 2
+        low_middle, high_middle = (
+            F.ceil(half_size).cast("int"),
+            (F.floor(half_size) + 1).cast("int"),
+        )
+        return (
+            F.element_at(ordered_scores, low_middle) + F.element_at(ordered_scores, high_middle)
+        ) / 2
+    return F.max(block_score) if score_kind == "max" else F.min(block_score)
