@@ -71,7 +71,7 @@ def _outside(job: ScoringJob, scored: Scored) -> Counter[tuple[str, str, str]]:
     misses_training_events = not job.is_partial and not scored.events.holds_all_events
     if misses_training_events and any(rest_folder.glob("*.parquet")):
         is_train = pc.field("split") == int(Split.TRAIN)
-        training_rest = dataset(rest_folder).to_table(columns=COUNTED_BY[1:], filter=is_train)
+        training_rest = dataset(rest_folder).to_table(columns=list(COUNTED_BY[1:]), filter=is_train)
         split_column = pa.array([C.TRAIN] * len(training_rest), pa.string())
         outside_counts += _counted(training_rest.add_column(0, "split", split_column))
     # Scored events without a score of the model have none in the table of scores either.
