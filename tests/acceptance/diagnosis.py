@@ -14,10 +14,11 @@ import numpy as np
 from foreshock.columns import CALIBRATION, TEST, TRAIN
 from foreshock.detectors import WindowDetector
 from foreshock.diagnosis import facts as cause_names
-from foreshock.diagnosis.drift import SLICES, VALIDATION, Part, Shapes, comparisons
+from foreshock.diagnosis.drift import VALIDATION, Shapes, comparisons
 from foreshock.diagnosis.verdict import verdict
 from foreshock.evaluation.bootstrap import Ranking, intervals
 from foreshock.statistics.histogram import Histogram
+from foreshock.statistics.sliced import SLICES, SlicedKey
 from foreshock.windows.models.explained import explained
 from foreshock.windows.models.fitting import fit_sample
 
@@ -173,9 +174,9 @@ def judge(made: Planted, *, deep: bool = False) -> dict[str, Any]:
         for s in range(SLICES):
             own = piece == s
             where = (split, "all", f"p{s * PARTITIONS // SLICES}", s)
-            parts[Part(*where, None)] = Histogram.of(scores[split][own])
+            parts[SlicedKey(*where, None)] = Histogram.of(scores[split][own])
             for i, feature in enumerate(FEATURES):
-                parts[Part(*where, feature)] = Histogram.of(m.x[own, -1, i])
+                parts[SlicedKey(*where, feature)] = Histogram.of(m.x[own, -1, i])
     shapes = Shapes(parts)
     threshold = float(np.quantile(scores[CALIBRATION], 0.99, method="inverted_cdf"))
     if cause_names.OUT_OF_SUPPORT in made.causes:
