@@ -9,11 +9,13 @@ detector, write its class and add one line to `REGISTRY`.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from foreshock.statistics.arrays import AnyArray, Float32Array, Float64Array
 
 Family = Literal["windows", "sequences", "combination"]
@@ -68,6 +70,37 @@ class RowDetector(WindowDetector, Protocol):
 
 
 @dataclass(frozen=True)
+class SequenceScores:
+    """What a sequence detector makes of n events; NaN for an event that it does not judge.
+
+    Attributes:
+        scores: (n,), higher is more anomalous.
+        values: (n, A) of what the score is attributed to (`DetectorEntry.attributed`), in the units
+            that the tables show.
+        expected: (n, A) what was expected of these.
+    """
+
+    scores: Float64Array
+    values: Float64Array
+    expected: Float64Array
+
+
+class SequenceDetector(Detector, Protocol):
+    """A fitted detector of events in total order: rows of `sequences.event_rows`."""
+
+    @staticmethod
+    def summary(events: pa.Table) -> bytes:
+        """What fitting needs of some training events. Summaries are merged in any order."""
+
+    @classmethod
+    def from_summaries(cls, summaries: Iterable[bytes]) -> Self:
+        """The detector fitted on all summarised events. Raises ValueError if they are too few."""
+
+    def judge(self, events: pa.Table) -> SequenceScores:
+        """The scores of events (n rows), with what explains them."""
+
+
+@dataclass(frozen=True)
 class DetectorEntry:
     """A detector's name, where its class is, and what it can do.
 
@@ -94,6 +127,8 @@ class DetectorEntry:
         scores_rows: scores each event alone (`RowDetector`); the scores of an event's windows need
             no averaging.
         carries_state: a daily run goes on from what the run before it knew.
+        attributed: what its scores are attributed to, if that is not the run's features.
+        unjudged_reason: why an event has no score, if the detector itself makes it null.
     """
 
     name: str
@@ -110,6 +145,8 @@ class DetectorEntry:
     refits_without_fold: bool = True
     scores_rows: bool = False
     carries_state: bool = False
+    attributed: tuple[str, ...] = ()
+    unjudged_reason: str | None = None
 
     @property
     def is_trainable(self) -> bool:
@@ -178,6 +215,16 @@ REGISTRY: dict[str, DetectorEntry] = {
             first_error_is_zero=True,
         ),
         DetectorEntry("zscore", f"{_MODELS}.zscore:ZScore"),
+        DetectorEntry(
+            "gap",
+            "foreshock.point_process.gap:Gap",
+            family="sequences",
+            sees_features=False,
+            is_additive=True,
+            carries_state=True,
+            attributed=("gap",),
+            unjudged_reason="first_event",
+        ),
     )
 }
 

@@ -12,14 +12,21 @@ Random World" (2005), chapter 2. The smallest of the two, doubled, is Bonferroni
 
 from __future__ import annotations
 
+import io
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
+from foreshock import columns as C
+from foreshock.detectors import SequenceScores
 from foreshock.point_process.gap_counts import GapCounts, merged
+from foreshock.sequences.event_rows import GAP
 from foreshock.statistics.arrays import AnyArray, Float64Array, Int64Array
 
 LEAST_GAPS = 200  # of an hour of the week, or of a group, to be judged by itself
@@ -160,6 +167,41 @@ class Gap:
                 return cell
         return EVERY_GROUP, EVERY_HOUR
 
+    @staticmethod
+    def summary(events: pa.Table) -> bytes:
+        """The counts of events' gaps by cell, as bytes of an .npz file."""
+        is_known = pc.is_valid(events[GAP])
+        known = events.filter(is_known)
+        columns = (
+            known[C.GROUP].to_pylist(),
+            known[C.EVENT_TIME].to_numpy(),
+            known[GAP].to_numpy(),
+        )
+        packed = io.BytesIO()
+        counted = Gap(count_cells(*columns) if len(known) else {})
+        description = np.frombuffer(json.dumps(counted.spec()).encode(), np.uint8)
+        np.savez(packed, spec=description, **counted.arrays())  # type: ignore[arg-type]
+        return packed.getvalue()
+
+    @classmethod
+    def from_summaries(cls, summaries: Iterable[bytes]) -> Self:
+        """The detector of what `summary` gave. Raises ValueError if no gap was counted."""
+        parts = []
+        for packed in summaries:
+            with np.load(io.BytesIO(packed), allow_pickle=False) as members:
+                spec = json.loads(bytes(members["spec"]))
+                parts.append(
+                    cls.load(spec, {"values": members["values"], "counts": members["counts"]})
+                )
+        return cls.fit(part.cells for part in parts)
+
+    def judge(self, events: pa.Table) -> SequenceScores:
+        """The scores of rows of `sequences/`, with observed and expected gap in seconds."""
+        gaps = events[GAP].to_numpy(zero_copy_only=False)
+        groups, times = events[C.GROUP].to_pylist(), events[C.EVENT_TIME].to_numpy()
+        scores, expected = self.scores(groups, times, gaps), self.expected(groups, times)
+        return SequenceScores(scores, gaps[:, None], expected[:, None])
+
     def spec(self) -> Mapping[str, Any]:
         """Which cell each row of `arrays` belongs to, with their coarseness."""
         return {
@@ -171,16 +213,18 @@ class Gap:
     def arrays(self) -> Mapping[str, AnyArray]:
         """Values and counts of all cells, one after another."""
         return {
-            "values": np.concatenate([counts.values for counts in self.cells.values()]),
-            "counts": np.concatenate([counts.counts for counts in self.cells.values()]),
+            "values": _joined([counts.values for counts in self.cells.values()]),
+            "counts": _joined([counts.counts for counts in self.cells.values()]),
         }
 
     @classmethod
     def load(cls, spec: Mapping[str, Any], arrays: Mapping[str, AnyArray]) -> Self:
         """What `spec` and `arrays` gave. Raises KeyError or ValueError if they do not fit."""
-        ends = np.cumsum(spec["sizes"])
-        if len(ends) != len(spec["cells"]) or ends[-1] != len(arrays["values"]):
+        ends = np.cumsum(spec["sizes"], dtype=np.int64)
+        if len(ends) != len(spec["cells"]) or sum(spec["sizes"]) != len(arrays["values"]):
             raise ValueError("the cells of gap do not fit their values")
+        if not spec["cells"]:
+            return cls({})
         values = np.split(arrays["values"], ends[:-1])
         counts = np.split(arrays["counts"], ends[:-1])
         entries = zip(spec["cells"], values, counts, spec["coarseness"], strict=True)
@@ -190,3 +234,7 @@ class Gap:
                 for (group, hour), cell_values, cell_counts, coarseness in entries
             }
         )
+
+
+def _joined(parts: list[Int64Array]) -> Int64Array:
+    return np.concatenate(parts) if parts else np.zeros(0, np.int64)

@@ -27,6 +27,7 @@ class ScoredEvents:
     features: the names of the elements of the attribution's lists.
     holds_rest: whether events that end no window may be among the rows.
     holds_all_events: whether every event is among the rows, judged by some detector at least.
+    unjudged_reason: why a row has no score of the model, if the model itself made it null.
     """
 
     files: tuple[str, ...]
@@ -34,6 +35,7 @@ class ScoredEvents:
     features: tuple[str, ...] = ()
     holds_rest: bool = False
     holds_all_events: bool = False
+    unjudged_reason: str | None = None
 
     @property
     def model(self) -> str:

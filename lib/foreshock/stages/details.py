@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from foreshock import columns as C
+from foreshock.detectors import entry_of
 from foreshock.scored import schema
 from foreshock.scored.highlights import EventSample, HighestEvents, every_kth
 from foreshock.scored.passes import PassResults
@@ -74,7 +75,7 @@ def _top_events(
                 ),
                 "label": _known_label(scored_event[C.LABEL]),
                 "kind": scored_event[C.KIND] or None,
-                "features": list(job.bundle.features),
+                "features": list(entry_of(job.model).attributed or job.bundle.features),
             }
         )
     return top_events

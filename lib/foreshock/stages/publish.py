@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from foreshock import columns as C
+from foreshock.detectors import entry_of
 from foreshock.errors import ServiceError
 from foreshock.platform.files import digest, read_json, write_json
 from foreshock.platform.paths import at
@@ -197,13 +198,17 @@ class Publisher:
         if not self.is_used or not (self.context.run / RECORD_FILE).exists():
             return
         self.look()
-        description = describe_tables(scaler.kept)[C.RUNS]
+        description = describe_tables(self._attributed(scaler))[C.RUNS]
         for sink in self.sinks:
             sink.publish_runs(self.context.tables / C.RUNS, self.context.run_id, description)
 
+    def _attributed(self, scaler: Scaler) -> tuple[str, ...]:
+        """What the scores of the run's model are attributed to: the features unless it says."""
+        return entry_of(self.context.settings.model.name).attributed or scaler.kept
+
     def _replace(self, scaler: Scaler, changes: Mapping[str, PartitionChange]) -> None:
         """Have every sink replace the run's rows, as an attempt of the stage `publish`."""
-        descriptions = describe_tables(scaler.kept)
+        descriptions = describe_tables(self._attributed(scaler))
         # The attempt is still running: its row is published when it has ended.
         del descriptions[C.RUNS]
         run_tables = RunTables(

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from foreshock import columns as C
+from foreshock.detectors import entry_of
 from foreshock.platform.parquet import dataset
 from foreshock.sequences.split import Split
 from foreshock.stages.scaler_file import read_scaler
@@ -47,7 +48,11 @@ def write_judged(job: ScoringJob, scored: Scored, fitted: Fitted) -> None:
 
 
 def feature_units(job: ScoringJob) -> FeatureUnits:
-    """How the run's features were scaled."""
+    """How the features, or what else scores are attributed to, were scaled."""
+    attributed = entry_of(job.model).attributed
+    if attributed:
+        count = len(attributed)
+        return FeatureUnits(attributed, (0.0,) * count, (1.0,) * count, "none")
     scaler = read_scaler(job.context.run.scaler)
     kept_features = [feature for feature in scaler.features if feature.policy != "dropped"]
     feature_centers = tuple(feature.center for feature in kept_features)

@@ -13,10 +13,14 @@ from typing import Any
 from foreshock import columns as C
 from foreshock.detectors import entry_of
 from foreshock.platform.files import file_sha256
+from foreshock.point_process.fitting_spark import sequence_files
+from foreshock.point_process.scoring_spark import FoldBundle, SequencePlan, score_sequence_files
 from foreshock.scored import schema
 from foreshock.scored.events import ScoredEvents
 from foreshock.sequences.folds import END
 from foreshock.sequences.split import BlockRole
+from foreshock.stages.extract import read_ledger
+from foreshock.stages.prepare_windows import validation_time
 from foreshock.stages.scoring_job import ScoringJob
 from foreshock.windows.models import bundle as bundles
 from foreshock.windows.models.bundle import fold_name
@@ -140,6 +144,33 @@ def _explain_by_window(job: ScoringJob, event: Mapping[str, Any]) -> Explanation
     }
 
 
+def _score_sequences(job: ScoringJob, detectors: tuple[str, ...], work: Path) -> ScoredEvents:
+    """Score every event of train, calibration and test in its order."""
+    folds: list[FoldBundle] = []
+    if job.settings.fitted_split == C.OUT_OF_FOLD and not job.is_partial:
+        for number, (first, end) in enumerate(job.bundle.folds or ()):
+            folds.append(FoldBundle(str(job.context.run.model / fold_name(number)), first, end))
+    plan = SequencePlan(
+        str(job.context.run.model),
+        detectors,
+        job.manifest.length,
+        validation_time(job.settings, read_ledger(job.context)),
+        tuple(folds),
+        job.partitions,
+        attributes=detectors[0] == job.model,
+    )
+    files = sequence_files(job.context.run.path)
+    job.context.log.event("score", "scoring sequences", files=len(files))
+    work.mkdir()
+    return score_sequence_files(job.context.spark, plan, files, work)
+
+
+def _explain_by_scores(job: ScoringJob, event: Mapping[str, Any]) -> Explanation:
+    """Nothing beside what the table of scores says: there is no window to show."""
+    return {}
+
+
 FAMILIES: dict[str, DetectorFamily] = {
     "windows": DetectorFamily(_score_windows, _explain_by_window),
+    "sequences": DetectorFamily(_score_sequences, _explain_by_scores),
 }

@@ -62,6 +62,9 @@ def _sealed_inputs(context: Context, donor: DonorRun | None) -> dict[str, str]:
     if donor is not None:
         return {"other": file_sha256(donor / "model" / NAME)}
     sealed: dict[str, str] = record["sealed"]
+    if any(REGISTRY[name].reads_sequences for name in context.settings.fitted_detectors):
+        # Events that no window holds count too, and no sealed file of the dataset tells of them.
+        sealed = {**sealed, "sequences": record["fingerprint"]}
     return {file: sha for file, sha in sealed.items() if not file.startswith(NOT_TRAINED_ON)}
 
 

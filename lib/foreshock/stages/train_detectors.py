@@ -9,6 +9,7 @@ from typing import Any
 
 from foreshock.detectors import REGISTRY, DetectorEntry, WindowDetector
 from foreshock.platform.files import file_sha256
+from foreshock.point_process.fitting_spark import fit_sequences, sequence_files
 from foreshock.sequences.split import BlockRole
 from foreshock.settings.root import Settings
 from foreshock.stages.context import Context
@@ -113,7 +114,8 @@ def _read_windows(context: Context) -> TrainingWindows:
     is_small = manifest.length * len(manifest.features) <= MOST_VALUES
     detectors = context.settings.fitted_detectors
     moments = None
-    if is_small and any(REGISTRY[name].is_additive for name in detectors):
+    entries = [REGISTRY[name] for name in detectors]
+    if is_small and any(entry.is_additive and entry.reads_windows for entry in entries):
         job: MomentJob = moment_job(folder, manifest, origin=middle(windows))
         moments = window_moments(context.spark, job)
     return TrainingWindows(manifest, windows, weights, moments)
@@ -123,6 +125,11 @@ def _fit_detector(
     context: Context, entry: DetectorEntry, training: TrainingWindows, fitted: FittedDetectors
 ) -> None:
     """Fit a detector: by the training loop, exactly on all windows, or on the sample."""
+    if entry.reads_sequences:
+        model = fit_sequences(context.spark, sequence_files(context.run.path), entry)
+        fitted.models[entry.name] = model
+        context.log.event("train", f"detector {entry.name} fitted exactly", gaps=model.fitted_on)
+        return
     if entry.is_trainable:
         fitted.models[entry.name], fitted.history = train_network(context, entry, training.manifest)
         return
@@ -166,6 +173,8 @@ def _explained_by(
     settings: Settings, entry: DetectorEntry, model: WindowDetector, training: TrainingWindows
 ) -> Explained | None:
     """What a detector explains; `model.output` bounds what a network can reach."""
+    if not entry.reads_windows:
+        return None
     output = settings.model.output if entry.is_trainable else "linear"
     features = training.manifest.features
     return explained(model, training.windows, training.weights, features, output)

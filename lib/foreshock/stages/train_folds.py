@@ -14,6 +14,7 @@ from foreshock.errors import DataError
 from foreshock.platform.paths import at
 from foreshock.platform.session import each_item
 from foreshock.platform.transfers import remove
+from foreshock.point_process.fitting_spark import fit_sequences, sequence_files
 from foreshock.sequences.folds import BINS, boundaries, counted, parts, spans, touching
 from foreshock.sequences.split import BlockRole
 from foreshock.stages.context import Context
@@ -55,7 +56,11 @@ class FoldTraining:
         """The detectors that are fitted from moments."""
         if self.moments is None:
             return ()
-        return tuple(name for name in self.names if REGISTRY[name].is_additive)
+        return tuple(
+            name
+            for name in self.names
+            if REGISTRY[name].is_additive and REGISTRY[name].reads_windows
+        )
 
     @property
     def trained(self) -> tuple[str, ...]:
@@ -63,9 +68,14 @@ class FoldTraining:
         return tuple(name for name in self.names if REGISTRY[name].is_trainable)
 
     @property
+    def of_sequences(self) -> tuple[str, ...]:
+        """The detectors that are fitted on events in order rather than on windows."""
+        return tuple(name for name in self.names if REGISTRY[name].reads_sequences)
+
+    @property
     def sampled(self) -> tuple[str, ...]:
         """The detectors that are fitted on a sample of windows."""
-        others = (*self.exact, *self.trained)
+        others = (*self.exact, *self.trained, *self.of_sequences)
         return tuple(name for name in self.names if name not in others)
 
 
@@ -123,6 +133,9 @@ def _fit_without(
     """The detectors of a fold."""
     number, span = fold
     fitted: dict[str, WindowDetector] = {}
+    for name in training.of_sequences:
+        files = sequence_files(context.run.path)
+        fitted[name] = fit_sequences(context.spark, files, REGISTRY[name], without=span)
     if training.moments is not None:
         # Summed again: taking the fold's moments away would cost digits where it holds huge values.
         folder, manifest = context.run.dataset / "train", training.manifest

@@ -118,8 +118,8 @@ def _all_events(
     rest_events = None if rest is None else rest.judged_splits(spark)
     if scored.holds_all_events:
         model_score = F.col(scored.score_column(scored.model))
-        rest_reason = F.lit(NOT_SCORED)
-        if rest_events is not None:
+        rest_reason = F.lit(scored.unjudged_reason or NOT_SCORED)
+        if rest_events is not None and scored.unjudged_reason is None:
             judged_events = judged_events.join(
                 rest_events.select(*SAME_EVENT, C.REASON), list(SAME_EVENT), "left"
             )

@@ -40,7 +40,7 @@ def _draw_feature(axes: Axes, values: Float64Array, expected: Float64Array | Non
 @inline_svg
 def event_window(event: TopEvent, shown: Sequence[int]) -> Figure | None:
     """An event's window. shown: the features to draw, by their position."""
-    if not shown:
+    if not shown or event.x is None:
         return None
     feature_values = np.array(event.x or [], np.float64)
     expected_values = np.array(event.reconstruction or [], np.float64)

@@ -42,7 +42,7 @@ class TopEvent:
     @classmethod
     def from_mapping(cls, raw: Mapping[str, Any]) -> TopEvent:
         """The event in `score_details.json`, whose times are microseconds since 1970."""
-        times = tuple(iso_of_micros(micros) for micros in raw["times"])
+        times = tuple(iso_of_micros(micros) for micros in raw.get("times", ()))
         event_time = iso_of_micros(raw["event_time"])
         return read_record(cls, {**raw, "times": times, "event_time": event_time})
 
