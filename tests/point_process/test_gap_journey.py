@@ -18,10 +18,13 @@ DAY = 86_400_000_000
 
 
 def source(folder: Path, *, n: int = 6000, entities: int = 40, days: int = 20) -> pd.DataFrame:
-    """A table of events with ties in time, and entities that occur once; its rows as a frame."""
+    """A table of events with ties in time, and entities of one or few events; as a frame."""
     table = tools.event_rows(n, entities, 3, days=days)
     once = tools.event_rows(30, 10**6, 4, days=days)
     frame = pd.concat([table.to_pandas(), once.to_pandas().assign(id=lambda f: "once" + f["id"])])
+    few = tools.event_rows(40, 14, 5, days=days).to_pandas()
+    few = few.assign(id="few" + few["id"], entity="few-" + few["entity"])
+    frame = pd.concat([frame, few])
     frame["group"] = np.where(frame["entity"].str[-1] < "5", "low", "high")
     tools.write(tools.pa.Table.from_pandas(frame, preserve_index=False), folder, files=3, shuffle=1)
     return frame
