@@ -100,6 +100,9 @@ class SequenceDetector(Detector, Protocol):
         """The scores of events (n rows), with what explains them."""
 
 
+FittedDetector = WindowDetector | SequenceDetector  # which of them, `DetectorEntry.family` says
+
+
 @dataclass(frozen=True)
 class DetectorEntry:
     """A detector's name, where its class is, and what it can do.

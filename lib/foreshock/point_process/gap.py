@@ -180,7 +180,7 @@ class Gap:
         packed = io.BytesIO()
         counted = Gap(count_cells(*columns) if len(known) else {})
         description = np.frombuffer(json.dumps(counted.spec()).encode(), np.uint8)
-        np.savez(packed, spec=description, **counted.arrays())  # type: ignore[arg-type]
+        np.savez(packed, spec=description, **counted.arrays())
         return packed.getvalue()
 
     @classmethod

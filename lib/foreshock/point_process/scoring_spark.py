@@ -106,7 +106,7 @@ def scored_rows(events: pa.Table, plan: SequencePlan) -> pa.Table:
     columns |= _places(events, plan)
     bundle = _bundle(plan.bundle, plan.detectors)
     for number, name in enumerate(plan.detectors):
-        judged: SequenceScores = bundle.models[name].judge(events)  # type: ignore[attr-defined]
+        judged: SequenceScores = bundle.models[name].judge(events)
         columns[schema.score_column(name)] = _float32_scores(judged.scores)
         if plan.attributes and number == 0:
             columns |= _attribution(judged)

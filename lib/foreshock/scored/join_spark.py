@@ -64,5 +64,5 @@ def joined(
         explained_family.features,
         holds_rest=first.holds_rest or second.holds_rest,
         holds_all_events=first.holds_all_events or second.holds_all_events,
-        unjudged_reason=explained.unjudged_reason,
+        unjudged_reason=explained_family.unjudged_reason,
     )

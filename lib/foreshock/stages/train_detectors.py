@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from foreshock.detectors import REGISTRY, DetectorEntry, WindowDetector
+from foreshock.detectors import REGISTRY, DetectorEntry
 from foreshock.platform.files import file_sha256
 from foreshock.point_process.fitting_spark import fit_sequences, sequence_files
 from foreshock.sequences.split import BlockRole
@@ -59,7 +59,7 @@ class TrainingWindows:
 class FittedDetectors:
     """The detectors as they are fitted, with the history of the one that the loop trains."""
 
-    models: dict[str, WindowDetector] = field(default_factory=dict)
+    models: dict[str, Any] = field(default_factory=dict)
     history: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -126,9 +126,11 @@ def _fit_detector(
 ) -> None:
     """Fit a detector: by the training loop, exactly on all windows, or on the sample."""
     if entry.reads_sequences:
-        model = fit_sequences(context.spark, sequence_files(context.run.path), entry)
-        fitted.models[entry.name] = model
-        context.log.event("train", f"detector {entry.name} fitted exactly", gaps=model.fitted_on)
+        sequences = fit_sequences(context.spark, sequence_files(context.run.path), entry)
+        fitted.models[entry.name] = sequences
+        context.log.event(
+            "train", f"detector {entry.name} fitted exactly", events=sequences.fitted_on
+        )
         return
     if entry.is_trainable:
         fitted.models[entry.name], fitted.history = train_network(context, entry, training.manifest)
@@ -170,7 +172,7 @@ def _facts(
 
 
 def _explained_by(
-    settings: Settings, entry: DetectorEntry, model: WindowDetector, training: TrainingWindows
+    settings: Settings, entry: DetectorEntry, model: Any, training: TrainingWindows
 ) -> Explained | None:
     """What a detector explains; `model.output` bounds what a network can reach."""
     if not entry.reads_windows:

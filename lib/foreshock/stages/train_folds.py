@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -129,10 +130,10 @@ def _fit_without(
     sample: SampledWindows | None,
     fold: tuple[int, Fold],
     target: Path,
-) -> dict[str, WindowDetector]:
+) -> dict[str, Any]:
     """The detectors of a fold."""
     number, span = fold
-    fitted: dict[str, WindowDetector] = {}
+    fitted: dict[str, Any] = {}
     for name in training.of_sequences:
         files = sequence_files(context.run.path)
         fitted[name] = fit_sequences(context.spark, files, REGISTRY[name], without=span)

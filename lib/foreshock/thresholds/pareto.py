@@ -122,7 +122,7 @@ def interval(
 
     def loss_beyond_allowed(quantile: float) -> float:
         likelihood = _profile(values, quantile, ratio, tail.shape)
-        return best_likelihood - likelihood - allowed_loss
+        return float(best_likelihood - likelihood - allowed_loss)
 
     ends = []
     for step in (0.9, 1.1):

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from foreshock.detectors import WindowDetector
+from foreshock.detectors import FittedDetector
 from foreshock.errors import DataError
 from foreshock.platform.files import file_sha256, read_json, write_json
 from foreshock.windows.models.bundle_facts import FoldFacts, TrainingFacts, facts_of
@@ -24,7 +24,8 @@ FORMAT = 1
 class Bundle:
     """Fitted detectors by name, the run's first, with what they were trained for."""
 
-    models: Mapping[str, WindowDetector]
+    # A WindowDetector or a SequenceDetector each: the registry says which.
+    models: Mapping[str, Any]
     features: tuple[str, ...]
     length: int
     scaler_sha256: str
@@ -103,7 +104,7 @@ def load(folder: Path, *, names: tuple[str, ...] | None = None) -> Bundle:
         raise DataError(f"{folder / NAME}: not a bundle of this version ({error!r}).") from None
 
 
-def _load_model(folder: Path, name: str, entry: Mapping[str, Any]) -> WindowDetector:
+def _load_model(folder: Path, name: str, entry: Mapping[str, Any]) -> FittedDetector:
     """One model of a bundle. Raises DataError if its file is missing, altered or damaged."""
     file = folder / entry["file"]
     if not file.exists() or file_sha256(file) != entry["sha256"]:

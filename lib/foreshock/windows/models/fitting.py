@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from foreshock.detectors import REGISTRY, Spec, WindowDetector
+from foreshock.detectors import REGISTRY, FittedDetector, Spec, WindowDetector
 from foreshock.errors import DataError
 from foreshock.statistics.arrays import AnyArray, Float32Array
 from foreshock.windows.models.moments import WindowMoments
@@ -27,12 +27,12 @@ def fit_moments(name: str, moments: WindowMoments) -> WindowDetector:
     return fitted
 
 
-def load_fitted(name: str, spec: Spec, arrays: Mapping[str, AnyArray]) -> WindowDetector:
+def load_fitted(name: str, spec: Spec, arrays: Mapping[str, AnyArray]) -> FittedDetector:
     """A fitted detector from its spec and arrays. Raises DataError if they do not fit."""
     if name not in REGISTRY:
         raise DataError(f"model bundle: no such model {name!r} in this version.")
     try:
-        fitted: WindowDetector = REGISTRY[name].load_class().load(spec, arrays)
+        fitted: FittedDetector = REGISTRY[name].load_class().load(spec, arrays)
     except (KeyError, ValueError) as error:
         raise DataError(
             f"model bundle: {name} does not load ({error}); the bundle is damaged or of another "
