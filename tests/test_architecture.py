@@ -1,4 +1,6 @@
-"""The house rules of docs and design (architecture.md § 2), held with `ast`: who may import what, how long a file may be."""
+"""The house rules of docs and design (architecture.md § 2), held with `ast`: who may import what,
+how long a file may be.
+"""
 
 import ast
 import functools
@@ -183,7 +185,9 @@ def tree(file: str) -> ast.Module:
 
 
 def modules(node: ast.AST, file: str = "") -> Iterator[str]:
-    """Dotted names that an import statement brings in, the module of `from a import b` as `a.b`; relative ones made whole."""
+    """Dotted names that an import statement brings in, the module of `from a import b` as `a.b`;
+    relative ones made whole.
+    """
     if isinstance(node, ast.Import):
         yield from (alias.name for alias in node.names)
     elif isinstance(node, ast.ImportFrom):
@@ -205,7 +209,10 @@ def room_of(name: str) -> str:
 
 @functools.cache
 def inside(file: str) -> set[str]:
-    """What a file imports of foreshock, as room.module (`scaling.histogram`) or module (`storage`)."""
+    """What a file imports of foreshock.
+
+    An import is named as room.module (`scaling.histogram`) or module (`storage`).
+    """
     found = set()
     for name in imports(file):
         parts = name.split(".")
@@ -305,7 +312,9 @@ def test_only_jobs_and_stages_import_stages() -> None:
 
 
 def test_pure_files_run_without_spark_or_tensorflow() -> None:
-    """A file that is no edge imports no edge, of its own room or another, so that it is tested in milliseconds."""
+    """A file that is no edge imports no edge, of its own room or another, so that it is tested in
+    milliseconds.
+    """
     edges = [
         where for package in ("pyspark", "tensorflow", "petastorm") for where in TECHNOLOGY[package]
     ]
@@ -427,8 +436,13 @@ def test_the_package_has_a_dozen_public_names_at_most() -> None:
 @pytest.mark.parametrize("table", ["ALLOWED", "INNER_IMPORTS", "ASSERTS"])
 def test_exceptions_that_nothing_uses_are_taken_out(table: str) -> None:
     if table == "ALLOWED":
-        used = {edge for file in FILES for module in inside(file) if room_of(file) != module.split(".")[0]
-                for edge in allows(file, module)}  # fmt: skip
+        used = {
+            edge
+            for file in FILES
+            for module in inside(file)
+            if room_of(file) != module.split(".")[0]
+            for edge in allows(file, module)
+        }
         assert set(ALLOWED) - used == set()
     elif table == "ASSERTS":
         asserts = {

@@ -1,7 +1,9 @@
-"""Bad input over the real entry points: exit code, one clear paragraph, nothing half-written, every row accounted for.
+"""Bad input over the real entry points: exit code, one clear paragraph, nothing half-written, every
+row accounted for.
 
-One table, `CASES`: what is put in place, which job meets it, and what must be said and left. A small good table of 240 events
-(4 entities, 6 days) is the ground that every case changes in one respect.
+One table, `CASES`: what is put in place, which job meets it, and what must be said and left. A
+small good table of 240 events (4 entities, 6 days) is the ground that every case changes in one
+respect.
 """
 
 from __future__ import annotations
@@ -65,10 +67,18 @@ def good_rows() -> list[Row]:
     chance = random.Random(0)
     start = datetime(2024, 1, 1, tzinfo=UTC)
     return [
-        {"id": f"e{e}{d}{i}", "who": "abcd"[e], "at": start + timedelta(days=d, hours=2 * i, minutes=e), "day": DAYS[d],
-         "value": chance.gauss(0, 1), "gas": chance.randrange(20_000, 90_000)}
-        for e in range(4) for d in range(6) for i in range(10)
-    ]  # fmt: skip
+        {
+            "id": f"e{e}{d}{i}",
+            "who": "abcd"[e],
+            "at": start + timedelta(days=d, hours=2 * i, minutes=e),
+            "day": DAYS[d],
+            "value": chance.gauss(0, 1),
+            "gas": chance.randrange(20_000, 90_000),
+        }
+        for e in range(4)
+        for d in range(6)
+        for i in range(10)
+    ]
 
 
 @dataclass
@@ -150,7 +160,9 @@ def hive(
     key: str = "day",
     folders: dict[str, str] | None = None,
 ) -> Step:
-    """The table in folders `day=…`; the events' partition is that column. `empty`: partitions with no row."""
+    """The table in folders `day=…`; the events' partition is that column. `empty`: partitions with
+    no row.
+    """
 
     def step(place: Place) -> None:
         place.set("events.partition", key)
@@ -258,9 +270,11 @@ def feature(text: str, name: str = "made") -> dict[str, Any]:
 
 @dataclass
 class Case:
-    """`code` and `says`: the exit code, and what the one paragraph names. `quarantined`: exactly, by reason and column.
+    """`code` and `says`: the exit code, and what the one paragraph names. `quarantined`: exactly,
+    by reason and column.
 
-    `leaves`: what a failure may leave in the run directory (the stages before it). `log`: what progress lines say.
+    `leaves`: what a failure may leave in the run directory (the stages before it). `log`: what
+    progress lines say.
     """
 
     before: Step = field(default_factory=parquet)
@@ -294,7 +308,7 @@ def kept(before: Step, quarantined: dict[str, int], **more: Any) -> Case:
     return Case(before=before, quarantined=quarantined, **more)
 
 
-# What some cases put in place --------------------------------------------------------------------------------------------
+# What some cases put in place ---------------------------------------------------------------------
 
 
 def truncated(place: Place) -> None:
@@ -460,34 +474,78 @@ HUGE = "9" * 45
 
 CASES: dict[str, Case] = {
     # Nothing there, nothing in it
-    "no conf file": Case(changes={"__conf": "nowhere.yaml"}, code=2, says=("--conf", "nowhere.yaml")),
+    "no conf file": Case(
+        changes={"__conf": "nowhere.yaml"}, code=2, says=("--conf", "nowhere.yaml")
+    ),
     "a folder as conf": Case(files(), {"__conf": "data"}, code=2, says=("--conf", "data")),
-    "conf that is no YAML": Case(files(conf="run: {"), {"__conf": "data/conf"}, code=2, says=("--conf", "YAML")),
-    "conf with a key twice": Case(files(conf="run: {seed: 1, seed: 2}"), {"__conf": "data/conf"}, code=2,
-                                  says=("--conf", "'seed'", "twice")),
-    "conf of nothing": Case(files(conf=""), {"__conf": "data/conf"}, code=2, says=("--conf", "sections")),
+    "conf that is no YAML": Case(
+        files(conf="run: {"), {"__conf": "data/conf"}, code=2, says=("--conf", "YAML")
+    ),
+    "conf with a key twice": Case(
+        files(conf="run: {seed: 1, seed: 2}"),
+        {"__conf": "data/conf"},
+        code=2,
+        says=("--conf", "'seed'", "twice"),
+    ),
+    "conf of nothing": Case(
+        files(conf=""), {"__conf": "data/conf"}, code=2, says=("--conf", "sections")
+    ),
     "missing file": refused({"source.path": "nowhere.parquet"}, "source.path", "nowhere.parquet"),
     "missing folder": refused({"source.path": "nowhere/at/all"}, "source.path", "nowhere/at/all"),
     "glob without a match": refused({"source.path": "data/*.csv"}, "source.path", "data/*.csv"),
-    "missing test table": refused({"split.test": {"path": "elsewhere"}}, "split.test.path", "elsewhere"),
-    "model.from without a run": refused({"model.from": "elsewhere"}, "model.from", "elsewhere", job="pipeline"),
+    "missing test table": refused(
+        {"split.test": {"path": "elsewhere"}}, "split.test.path", "elsewhere"
+    ),
+    "model.from without a run": refused(
+        {"model.from": "elsewhere"}, "model.from", "elsewhere", job="pipeline"
+    ),
     "empty folder": data_error(files(), "source.path", "data", "empty"),
-    "folder of hidden files": data_error(files(_x__parquet="", __y="") , "source.path", "empty"),
+    "folder of hidden files": data_error(files(_x__parquet="", __y=""), "source.path", "empty"),
     "Parquet without rows": data_error(
-        lambda p: (p.data.mkdir(), pq.write_table(table_of(good_rows()).slice(0, 0), p.data / "t.parquet"))[0], "data", "empty"),
-    "CSV of a header": data_error(then(files(t__csv="id,who,at,day,value,gas\n"), lambda p: p.set("source.format", "csv")), "empty"),
-    "CSV without bytes": data_error(then(files(t__csv=""), lambda p: p.set("source.format", "csv")), "data", "empty"),
-    "JSONL without bytes": data_error(then(files(t__jsonl=""), lambda p: p.set("source.format", "jsonl")), "data", "empty"),
-    "JSONL that is not": data_error(then(files(t__jsonl="a\nb\n"), lambda p: p.set("source.format", "jsonl")), "data", "JSON"),
+        lambda p: (
+            p.data.mkdir(),
+            pq.write_table(table_of(good_rows()).slice(0, 0), p.data / "t.parquet"),
+        )[0],
+        "data",
+        "empty",
+    ),
+    "CSV of a header": data_error(
+        then(files(t__csv="id,who,at,day,value,gas\n"), lambda p: p.set("source.format", "csv")),
+        "empty",
+    ),
+    "CSV without bytes": data_error(
+        then(files(t__csv=""), lambda p: p.set("source.format", "csv")), "data", "empty"
+    ),
+    "JSONL without bytes": data_error(
+        then(files(t__jsonl=""), lambda p: p.set("source.format", "jsonl")), "data", "empty"
+    ),
+    "JSONL that is not": data_error(
+        then(files(t__jsonl="a\nb\n"), lambda p: p.set("source.format", "jsonl")), "data", "JSON"
+    ),
     "empty partition": kept(hive(empty=("2024-01-09",)), {}, log=EMPTY_LOG),
     "empty CSV partition": kept(hive(empty=("2024-01-09",), format_="csv"), {}, log=EMPTY_LOG),
-    "empty partition, later": kept(later_partition("csv", None), {}, log=("a partition of the source is empty", "2024-01-07")),
-    "wider cells in a later partition": kept(later_partition("csv", "id,who,at,value,gas\n" + f"z1,a,2024-01-07 01:00:00,1.5,{BIG}\n"),
-                                             {}, read=N + 1, log=("new rows change the types of columns", "decimal(38,0)")),
-    "another header in a later partition": data_error(later_partition("csv", "id,who,at,value\nz1,a,2024-01-07 01:00:00,1.5\n"),
-                                                      "day=2024-01-07", "header", "gas", leaves=("tables",)),
-    "empty test table": data_error(then(parquet(), lambda p: (p.root / "more").mkdir()), "split.test.path", "more",
-                                   changes={"split.test": {"path": "more"}}),
+    "empty partition, later": kept(
+        later_partition("csv", None), {}, log=("a partition of the source is empty", "2024-01-07")
+    ),
+    "wider cells in a later partition": kept(
+        later_partition("csv", "id,who,at,value,gas\n" + f"z1,a,2024-01-07 01:00:00,1.5,{BIG}\n"),
+        {},
+        read=N + 1,
+        log=("new rows change the types of columns", "decimal(38,0)"),
+    ),
+    "another header in a later partition": data_error(
+        later_partition("csv", "id,who,at,value\nz1,a,2024-01-07 01:00:00,1.5\n"),
+        "day=2024-01-07",
+        "header",
+        "gas",
+        leaves=("tables",),
+    ),
+    "empty test table": data_error(
+        then(parquet(), lambda p: (p.root / "more").mkdir()),
+        "split.test.path",
+        "more",
+        changes={"split.test": {"path": "more"}},
+    ),
     # Files that are not what they should be
     "not Parquet": data_error(files(t__parquet="id,who\n1,2\n" * 9), "t.parquet", "corrupt"),
     "Parquet without bytes": data_error(files(t__parquet=""), "t.parquet", "corrupt"),
@@ -495,124 +553,337 @@ CASES: dict[str, Case] = {
     "Parquet with damaged pages": data_error(damaged, "t.parquet", "corrupt"),
     "Parquet of two schemas": data_error(two_schemas, "u.parquet", "`value`", "string", "double"),
     "Parquet of INT96 times": kept(int96, {}, after=lambda p: times_kept(p)),
-    "a folder of somebody else's": Case(somebody_elses, code=2, says=("--run-dir", "events", "no run of ours")),
-    "a project's own folder": Case(own_conf, code=2, says=("--run-dir", "conf.yaml", "no run of ours"), job="pipeline"),
-    "a folder of somebody else's, forced": Case(somebody_elses, code=2, says=("--run-dir", "events"), flags=("--force",), job="pipeline"),
+    "a folder of somebody else's": Case(
+        somebody_elses, code=2, says=("--run-dir", "events", "no run of ours")
+    ),
+    "a project's own folder": Case(
+        own_conf, code=2, says=("--run-dir", "conf.yaml", "no run of ours"), job="pipeline"
+    ),
+    "a folder of somebody else's, forced": Case(
+        somebody_elses, code=2, says=("--run-dir", "events"), flags=("--force",), job="pipeline"
+    ),
     "Parquet of nanoseconds": kept(nanoseconds, {}, after=lambda p: times_kept(p)),
-    "corrupt partition, later": data_error(later_partition("parquet", "PAR1 no"), "day=2024-01-07", leaves=("events", "tables")),
-    "CSV read as Parquet": data_error(as_csv(), "t.csv", "corrupt", changes={"source.format": "parquet"}),
+    "corrupt partition, later": data_error(
+        later_partition("parquet", "PAR1 no"), "day=2024-01-07", leaves=("events", "tables")
+    ),
+    "CSV read as Parquet": data_error(
+        as_csv(), "t.csv", "corrupt", changes={"source.format": "parquet"}
+    ),
     "CSV with a ragged row": kept(as_csv(lines={7: "1,2,3"}), {"malformed_row": 1}),
-    "CSV with a row too long": kept(as_csv(lines={7: "e,a,2024-01-01 00:00:00,2024-01-01,1,2,3,4"}), {"malformed_row": 1}),
-    "JSONL with a broken line": kept(as_jsonl(lines={7: '{"id": "e", "who": '}), {"malformed_row": 1}),
+    "CSV with a row too long": kept(
+        as_csv(lines={7: "e,a,2024-01-01 00:00:00,2024-01-01,1,2,3,4"}), {"malformed_row": 1}
+    ),
+    "JSONL with a broken line": kept(
+        as_jsonl(lines={7: '{"id": "e", "who": '}), {"malformed_row": 1}
+    ),
     "CSV with two headers": data_error(
-        then(as_csv(), lambda p: write_csv(p.data / "u.csv", [{"who": "a", "cost": 1}], ["who", "cost"])), "u.csv"),
-    "CSV with a column twice": data_error(as_csv(lines={0: "id,who,at,day,value,value"}), "value", "twice"),
+        then(
+            as_csv(),
+            lambda p: write_csv(p.data / "u.csv", [{"who": "a", "cost": 1}], ["who", "cost"]),
+        ),
+        "u.csv",
+    ),
+    "CSV with a column twice": data_error(
+        as_csv(lines={0: "id,who,at,day,value,value"}), "value", "twice"
+    ),
     "CSV in gzip with a byte order mark": kept(compressed, {}),
     "CSV with an unnamed column": kept(as_csv(lines={0: ",who,at,day,value,gas"}), {}),
-    "ragged rows above the gate": Case(lambda p: p.take_finished_run() and None, job="pipeline", code=5, quarantined={"malformed_row": 4},
-                                       says=("quality.max_quarantined", "0.01", "4 of 240", "report.html"), log=("nothing to do",)),
-    "ragged rows below the gate": Case(ragged_rows, job="pipeline", quarantined={"malformed_row": 4}, slow=True,
-                                       changes={"quality.max_quarantined": 0.02}),
+    "ragged rows above the gate": Case(
+        lambda p: p.take_finished_run() and None,
+        job="pipeline",
+        code=5,
+        quarantined={"malformed_row": 4},
+        says=("quality.max_quarantined", "0.01", "4 of 240", "report.html"),
+        log=("nothing to do",),
+    ),
+    "ragged rows below the gate": Case(
+        ragged_rows,
+        job="pipeline",
+        quarantined={"malformed_row": 4},
+        slow=True,
+        changes={"quality.max_quarantined": 0.02},
+    ),
     # Expressions
-    "column that is not there": Case(changes=feature("valeu * 2"), code=3, says=("events.features.made", "valeu", "there", "value, gas")),
-    "entity that is not there": Case(changes={"events.entity": "whom"}, code=3, says=("events.entity", "whom")),
-    "where that is not there": Case(changes={"events.where": "status = 1"}, code=3, says=("events.where", "status")),
-    "tiebreak that is not there": Case(changes={"events.tiebreak": ["day", "nonce"]}, code=3, says=("events.tiebreak[1]", "nonce")),
-    "feature of text": Case(changes=feature("who"), code=3, says=("events.features.made", "who", "string", "number")),
-    "feature of a time": Case(changes=feature("at"), code=3, says=("events.features.made", "timestamp")),
-    "where of a number": Case(changes={"events.where": "gas"}, code=3, says=("events.where", "bigint", "true or false")),
-    "types that do not fit": Case(changes=feature("value + array(1)"), code=3, says=("events.features.made", "does not fit", "ARRAY")),
-    "field of a number": Case(changes=feature("gas.price"), code=3, says=("events.features.made", "gas.price", "does not fit")),
-    "function that is not there": Case(changes=feature("nosuch(gas)"), code=2, says=("events.features.made", "nosuch", "function")),
+    "column that is not there": Case(
+        changes=feature("valeu * 2"),
+        code=3,
+        says=("events.features.made", "valeu", "there", "value, gas"),
+    ),
+    "entity that is not there": Case(
+        changes={"events.entity": "whom"}, code=3, says=("events.entity", "whom")
+    ),
+    "where that is not there": Case(
+        changes={"events.where": "status = 1"}, code=3, says=("events.where", "status")
+    ),
+    "tiebreak that is not there": Case(
+        changes={"events.tiebreak": ["day", "nonce"]}, code=3, says=("events.tiebreak[1]", "nonce")
+    ),
+    "feature of text": Case(
+        changes=feature("who"), code=3, says=("events.features.made", "who", "string", "number")
+    ),
+    "feature of a time": Case(
+        changes=feature("at"), code=3, says=("events.features.made", "timestamp")
+    ),
+    "where of a number": Case(
+        changes={"events.where": "gas"}, code=3, says=("events.where", "bigint", "true or false")
+    ),
+    "types that do not fit": Case(
+        changes=feature("value + array(1)"),
+        code=3,
+        says=("events.features.made", "does not fit", "ARRAY"),
+    ),
+    "field of a number": Case(
+        changes=feature("gas.price"),
+        code=3,
+        says=("events.features.made", "gas.price", "does not fit"),
+    ),
+    "function that is not there": Case(
+        changes=feature("nosuch(gas)"), code=2, says=("events.features.made", "nosuch", "function")
+    ),
     "semicolon": refused(feature("gas; value"), "events.features.made", "gas; value"),
     "semicolon at the end": refused({"events.where": "gas > 1;"}, "events.where", "gas > 1;"),
     "syntax error": refused({"events.entity": "concat(who, "}, "events.entity", "concat(who,"),
     "two expressions": refused(feature("gas, value"), "events.features.made"),
     "rand()": refused(feature("rand()"), "events.features.made", "rand()"),
     "sum()": refused(feature("sum(gas)"), "events.features.made", "sum(gas)"),
-    "window function": refused(feature("row_number() over (order by at)"), "events.features.made", "window"),
-    "lag over": refused(feature("gas - lag(gas) over (partition by who order by at)"), "events.features.made", "window"),
+    "window function": refused(
+        feature("row_number() over (order by at)"), "events.features.made", "window"
+    ),
+    "lag over": refused(
+        feature("gas - lag(gas) over (partition by who order by at)"),
+        "events.features.made",
+        "window",
+    ),
     "explode()": refused(feature("explode(array(1, 2))"), "events.features.made", "explode"),
     "subquery": refused(feature("(select 1)"), "events.features.made", "select 1"),
-    "now()": refused(feature("unix_timestamp(now()) - unix_timestamp(at)"), "events.features.made", "now()"),
-    "today in where": refused({"events.where": "day < current_date()"}, "events.where", "current_date()"),
-    "expression that fails on a row": Case(parquet({"gas": {-1: -1}}), changes=feature("element_at(array(1, 2), int(gas + 1))"), code=3,
-                                           says=("events.features.made", "index 0")),
-    "schema that is no DDL": refused({"source.schema": "a b c d"}, "source.schema", before=as_csv()),
-    "schema of a type": refused({"source.schema": "bigint"}, "source.schema", "bigint", before=as_csv()),
-    "schema with another column": data_error(as_csv(schema=TYPES + ", fee double"), "source.schema", "fee"),
+    "now()": refused(
+        feature("unix_timestamp(now()) - unix_timestamp(at)"), "events.features.made", "now()"
+    ),
+    "today in where": refused(
+        {"events.where": "day < current_date()"}, "events.where", "current_date()"
+    ),
+    "expression that fails on a row": Case(
+        parquet({"gas": {-1: -1}}),
+        changes=feature("element_at(array(1, 2), int(gas + 1))"),
+        code=3,
+        says=("events.features.made", "index 0"),
+    ),
+    "schema that is no DDL": refused(
+        {"source.schema": "a b c d"}, "source.schema", before=as_csv()
+    ),
+    "schema of a type": refused(
+        {"source.schema": "bigint"}, "source.schema", "bigint", before=as_csv()
+    ),
+    "schema with another column": data_error(
+        as_csv(schema=TYPES + ", fee double"), "source.schema", "fee"
+    ),
     # Values
-    "feature all null": data_error(parquet({"value": {-1: None}}, {"value": pa.float64()}), "null", "value", "240"),
-    "feature all null, zero": data_error(parquet({"value": {-1: None}}, {"value": pa.float64()}), "`value`", "null", "120", job="pipeline",
-                                         changes={"quality.nulls": "zero"}),
+    "feature all null": data_error(
+        parquet({"value": {-1: None}}, {"value": pa.float64()}), "null", "value", "240"
+    ),
+    "feature all null, zero": data_error(
+        parquet({"value": {-1: None}}, {"value": pa.float64()}),
+        "`value`",
+        "null",
+        "120",
+        job="pipeline",
+        changes={"quality.nulls": "zero"},
+    ),
     "feature all blank in CSV": data_error(as_csv({"value": {-1: ""}}), "value", "null"),
     "every row quarantined": data_error(parquet({"who": {-1: ""}}), "240", "null:entity: 240"),
-    "every row filtered": data_error(parquet(), "240 filtered", "events.where", changes={"events.where": "gas < 0"}),
+    "every row filtered": data_error(
+        parquet(), "240 filtered", "events.where", changes={"events.where": "gas < 0"}
+    ),
     "null times": kept(parquet({"at": {3: None, 9: None}}), {"null:event_time": 2}),
-    "unparsable times": kept(as_csv({"at": {3: "yesterday", 9: "2024-02-30", 11: ""}}), {"unparsable:event_time": 2, "null:event_time": 1}),
+    "unparsable times": kept(
+        as_csv({"at": {3: "yesterday", 9: "2024-02-30", 11: ""}}),
+        {"unparsable:event_time": 2, "null:event_time": 1},
+    ),
     "unparsable times, parsed by hand": kept(
-        as_csv({"at": {3: "yesterday", 9: ""}}), {"null:event_time": 2},
-        changes={"events.time": "to_timestamp(at, 'yyyy-MM-dd HH:mm:ss')"}),
+        as_csv({"at": {3: "yesterday", 9: ""}}),
+        {"null:event_time": 2},
+        changes={"events.time": "to_timestamp(at, 'yyyy-MM-dd HH:mm:ss')"},
+    ),
     "times out of range": kept(
         parquet({"at": {-1: 1704067200, 3: 10**18, 9: 4 * 10**11, 11: -(10**18)}}),
-        {"out_of_range:event_time": 3}, changes={"split.train": ["2023-01-01", "2024-01-04"]}),
+        {"out_of_range:event_time": 3},
+        changes={"split.train": ["2023-01-01", "2024-01-04"]},
+    ),
     "times infinite": kept(
         parquet({"at": {-1: 1704067200.5, 3: math.inf, 9: math.nan, 11: 1e18}}),
-        {"out_of_range:event_time": 3}),
-    "times of text": Case(changes={"events.time": "array(at)"}, code=3, says=("events.time", "array")),
-    "times of truth": Case(changes={"events.time": "gas > 1"}, code=3, says=("events.time", "boolean")),
+        {"out_of_range:event_time": 3},
+    ),
+    "times of text": Case(
+        changes={"events.time": "array(at)"}, code=3, says=("events.time", "array")
+    ),
+    "times of truth": Case(
+        changes={"events.time": "gas > 1"}, code=3, says=("events.time", "boolean")
+    ),
     "times out of order": kept(
-        lambda p: (p.data.mkdir(), pq.write_table(table_of(random.Random(1).sample(good_rows(), N)), p.data / "t.parquet"))[0], {}),
+        lambda p: (
+            p.data.mkdir(),
+            pq.write_table(table_of(random.Random(1).sample(good_rows(), N)), p.data / "t.parquet"),
+        )[0],
+        {},
+    ),
     "times equal": kept(parquet({"at": {-1: datetime(2024, 1, 2, tzinfo=UTC)}}), {}),
-    "times in the wrong partition": kept(hive({"at": {3: datetime(2024, 1, 6, tzinfo=UTC)}}), {"time_outside_partition:event_time": 1}),
+    "times in the wrong partition": kept(
+        hive({"at": {3: datetime(2024, 1, 6, tzinfo=UTC)}}),
+        {"time_outside_partition:event_time": 1},
+    ),
     "rows of a null partition": kept(null_folder, {"null:partition": 40}),
-    "duplicate ids": kept(parquet({"id": {5: "e000", 9: "e000", 71: "e110"}}), {"duplicate_id:event_id": 2 + 1},
-                          changes={"events.id": "id"}),
+    "duplicate ids": kept(
+        parquet({"id": {5: "e000", 9: "e000", 71: "e110"}}),
+        {"duplicate_id:event_id": 2 + 1},
+        changes={"events.id": "id"},
+    ),
     "null ids": kept(parquet({"id": {5: None}}), {"null:event_id": 1}, changes={"events.id": "id"}),
-    "equal rows": kept(lambda p: (p.data.mkdir(), pq.write_table(table_of(good_rows() + good_rows()[:3] * 2), p.data / "t.parquet"))[0],
-                       {}, read=N + 6, after=lambda p: ids_differ(p)),
-    "NaN and infinities": kept(parquet({"value": {3: math.nan, 9: math.inf, 11: -math.inf}}), {"nan:value": 1, "infinite:value": 2}),
-    "NaN and infinities in CSV": kept(as_csv({"value": {3: "NaN", 9: "Infinity", 11: "-inf"}}), {"nan:value": 1, "infinite:value": 2}),
-    "null features": kept(parquet({"value": {3: None}, "gas": {9: None}}), {"null:value": 1},
-                          changes={"quality.nulls": {"default": "quarantine", "gas": "median"}}),
+    "equal rows": kept(
+        lambda p: (
+            p.data.mkdir(),
+            pq.write_table(table_of(good_rows() + good_rows()[:3] * 2), p.data / "t.parquet"),
+        )[0],
+        {},
+        read=N + 6,
+        after=lambda p: ids_differ(p),
+    ),
+    "NaN and infinities": kept(
+        parquet({"value": {3: math.nan, 9: math.inf, 11: -math.inf}}),
+        {"nan:value": 1, "infinite:value": 2},
+    ),
+    "NaN and infinities in CSV": kept(
+        as_csv({"value": {3: "NaN", 9: "Infinity", 11: "-inf"}}),
+        {"nan:value": 1, "infinite:value": 2},
+    ),
+    "null features": kept(
+        parquet({"value": {3: None}, "gas": {9: None}}),
+        {"null:value": 1},
+        changes={"quality.nulls": {"default": "quarantine", "gas": "median"}},
+    ),
     "beyond float": kept(parquet({"value": {3: 1e39, 9: -1e300}}), {"out_of_range:value": 2}),
     "beyond double": kept(as_csv({"value": {3: "1e400"}}), {"infinite:value": 1}),
     "decimals beyond float": kept(as_csv({"gas": {3: HUGE}}), {"out_of_range:gas": 1}),
     "decimals beyond the schema": kept(
-        as_csv({"gas": {3: HUGE}}, schema=TYPES.replace("bigint", "decimal(38,0)")), {"unparsable:gas": 1}),
-    "decimals beyond int64 in CSV": kept(as_csv({"gas": {3: BIG}}), {}, after=lambda p: exact(p, BIG)),
-    "decimals beyond int64 in JSONL": kept(as_jsonl({"gas": {3: BIG}}), {}, after=lambda p: exact(p, BIG)),
-    "decimals beyond int64 in Parquet": kept(parquet({"gas": {-1: Decimal(1), 3: Decimal(BIG)}}), {}, after=lambda p: exact(p, BIG)),
+        as_csv({"gas": {3: HUGE}}, schema=TYPES.replace("bigint", "decimal(38,0)")),
+        {"unparsable:gas": 1},
+    ),
+    "decimals beyond int64 in CSV": kept(
+        as_csv({"gas": {3: BIG}}), {}, after=lambda p: exact(p, BIG)
+    ),
+    "decimals beyond int64 in JSONL": kept(
+        as_jsonl({"gas": {3: BIG}}), {}, after=lambda p: exact(p, BIG)
+    ),
+    "decimals beyond int64 in Parquet": kept(
+        parquet({"gas": {-1: Decimal(1), 3: Decimal(BIG)}}), {}, after=lambda p: exact(p, BIG)
+    ),
     "a few cells of text": kept(as_csv({"value": {3: "n/a", 9: "-"}}), {"unparsable:value": 2}),
-    "a few cells of text in JSONL": kept(as_jsonl({"value": {3: "n/a", 9: {"a": 1}}}), {"unparsable:value": 2}),
-    "many cells of text": data_error(as_csv({"value": {3: "n/a", 9: "-", 11: "x"}}), "events.features.value", "string"),
-    "cells that are not the schema's": kept(as_csv({"value": {3: "n/a", 9: "-", 11: "x"}, "gas": {13: "1.5"}}, schema=TYPES),
-                                            {"unparsable:value": 3, "unparsable:gas": 1}),
-    "text cast by hand": kept(as_csv({"value": {3: "n/a", 9: "-", 11: "x", 13: ""}}), {"unparsable:value": 3, "null:value": 1},
-                              changes={"events.features": {"value": "cast(value as double)", "gas": "gas"}}),
-    "glob and where": kept(hive(), {}, changes={"source.path": "data/day=2024-01-0[1-6]", "events.where": "gas > 30000"}, filtered=-1),
+    "a few cells of text in JSONL": kept(
+        as_jsonl({"value": {3: "n/a", 9: {"a": 1}}}), {"unparsable:value": 2}
+    ),
+    "many cells of text": data_error(
+        as_csv({"value": {3: "n/a", 9: "-", 11: "x"}}), "events.features.value", "string"
+    ),
+    "cells that are not the schema's": kept(
+        as_csv({"value": {3: "n/a", 9: "-", 11: "x"}, "gas": {13: "1.5"}}, schema=TYPES),
+        {"unparsable:value": 3, "unparsable:gas": 1},
+    ),
+    "text cast by hand": kept(
+        as_csv({"value": {3: "n/a", 9: "-", 11: "x", 13: ""}}),
+        {"unparsable:value": 3, "null:value": 1},
+        changes={"events.features": {"value": "cast(value as double)", "gas": "gas"}},
+    ),
+    "glob and where": kept(
+        hive(),
+        {},
+        changes={"source.path": "data/day=2024-01-0[1-6]", "events.where": "gas > 30000"},
+        filtered=-1,
+    ),
     # Labels
-    "label of 2": data_error(parquet({"label": {-1: 0, 3: 2, 9: -1}}), "events.label", "2 rows", changes={"events.label": "label"}),
-    "label of text": data_error(parquet({"label": {-1: "no"}}), "events.label", "string", changes={"events.label": "label"}),
-    "label of 0.5": data_error(parquet({"label": {-1: 0.0, 3: 0.5}}), "events.label", "1 row", changes={"events.label": "label"}),
-    "label that is not there": Case(changes={"events.label": "is_fraud"}, code=3, says=("events.label", "is_fraud")),
-    "no label": Case(lambda p: p.take_finished_run() and None, job="report", code=5, after=lambda p: no_metrics(p)),
+    "label of 2": data_error(
+        parquet({"label": {-1: 0, 3: 2, 9: -1}}),
+        "events.label",
+        "2 rows",
+        changes={"events.label": "label"},
+    ),
+    "label of text": data_error(
+        parquet({"label": {-1: "no"}}), "events.label", "string", changes={"events.label": "label"}
+    ),
+    "label of 0.5": data_error(
+        parquet({"label": {-1: 0.0, 3: 0.5}}),
+        "events.label",
+        "1 row",
+        changes={"events.label": "label"},
+    ),
+    "label that is not there": Case(
+        changes={"events.label": "is_fraud"}, code=3, says=("events.label", "is_fraud")
+    ),
+    "no label": Case(
+        lambda p: p.take_finished_run() and None,
+        job="report",
+        code=5,
+        after=lambda p: no_metrics(p),
+    ),
     # Splits and windows
-    "split without rows": data_error(parquet(), "split.test", "2024-02-01", "2024-01-06", job="pipeline",
-                                     changes={"split.test": ["2024-02-01", "2024-03-01"]}),
-    "calibration without rows": data_error(parquet(), "split.calibration", "240", job="pipeline", changes={
-        "split.calibration": ["2024-01-07", "2024-01-08"], "split.test": ["2024-01-08", "2024-01-09"]}),
-    "splits that overlap": refused({"split.calibration": ["2024-01-03", "2024-01-05"]}, "split", "train", "calibration", "overlap"),
-    "splits out of order": refused({"split.test": ["2023-01-03", "2023-01-05"]}, "split", "test", "order"),
-    "split that ends before it begins": refused({"split.train": ["2024-01-03", "2024-01-01"]}, "split.train", "before"),
-    "split that is no time": refused({"split.train": ["soon", "2024-01-01"]}, "split.train", "soon"),
+    "split without rows": data_error(
+        parquet(),
+        "split.test",
+        "2024-02-01",
+        "2024-01-06",
+        job="pipeline",
+        changes={"split.test": ["2024-02-01", "2024-03-01"]},
+    ),
+    "calibration without rows": data_error(
+        parquet(),
+        "split.calibration",
+        "240",
+        job="pipeline",
+        changes={
+            "split.calibration": ["2024-01-07", "2024-01-08"],
+            "split.test": ["2024-01-08", "2024-01-09"],
+        },
+    ),
+    "splits that overlap": refused(
+        {"split.calibration": ["2024-01-03", "2024-01-05"]},
+        "split",
+        "train",
+        "calibration",
+        "overlap",
+    ),
+    "splits out of order": refused(
+        {"split.test": ["2023-01-03", "2023-01-05"]}, "split", "test", "order"
+    ),
+    "split that ends before it begins": refused(
+        {"split.train": ["2024-01-03", "2024-01-01"]}, "split.train", "before"
+    ),
+    "split that is no time": refused(
+        {"split.train": ["soon", "2024-01-01"]}, "split.train", "soon"
+    ),
     "no split": refused({"split.calibration": UNSET}, "split.calibration"),
-    "calibration too small": data_error(parquet(), "split.calibration", "40", "thresholds.min_count", "1000", job="pipeline",
-                                        changes={"thresholds.min_count": 1000}),
-    "windows longer than every sequence": data_error(parquet(), "windows.length", "100", "60", job="pipeline", leaves=("events", "tables"),
-                                                     changes={"windows.length": 100}),
-    "train_where of nothing": data_error(parquet(), "events.train_where", job="pipeline", leaves=("events", "tables"),
-                                         changes={"events.train_where": "gas < 0"}),
+    "calibration too small": data_error(
+        parquet(),
+        "split.calibration",
+        "40",
+        "thresholds.min_count",
+        "1000",
+        job="pipeline",
+        changes={"thresholds.min_count": 1000},
+    ),
+    "windows longer than every sequence": data_error(
+        parquet(),
+        "windows.length",
+        "100",
+        "60",
+        job="pipeline",
+        leaves=("events", "tables"),
+        changes={"windows.length": 100},
+    ),
+    "train_where of nothing": data_error(
+        parquet(),
+        "events.train_where",
+        job="pipeline",
+        leaves=("events", "tables"),
+        changes={"events.train_where": "gas < 0"},
+    ),
     # Settings
     "unknown key": refused({"windows.lenght": 5}, "windows.lenght", "unknown"),
     "unknown section": refused({"window": {"length": 5}}, "window"),
@@ -622,58 +893,159 @@ CASES: dict[str, Case] = {
     "wrong type, list": refused({"events.features": ["value"]}, "events.features", "value"),
     "wrong type, section": refused({"source": "data"}, "source"),
     "wrong type, union": refused({"training.replicas": "many"}, "training.replicas", "many"),
-    "out of range": refused({"thresholds.rules": [{"name": "quantile", "level": 1.5}]}, "thresholds.rules", "level", "1.5"),
+    "out of range": refused(
+        {"thresholds.rules": [{"name": "quantile", "level": 1.5}]},
+        "thresholds.rules",
+        "level",
+        "1.5",
+    ),
     "not a number": refused({"training.learning_rate": math.nan}, "training.learning_rate", "nan"),
-    "not built yet": refused({"source.format": "npy"}, "source.format", "npy", "not available in this version"),
+    "not built yet": refused(
+        {"source.format": "npy"}, "source.format", "npy", "not available in this version"
+    ),
     "length above block": refused({"windows.length": 2000}, "windows", "2000", "1024"),
-    "--set without a value": refused({}, "--set", "windows.length", flags=("--set", "windows.length")),
+    "--set without a value": refused(
+        {}, "--set", "windows.length", flags=("--set", "windows.length")
+    ),
     "--set of an unknown key": refused({}, "windows.lenght", flags=("--set", "windows.lenght=5")),
-    "partition that is not there": refused({}, "--partitions", "2024-02-02", "2024-01-01", before=hive(),
-                                            flags=("--partitions", "2024-02-02")),
+    "partition that is not there": refused(
+        {},
+        "--partitions",
+        "2024-02-02",
+        "2024-01-01",
+        before=hive(),
+        flags=("--partitions", "2024-02-02"),
+    ),
     # What lies in the run directory
-    "a run of other settings": refused({"windows.length": 6, "run.seed": 8}, "windows.length", "run.seed", "--force", job="pipeline",
-                                       before=lambda p: p.take_finished_run() and None, leaves=("*",)),
-    "a manifest altered": data_error(altered("dataset/train/_manifest.json", lambda b: b.replace(b'"windows": ', b'"windows": 1')),
-                                     "dataset/train/_manifest.json", "altered", job="train", leaves=("*",)),
-    "a manifest that is no JSON": data_error(altered("dataset/test/_manifest.json", lambda b: b[:50]), "dataset/test/_manifest.json",
-                                             job="score", leaves=("*",)),
-    "a dataset file altered": data_error(altered("dataset/test/*.parquet", lambda b: b[:-40] + b"x" * 8 + b[-32:]), "dataset/test/",
-                                         "altered", job="score", flags=("--force",), leaves=("*",)),
-    "metadata altered": data_error(altered("dataset/train/_common_metadata", lambda b: b + b" "), "_common_metadata", job="train",
-                                   leaves=("*",)),
+    "a run of other settings": refused(
+        {"windows.length": 6, "run.seed": 8},
+        "windows.length",
+        "run.seed",
+        "--force",
+        job="pipeline",
+        before=lambda p: p.take_finished_run() and None,
+        leaves=("*",),
+    ),
+    "a manifest altered": data_error(
+        altered(
+            "dataset/train/_manifest.json", lambda b: b.replace(b'"windows": ', b'"windows": 1')
+        ),
+        "dataset/train/_manifest.json",
+        "altered",
+        job="train",
+        leaves=("*",),
+    ),
+    "a manifest that is no JSON": data_error(
+        altered("dataset/test/_manifest.json", lambda b: b[:50]),
+        "dataset/test/_manifest.json",
+        job="score",
+        leaves=("*",),
+    ),
+    "a dataset file altered": data_error(
+        altered("dataset/test/*.parquet", lambda b: b[:-40] + b"x" * 8 + b[-32:]),
+        "dataset/test/",
+        "altered",
+        job="score",
+        flags=("--force",),
+        leaves=("*",),
+    ),
+    "metadata altered": data_error(
+        altered("dataset/train/_common_metadata", lambda b: b + b" "),
+        "_common_metadata",
+        job="train",
+        leaves=("*",),
+    ),
     "a dataset file too many": data_error(
-        lambda p: (p.take_finished_run() / "dataset/train/more.parquet").write_bytes(b"x") and None, "more.parquet", "manifest",
-        job="train", flags=("--force",), leaves=("*",)),
+        lambda p: (p.take_finished_run() / "dataset/train/more.parquet").write_bytes(b"x") and None,
+        "more.parquet",
+        "manifest",
+        job="train",
+        flags=("--force",),
+        leaves=("*",),
+    ),
     "a bundle altered": data_error(other_bundle, "model/bundle.json", job="score", leaves=("*",)),
-    "a ledger altered": data_error(altered("events/ledger.json", lambda b: b.replace(b'"filtered": 0', b'"filtered": 1')),
-                                   "events/ledger.json", job="prepare", flags=("--force",), leaves=("*",)),
+    "a ledger altered": data_error(
+        altered("events/ledger.json", lambda b: b.replace(b'"filtered": 0', b'"filtered": 1')),
+        "events/ledger.json",
+        job="prepare",
+        flags=("--force",),
+        leaves=("*",),
+    ),
     "a bundle of other features": data_error(
-        from_run(), "model.from", "value, gas", "value, made", job="pipeline", leaves=("events", "tables"), changes=feature("gas + 1")),
-    "a bundle of another scaler": data_error(from_run(rescaled), "other", "scaler", job="pipeline", leaves=("*",)),
+        from_run(),
+        "model.from",
+        "value, gas",
+        "value, made",
+        job="pipeline",
+        leaves=("events", "tables"),
+        changes=feature("gas + 1"),
+    ),
+    "a bundle of another scaler": data_error(
+        from_run(rescaled), "other", "scaler", job="pipeline", leaves=("*",)
+    ),
     "nothing extracted": refused({}, "jobs/extract.py", job="prepare", before=parquet()),
     "nothing trained": refused({}, "jobs/prepare.py", job="score", before=parquet()),
     # The machine
-    "below a file": refused({}, "--run-dir", "Not a directory", before=below_a_file, flags=("--run-dir", "run/below")),
+    "below a file": refused(
+        {}, "--run-dir", "Not a directory", before=below_a_file, flags=("--run-dir", "run/below")
+    ),
     "in place of a file": refused({}, "--run-dir", "run", before=below_a_file),
-    "read-only": refused({}, "--run-dir", "Read-only", before=read_only, flags=("--run-dir", "disk/run")),
-    "tables where none can be written": refused({"tables.location": "run.yaml/tables"}, "run.yaml", "Not a directory"),
+    "read-only": refused(
+        {}, "--run-dir", "Read-only", before=read_only, flags=("--run-dir", "disk/run")
+    ),
+    "tables where none can be written": refused(
+        {"tables.location": "run.yaml/tables"}, "run.yaml", "Not a directory"
+    ),
     # What a service or the machine failed at stays in `runs`; nothing else does.
-    "disk full": Case(small_disk, code=4, says=("No space left", "disk is full"), leaves=("tables",)),
+    "disk full": Case(
+        small_disk, code=4, says=("No space left", "disk is full"), leaves=("tables",)
+    ),
     # As commands
-    "missing file, as a command": refused({"source.path": "nowhere.parquet"}, "source.path", "nowhere.parquet", command=True),
-    "not Parquet, as a command": data_error(files(t__parquet="PAR1 no PAR1"), "t.parquet", command=True),
-    "disk full, as a command": Case(small_disk, code=4, says=("No space left",), leaves=("tables",), command=True),
+    "missing file, as a command": refused(
+        {"source.path": "nowhere.parquet"}, "source.path", "nowhere.parquet", command=True
+    ),
+    "not Parquet, as a command": data_error(
+        files(t__parquet="PAR1 no PAR1"), "t.parquet", command=True
+    ),
+    "disk full, as a command": Case(
+        small_disk, code=4, says=("No space left",), leaves=("tables",), command=True
+    ),
     "ragged rows above the gate, as a command": Case(
-        lambda p: p.take_finished_run() and None, job="pipeline", code=5, says=("4 of 240",), quarantined={"malformed_row": 4},
-        command=True),
+        lambda p: p.take_finished_run() and None,
+        job="pipeline",
+        code=5,
+        says=("4 of 240",),
+        quarantined={"malformed_row": 4},
+        command=True,
+    ),
     "training turned NaN, as a command": data_error(
-        parquet(), "NaN", "learning rate 1e+30", "epoch 1", "training.learning_rate", job="pipeline", command=True,
-        leaves=("events", "tables", "dataset", "rest", "tails", "scaler", "scaler.json", "checkpoints", "tensorboard"),
-        changes={"model": {"units": [4], "dense": 2}, "training": {"epochs": 1, "batch": 16, "learning_rate": 1e30}}),
-}  # fmt: skip
+        parquet(),
+        "NaN",
+        "learning rate 1e+30",
+        "epoch 1",
+        "training.learning_rate",
+        job="pipeline",
+        command=True,
+        leaves=(
+            "events",
+            "tables",
+            "dataset",
+            "rest",
+            "tails",
+            "scaler",
+            "scaler.json",
+            "checkpoints",
+            "tensorboard",
+        ),
+        changes={
+            "model": {"units": [4], "dense": 2},
+            "training": {"epochs": 1, "batch": 16, "learning_rate": 1e30},
+        },
+    ),
+}
 
 
-# What is looked at afterwards --------------------------------------------------------------------------------------------
+# What is looked at afterwards ---------------------------------------------------------------------
 
 
 def events(run: Path) -> pa.Table:
@@ -790,7 +1162,9 @@ def nothing_half_written(run: Path, case: Case, before: dict[str, tuple[int, int
 
 @pytest.fixture(scope="module")
 def finished(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
-    """Makes, once and when first asked, a run without labels whose gate is not met: `data`, `run` and the conf in one folder."""
+    """Makes, once and when first asked, a run without labels whose gate is not met: `data`, `run`
+    and the conf in one folder.
+    """
     made: list[Path] = []
 
     def make() -> Path:

@@ -1,6 +1,8 @@
-"""The acceptance lines of the main job as functions of their size: reduced in the tests, full in scripts/accept.
+"""The acceptance lines of the main job as functions of their size: reduced in the tests, full in
+scripts/accept.
 
-Each takes a scratch folder and a Spark session, raises AssertionError where the line does not hold, returns its figures.
+Each takes a scratch folder and a Spark session, raises AssertionError where the line does not hold,
+returns its figures.
 """
 
 from __future__ import annotations
@@ -66,7 +68,9 @@ def demo_conf(seed: int, **changes: Any) -> dict[str, Any]:
 
 
 def order_only(work: Path, spark: Any, *, seeds: tuple[int, ...]) -> dict[str, Any]:
-    """ROC AUC on order-only anomalies of the demo's test split: network >= 0.85, isolation forest <= 0.65."""
+    """ROC AUC on order-only anomalies of the demo's test split: network >= 0.85, isolation forest
+    <= 0.65.
+    """
     figures: dict[str, Any] = {}
     for seed in seeds:
         found = run(demo_conf(seed), work / f"demo-{seed}", spark)
@@ -129,7 +133,8 @@ def schema(work: Path, spark: Any) -> dict[str, Any]:
     lines = (tools.SHARED / "ethereum_blocks_17173049_17173050.jsonl").read_text().splitlines()
     wanted = {r["hash"]: r for r in map(json.loads, lines)}
     rows = tools.query(
-        "SELECT event_id, CAST(value AS VARCHAR), value_eth, max_fee_gwei, CAST(max_fee_per_gas AS VARCHAR) FROM "
+        "SELECT event_id, CAST(value AS VARCHAR), value_eth, max_fee_gwei, CAST(max_fee_per_gas AS "
+        "VARCHAR) FROM "
         f"read_parquet('{work}/schema/events/**/*.parquet')"
     )
     assert len(rows) == len(wanted) == 298
@@ -148,7 +153,9 @@ def schema(work: Path, spark: Any) -> dict[str, Any]:
 
 
 def windows(work: Path, spark: Any, *, cases: int, seed: int = 0) -> dict[str, Any]:
-    """Random tables, partitionings and settings: the same windows as brute force, with the right ids, times and labels."""
+    """Random tables, partitionings and settings: the same windows as brute force, with the right
+    ids, times and labels.
+    """
     rng = np.random.default_rng(seed)
     total = 0
     for case in range(cases):
@@ -222,7 +229,9 @@ def compare_windows(table: Any, made: dict[str, Any], dataset: Path) -> int:
 
 
 def dataset_size(work: Path, spark: Any, *, events: int) -> dict[str, Any]:
-    """x takes at most 1.10 x the scaled float32 matrix, uncompressed; the dataset opens with plain petastorm and with Spark."""
+    """x takes at most 1.10 x the scaled float32 matrix, uncompressed; the dataset opens with plain
+    petastorm and with Spark.
+    """
     table = tools.event_rows(events, 2, 5)
     made = tools.conf(windows__length=50, windows__block=1024)
     made["source"]["path"] = str(tools.write(table, work / "size"))
@@ -251,7 +260,9 @@ def dataset_size(work: Path, spark: Any, *, events: int) -> dict[str, Any]:
 
 
 def scaling_exact(work: Path, spark: Any, *, values: int, partitions: int = 40) -> dict[str, Any]:
-    """Quartiles over the partitions equal numpy's inverted_cdf exactly, in any order and partitioning."""
+    """Quartiles over the partitions equal numpy's inverted_cdf exactly, in any order and
+    partitioning.
+    """
     import pyarrow as pa
     from foreshock.scaling.spark import fit_summary
 
@@ -287,7 +298,9 @@ def scaling_exact(work: Path, spark: Any, *, values: int, partitions: int = 40) 
 
 
 def threshold(work: Path, spark: Any, *, runs: int, events: int) -> dict[str, Any]:
-    """Share above at calibration within 1/n; interval coverage over autoregressive runs; test share within three cluster-robust SE."""
+    """Share above at calibration within 1/n; interval coverage over autoregressive runs; test share
+    within three cluster-robust SE.
+    """
     made = tools.conf(windows__length=10, events__features={"a": "a"})
     made["thresholds"]["min_count"] = 500
     made["source"]["path"] = str(tools.write(stationary(events, 40, 11), work / "t"))
@@ -356,7 +369,9 @@ def stationary(n: int, entities: int, seed: int) -> Any:
 
 
 def interval_coverage(runs: int, *, length: int = 10, entities: int = 20, per: int = 1000) -> float:
-    """How often the interval of the 0.99 quantile holds the true one, over simulated AR(1) entities smoothed by windows."""
+    """How often the interval of the 0.99 quantile holds the true one, over simulated AR(1) entities
+    smoothed by windows.
+    """
     from foreshock.thresholds.interval import BLOCK_SHIFT, quantile_interval
 
     def simulate(rng: np.random.Generator, n: int, many: int) -> np.ndarray:
@@ -428,7 +443,9 @@ def bundle(work: Path, spark: Any) -> dict[str, Any]:
 
 
 def repeat(work: Path, spark: Any, *, events: int) -> dict[str, Any]:
-    """Same seed and settings twice, then with rows in other order, files and parts: the same scores."""
+    """Same seed and settings twice, then with rows in other order, files and parts: the same
+    scores.
+    """
     table = tools.event_rows(events, 6, 21)
     network = {"name": "lstm_autoencoder", "units": [8], "dense": 4}
     made = tools.conf(windows__length=8)

@@ -1,6 +1,8 @@
-"""Planted causes: small series whose only fault is known, judged by the project's own models, histograms and verdict.
+"""Planted causes: small series whose only fault is known, judged by the project's own models,
+histograms and verdict.
 
-Series are eight mixtures of three autoregressive factors with noise, of eight entities, in units of their spread.
+Series are eight mixtures of three autoregressive factors with noise, of eight entities, in units of
+their spread.
 """
 
 from __future__ import annotations
@@ -48,7 +50,9 @@ HEAVY: dict[str, Draw] = {
 
 @dataclass
 class Made:
-    """A split: windows (N, L, F), the time (N,) of each as a share of the split, and labels (N,) of what ends it."""
+    """A split: windows (N, L, F), the time (N,) of each as a share of the split, and labels (N,) of
+    what ends it.
+    """
 
     x: np.ndarray
     at: np.ndarray
@@ -78,7 +82,9 @@ def series(rng: np.random.Generator, mixing: np.ndarray, steps: int, noise: Draw
 
 
 def spoil(rng: np.random.Generator, x: np.ndarray, share: float) -> np.ndarray:
-    """Puts bursts of five events into about a share of the steps, as noise; returns which steps they are in, (entities, steps)."""
+    """Puts bursts of five events into about a share of the steps, as noise; returns which steps
+    they are in, (entities, steps).
+    """
     hit = np.zeros(x.shape[:2], bool)
     for e in range(len(x)):
         for start in rng.integers(0, x.shape[1] - 5, max(1, int(share * x.shape[1] / 5))):
@@ -101,7 +107,9 @@ def cut(x: np.ndarray, hit: np.ndarray) -> Made:
 
 
 def plant(causes: tuple[str, ...], seed: int, noise: Draw = normal, times: float = 1) -> Planted:
-    """noise: what series have beside their factors; times: how many times as long as STEPS they are."""
+    """noise: what series have beside their factors; times: how many times as long as STEPS they
+    are.
+    """
     rng = np.random.default_rng([seed, 5])
     mixing = rng.standard_normal((3, len(FEATURES)))
     mixing /= np.linalg.norm(mixing, axis=0)
@@ -228,7 +236,9 @@ PAIRS = (
 
 
 def planted(*, seeds: Iterable[int], healthy: Iterable[int]) -> dict[str, Any]:
-    """The share of right first verdicts by cause, of false alarms on healthy runs, of pairs named whole."""
+    """The share of right first verdicts by cause, of false alarms on healthy runs, of pairs named
+    whole.
+    """
     seeds, healthy = list(seeds), list(healthy)
     figures: dict[str, Any] = {"seeds": len(seeds), "healthy seeds": len(healthy)}
     first: Counter[str] = Counter()

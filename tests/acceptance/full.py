@@ -1,4 +1,6 @@
-"""Runs the acceptance checks at full size, each in a process of its own, and writes docs/acceptance.md."""
+"""Runs the acceptance checks at full size, each in a process of its own, and writes
+docs/acceptance.md.
+"""
 
 from __future__ import annotations
 
@@ -110,7 +112,8 @@ FULL["pot"] = (
     lambda _: rules.pot(seeds=500, compared=50),
 )
 FULL["question"] = (
-    "the question's settings fail and the verdict says why; mended, sensitivity >= 0.6 at specificity >= 0.95",
+    "the question's settings fail and the verdict says why; mended, sensitivity >= 0.6 at "
+    "specificity >= 0.95",
     lambda w: question.question(w, started, seeds=(4, 5, 6)),
 )  # no setting was chosen on these
 FULL["question_ethereum"] = (
@@ -142,11 +145,13 @@ FULL["conformal"] = (
     lambda _: rules.conformal(simulations=200),
 )
 FULL["aws_journey"] = (
-    "a month from Athena on S3 into every catalog, a day of its own: tables equal those of local files",
+    "a month from Athena on S3 into every catalog, a day of its own: tables equal those of local "
+    "files",
     lambda w: lake.lake(w, "test_aws_journey"),
 )
 FULL["aws_faults"] = (
-    "faults at the server: right tables, or exit 4 in the service's words and nothing half-published",
+    "faults at the server: right tables, or exit 4 in the service's words and nothing "
+    "half-published",
     lambda w: lake.lake(w, "test_aws_faults"),
 )
 FULL["aws_together"] = (
@@ -212,7 +217,8 @@ def page(results: dict[str, Any]) -> str:
         "# Acceptance",
         "",
         f"Written by `scripts/accept` on {os.cpu_count()} cores ({platform.machine()}, Python "
-        f"{platform.python_version()}); `docs/acceptance.json` holds the same. Reduced sizes run in `scripts/test`.",
+        f"{platform.python_version()}); `docs/acceptance.json` holds the same. Reduced sizes run "
+        "in `scripts/test`.",
         "",
     ]
     for name, (what, _) in FULL.items():

@@ -1,4 +1,6 @@
-"""Acceptance of AWS: the integration tests over a month of days, each fault and each catalog for itself."""
+"""Acceptance of AWS: the integration tests over a month of days, each fault and each catalog for
+itself.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,10 @@ from acceptance import tools
 
 
 def lake(work: Path, name: str) -> dict[str, Any]:
-    """Each test's seconds, and the figures that it recorded. Raises AssertionError where one fails."""
+    """Each test's seconds, and the figures that it recorded.
+
+    Raises AssertionError if a test fails.
+    """
     report = work / "junit.xml"
     done = subprocess.run(
         [

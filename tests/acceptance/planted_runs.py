@@ -1,4 +1,6 @@
-"""Planted causes through the whole job: tables whose only fault is known, in units of their own, with a rhythm of the day."""
+"""Planted causes through the whole job: tables whose only fault is known, in units of their own,
+with a rhythm of the day.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ Run = Callable[[dict[str, Any], Path], Any]
 
 
 def table(cause: str, seed: int) -> tuple[pa.Table, str]:
-    """Events of 20 days and the name of a feature that drifts where the cause is drift. Labelled bursts of noise in test."""
+    """Events of 20 days and the name of a feature that drifts where the cause is drift. Labelled
+    bursts of noise in test.
+    """
     rng = np.random.default_rng([seed, 31])
     n = A_DAY * DAYS
     day = np.repeat(np.arange(DAYS), A_DAY)
@@ -108,7 +112,9 @@ def conf(path: Path, cause: str, seed: int) -> dict[str, Any]:
 def planted_runs(
     work: Path, run: Run, *, seeds: Iterable[int], causes: Iterable[str] = CAUSES
 ) -> dict[str, Any]:
-    """By cause, the verdicts of its runs; the planted one is the first in nine of ten, a healthy run has none."""
+    """By cause, the verdicts of its runs; the planted one is the first in nine of ten, a healthy
+    run has none.
+    """
     figures: dict[str, Any] = {}
     right: list[bool] = []
     for cause in causes:

@@ -1,4 +1,6 @@
-"""Acceptance lines that need processes of their own: kills, a standalone cluster, memory. Sizes are arguments."""
+"""Acceptance lines that need processes of their own: kills, a standalone cluster, memory. Sizes are
+arguments.
+"""
 
 from __future__ import annotations
 
@@ -98,7 +100,8 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 def kill_all(
     work: Path, *, moments: tuple[float, ...] = (0.5,), in_turn: bool = False
 ) -> dict[str, Any]:
-    """kill -9 of the driver in each stage: the same command finishes, tables equal the undisturbed run's; then does nothing.
+    """kill -9 of the driver in each stage: the same command finishes, tables equal the undisturbed
+    run's; then does nothing.
 
     in_turn: one run is killed in every stage it comes to, and then finishes.
     """
@@ -256,7 +259,9 @@ def submit_environment() -> dict[str, str]:
 
 
 def cluster(work: Path) -> dict[str, Any]:
-    """spark-submit against a standalone cluster, foreshock shipped with --py-files, gives the tables of python jobs/pipeline.py."""
+    """spark-submit against a standalone cluster, foreshock shipped with --py-files, gives the
+    tables of python jobs/pipeline.py.
+    """
     conf = small_conf(work)
     code, _, err = finish(start("pipeline", conf, work / "local"))
     assert code == 0, err
@@ -294,7 +299,8 @@ class Peak:
                 root = psutil.Process(self.pid)
                 for p in [root, *root.children(recursive=True)]:
                     with contextlib.suppress(psutil.Error):
-                        # A child that the JVM just forked has its memory, and its thread's name until it becomes another program.
+                        # A child that the JVM just forked has its memory, and its thread's name
+                        # until it becomes another program.
                         kind = (
                             "driver"
                             if p.pid == self.pid
@@ -311,7 +317,9 @@ class Peak:
 
 
 def memory(work: Path, *, events: int, windows_per_epoch: int) -> dict[str, Any]:
-    """A large table through extract, prepare, one epoch and the scoring of two partitions: every process under 2 GiB."""
+    """A large table through extract, prepare, one epoch and the scoring of two partitions: every
+    process under 2 GiB.
+    """
     conf = small_conf(
         work,
         events=events,

@@ -1,4 +1,6 @@
-"""Acceptance of the question: its settings fail as they did, the verdict says why, and the mended twin finds the anomalies."""
+"""Acceptance of the question: its settings fail as they did, the verdict says why, and the mended
+twin finds the anomalies.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ def question(
     wanted: float = 0.6,
     **sections: dict[str, Any],
 ) -> dict[str, Any]:
-    """question.yaml: sensitivity <= 0.05 at specificity >= 0.95 and the causes named; question_mended.yaml: >= 0.6 at >= 0.95."""
+    """question.yaml: sensitivity <= 0.05 at specificity >= 0.95 and the causes named;
+    question_mended.yaml: >= 0.6 at >= 0.95.
+    """
     figures: dict[str, Any] = {}
     for seed in seeds:
         for name in ("question", "question_mended"):
@@ -97,7 +101,8 @@ def ethereum(work: Path, run: Run) -> dict[str, Any]:
             for d, (v, a, b) in aucs.items()
         }
         figures |= {
-            f"{name}: sensitivity, specificity": f"{metric(summary, 'sensitivity'):.3f}, {metric(summary, 'specificity'):.3f}",
+            f"{name}: sensitivity, specificity": f"{metric(summary, 'sensitivity'):.3f}, "
+            f"{metric(summary, 'specificity'):.3f}",
             f"{name}: verdict": ", ".join(summary["verdict"]["causes"]),
         }
         assert "no_signal" in summary["verdict"]["causes"], figures

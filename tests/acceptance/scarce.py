@@ -1,4 +1,6 @@
-"""Acceptance of out-of-fold thresholds: few training rows, a model with many parameters, fresh rows to judge."""
+"""Acceptance of out-of-fold thresholds: few training rows, a model with many parameters, fresh rows
+to judge.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,10 @@ TRAIN, FRESH, SERIES, LENGTH = 400, 4000, 8, 10
 
 
 def series(seed: int) -> pa.Table:
-    """Eight correlated autoregressive series (0.3 to 0.7), a row a minute, the training rows first."""
+    """Eight correlated autoregressive series (0.3 to 0.7).
+
+    There is a row a minute. The training rows come first.
+    """
     rng = np.random.default_rng([seed, 8])
     n = TRAIN + FRESH
     mixing = np.eye(SERIES) + 0.5 * rng.normal(size=(SERIES, SERIES)) / np.sqrt(SERIES)
@@ -50,7 +55,9 @@ def conf(path: Path, method: str) -> dict[str, Any]:
 def out_of_fold(
     work: Path, run: Callable[[dict[str, Any], Path], Any], *, seeds: int
 ) -> dict[str, Any]:
-    """Shares of fresh rows flagged at level 0.99: out of fold at most 3 % in the median, in-sample at least twice that, and said so."""
+    """Shares of fresh rows flagged at level 0.99: out of fold at most 3 % in the median, in-sample
+    at least twice that, and said so.
+    """
     shares: dict[str, list[float]] = {"out_of_fold": [], "train": []}
     said = 0
     for seed in range(seeds):

@@ -1,5 +1,6 @@
-"""Which errors make the better score: plain, standardised, Mahalanobis, smoothed or not, by model and kind of score, on tables with
-known anomalies."""
+"""Which errors make the better score: plain, standardised, Mahalanobis, smoothed or not, by model
+and kind of score, on tables with known anomalies.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ import numpy as np
 
 from acceptance import checks, planted_runs, tools
 
-# (score, errors, smooth): Mahalanobis is of one step's residuals, so it does not go with `window`, the default score.
+# (score, errors, smooth): Mahalanobis is of one step's residuals, so it does not go with `window`,
+# the default score.
 WINDOW = (("window", "plain", None), ("window", "standardised", None))
 COVER = tuple(
     ("cover", errors, smooth)
@@ -22,7 +24,9 @@ Run = Callable[[dict[str, Any], Path], Any]
 
 
 def tables(work: Path, seed: int, model: str) -> dict[str, dict[str, Any]]:
-    """Confs by table: the demo's anomalies of many kinds, single bursts of noise in eight correlated features."""
+    """Confs by table: the demo's anomalies of many kinds, single bursts of noise in eight
+    correlated features.
+    """
     demo = checks.demo_conf(seed, scoring__score="cover")
     demo["source"]["events"] = 60_000
     demo |= {"model": demo.get("model", {}) | {"name": model}, "detectors": []}
@@ -33,10 +37,12 @@ def tables(work: Path, seed: int, model: str) -> dict[str, dict[str, Any]]:
 
 
 def scores(work: Path, run: Run, *, seeds: Iterable[int], models: dict[str, int]) -> dict[str, Any]:
-    """PR AUC on test (its prevalence is the trivial score's), median over seeds; models: with how many of the seeds.
+    """PR AUC on test (its prevalence is the trivial score's), median over seeds; models: with how
+    many of the seeds.
 
-    What is the default where nothing is chosen (plain, of windows) is near the best that goes with that score, in the mean over models
-    and tables; and the best of all is at least as good with the README's advice (Mahalanobis, unsmoothed, of `cover`).
+    What is the default where nothing is chosen (plain, of windows) is near the best that goes with
+    that score, in the mean over models and tables; and the best of all is at least as good with the
+    README's advice (Mahalanobis, unsmoothed, of `cover`).
     """
     found: dict[tuple[str, str], list[float]] = {}
     prevalence: dict[str, list[float]] = {}

@@ -1,4 +1,7 @@
-"""Every acceptance line of the main job at a reduced size; scripts/accept tries them at full size."""
+"""Every acceptance line of the main job at a reduced size.
+
+scripts/accept tries them at full size.
+"""
 
 from __future__ import annotations
 

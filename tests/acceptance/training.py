@@ -1,4 +1,6 @@
-"""Acceptance lines of training on many devices and workers, and of checkpoints. Sizes are arguments."""
+"""Acceptance lines of training on many devices and workers, and of checkpoints. Sizes are
+arguments.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +21,16 @@ import psutil
 from acceptance import processes, tools
 
 STEP = (
-    "import json,sys; sys.path[:0] = [{lib!r}, {tests!r}]; from acceptance.training import _fit_here; "
+    "import json,sys; sys.path[:0] = [{lib!r}, {tests!r}]; from acceptance.training import "
+    "_fit_here; "
     "_fit_here(*json.loads(sys.argv[1]))"
 )
 
 
 def made_dataset(work: Path, *, events: int = 20_000, **changes: Any) -> tuple[Path, Path]:
-    """A prepared run: (conf, run directory). Blocks do not divide evenly among two or three workers."""
+    """A prepared run: (conf, run directory). Blocks do not divide evenly among two or three
+    workers.
+    """
     conf = processes.small_conf(work, events=events, **changes)
     run_dir = work / "prepared"
     for job in ("extract", "prepare"):
@@ -91,7 +96,9 @@ def _fit_here(dataset: str, out: str, replicas: int, batch: int, steps: int) -> 
 
 
 def replicas(work: Path, *, steps: int = 30, batch: int = 63) -> dict[str, Any]:
-    """One replica and two with the same global batch: the same losses to 1e-4, also where the batch does not divide evenly."""
+    """One replica and two with the same global batch: the same losses to 1e-4, also where the batch
+    does not divide evenly.
+    """
     _, run_dir = made_dataset(work)
     found = {}
     for n in (1, 2):
@@ -123,7 +130,9 @@ def seen_once(run_dir: Path, workers: int) -> dict[str, int]:
 
 
 def workers(work: Path, *, counts: tuple[int, ...] = (2, 3)) -> dict[str, Any]:
-    """Workers in a barrier stage on a standalone cluster: equal weights, every block once an epoch; too many are refused."""
+    """Workers in a barrier stage on a standalone cluster: equal weights, every block once an epoch;
+    too many are refused.
+    """
     figures: dict[str, Any] = {}
     with processes.standalone_cluster(work, cores=2) as master:
         for n in counts:
@@ -170,7 +179,9 @@ def start_submit(
 
 
 def kills(work: Path, *, times: int = 10, seed: int = 1) -> dict[str, Any]:
-    """kill -9 of the trainer at random steps, ten times over one training: losses by step and weights as undisturbed."""
+    """kill -9 of the trainer at random steps, ten times over one training: losses by step and
+    weights as undisturbed.
+    """
     conf, run_dir = made_dataset(
         work,
         training__epochs=8,
@@ -229,7 +240,9 @@ def _newest_step(run_dir: Path) -> int:
 def worker_killed(
     work: Path, *, how: signal.Signals = signal.SIGKILL, seconds: float = 60.0
 ) -> dict[str, Any]:
-    """One of two workers is killed (or stopped): exit 4 within 60 s naming it; the next start resumes and finishes."""
+    """One of two workers is killed (or stopped): exit 4 within 60 s naming it; the next start
+    resumes and finishes.
+    """
     conf = processes.small_conf(
         work,
         training__workers=2,
@@ -271,7 +284,9 @@ def worker_killed(
 
 
 def worker_slowed(work: Path, *, running: float = 0.1) -> dict[str, Any]:
-    """One of two workers runs a tenth of the time: training ends, with the weights of an undisturbed one."""
+    """One of two workers runs a tenth of the time: training ends, with the weights of an
+    undisturbed one.
+    """
     conf = processes.small_conf(
         work,
         training__workers=2,

@@ -1,4 +1,6 @@
-"""Athena that executes: its HTTP interface, state machine and errors over DuckDB, with tables of the Glue catalog on the same port."""
+"""Athena that executes: its HTTP interface, state machine and errors over DuckDB, with tables of
+the Glue catalog on the same port.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ class Execution:
 
 
 class Athena:
-    """Workgroups are `primary` and what is added to `workgroups`. `behaviours` are asked before a query is run."""
+    """Workgroups are `primary` and what is added to `workgroups`. `behaviours` are asked before a
+    query is run.
+    """
 
     def __init__(self, client: Callable[[str], Any]) -> None:
         self._client = client
@@ -152,7 +156,8 @@ class Athena:
         s3 = self._client("s3")
         if s3.list_objects_v2(Bucket=bucket, Prefix=prefix).get("KeyCount"):
             raise RuntimeError(
-                f"HIVE_PATH_ALREADY_EXISTS: Target directory for table 'null' already exists: {target}"
+                "HIVE_PATH_ALREADY_EXISTS: Target directory for table 'null' already exists: "
+                f"{target}"
             )
         tree = sqlglot.parse_one(select, read="athena")
         connection = duckdb.connect()
@@ -184,7 +189,8 @@ class Athena:
             table = glue.get_table(DatabaseName=database, Name=name)["Table"]
         except glue.exceptions.EntityNotFoundException:
             raise RuntimeError(
-                f"TABLE_NOT_FOUND: line 1:15: Table 'awsdatacatalog.{database}.{name}' does not exist"
+                f"TABLE_NOT_FOUND: line 1:15: Table 'awsdatacatalog.{database}.{name}' does not "
+                "exist"
             ) from None
         keys = [k["Name"] for k in table.get("PartitionKeys", [])]
         fixed = {
@@ -239,7 +245,9 @@ class Athena:
 
 
 def unload_of(sql: str) -> tuple[str, str]:
-    """(the SELECT, the target) of an UNLOAD. Raises RuntimeError, as Athena fails a query, for anything else."""
+    """(the SELECT, the target) of an UNLOAD. Raises RuntimeError, as Athena fails a query, for
+    anything else.
+    """
     head = re.match(r"\s*UNLOAD\s*(?=\()", sql, re.IGNORECASE)
     if head is None:
         raise RuntimeError(

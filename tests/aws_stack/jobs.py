@@ -1,4 +1,6 @@
-"""Jobs on the stack: as commands of their own, or one after another in a process that keeps its Spark session, which is quicker."""
+"""Jobs on the stack: as commands of their own, or one after another in a process that keeps its
+Spark session, which is quicker.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +30,9 @@ def arguments(folder: Path, conf: dict[str, Any], run_dir: str, *flags: str) -> 
 
 
 class Process:
-    """A process with an environment of its own that runs jobs. catalog: of the Iceberg tables, for whose packages it has room;
-    options: of Spark's catalog, as a cluster's configuration has them."""
+    """A process with an environment of its own that runs jobs. catalog: of the Iceberg tables, for
+    whose packages it has room; options: of Spark's catalog, as a cluster's configuration has them.
+    """
 
     def __init__(
         self, environment: dict[str, str], catalog: str, options: dict[str, str] | None = None
@@ -82,7 +85,8 @@ def serve(catalog: str, options: dict[str, str]) -> None:
     Context.close = lambda self: None  # type: ignore[method-assign]
     for line in sys.stdin:
         job, argv = json.loads(line)
-        spark._jsparkSession.sessionState().catalogManager().reset()  # the next job's catalog may be another
+        # the next job's catalog may be another
+        spark._jsparkSession.sessionState().catalogManager().reset()
         for row in spark.sql("SET").collect():
             if row["key"].startswith(prefix):
                 spark.conf.unset(row["key"])

@@ -1,4 +1,6 @@
-"""A transactions table on the stack, all days but the last, and a process that runs whole jobs over it; what became of its tables."""
+"""A transactions table on the stack, all days but the last, and a process that runs whole jobs over
+it; what became of its tables.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ WHY = ("feature_errors", "top_feature", "top_step", "top_value", "top_expected")
 
 
 class Lake:
-    """data: the table's days, of which all but the last are in the lake; stack, process: what serves it and runs jobs."""
+    """data: the table's days, of which all but the last are in the lake; stack, process: what
+    serves it and runs jobs.
+    """
 
     def __init__(self, data: list[Path]) -> None:
         self.data, self.stack = data, Stack()
@@ -134,7 +138,8 @@ class Lake:
         return (
             self.duckdb()
             .sql(
-                f"SELECT {columns} FROM read_parquet({files}, hive_partitioning = false, union_by_name = true)"
+                f"SELECT {columns} FROM read_parquet({files}, hive_partitioning = false, "
+                "union_by_name = true)"
             )
             .to_arrow_table()
         )
@@ -166,7 +171,8 @@ def check_silence(text: str) -> None:
 
 def folder_sql(where: str) -> str:
     return (
-        f"SELECT * EXCLUDE (run_id) FROM read_parquet('{where}/**/*.parquet', hive_partitioning = true, "
+        f"SELECT * EXCLUDE (run_id) FROM read_parquet('{where}/**/*.parquet', hive_partitioning = "
+        "true, "
         f"hive_types = {{'split': VARCHAR, 'partition': VARCHAR}}) {SORT}"
     )
 
@@ -177,7 +183,9 @@ def scores(folder: Path) -> pa.Table:
 
 
 def same(ours: pa.Table, wanted: pa.Table, *, later: bool = False) -> None:
-    """The same rows; scores to 1e-6. later: why an event has no score may have been otherwise then: its sequence was short."""
+    """The same rows; scores to 1e-6. later: why an event has no score may have been otherwise then:
+    its sequence was short.
+    """
     assert set(ours.column_names) - {"run_id"} == set(wanted.column_names) - {"run_id"}
     names = [c for c in wanted.column_names if c not in ("run_id", *WHY)]
     a, b = (

@@ -1,4 +1,6 @@
-"""An Iceberg REST catalog that keeps its tables in the stack's Glue: the protocol's requests, answered by pyiceberg's own catalog."""
+"""An Iceberg REST catalog that keeps its tables in the stack's Glue: the protocol's requests,
+answered by pyiceberg's own catalog.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ ERRORS = {
 
 
 class Rest:
-    """catalog: makes pyiceberg's, when first asked; warehouse: where its tables lie; token: what a client must bear."""
+    """catalog: makes pyiceberg's, when first asked; warehouse: where its tables lie; token: what a
+    client must bear.
+    """
 
     def __init__(self, catalog: Callable[[], Catalog], warehouse: str, token: str) -> None:
         self._make, self.warehouse, self.token = catalog, warehouse, token

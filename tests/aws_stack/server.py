@@ -67,8 +67,10 @@ class _Handler(WSGIRequestHandler):
 
 
 class Stack:
-    """The stack on a free port. `faults` are asked in turn: None lets a request pass; a triple answers it; "reset" breaks the connection
-    and "truncate" breaks it in the middle of the answer's body."""
+    """The stack on a free port. `faults` are asked in turn: None lets a request pass; a triple
+    answers it; "reset" breaks the connection and "truncate" breaks it in the middle of the answer's
+    body.
+    """
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
@@ -232,7 +234,10 @@ def _break(environ: dict[str, Any]) -> None:
 
 
 def s3_error(code: str, message: str, status: str) -> tuple[str, list[tuple[str, str]], bytes]:
-    body = f'<?xml version="1.0" encoding="UTF-8"?><Error><Code>{code}</Code><Message>{message}</Message><RequestId>1</RequestId></Error>'
+    body = (
+        '<?xml version="1.0" encoding="UTF-8"?>'
+        f"<Error><Code>{code}</Code><Message>{message}</Message><RequestId>1</RequestId></Error>"
+    )
     return status, [("Content-Type", "application/xml")], body.encode()
 
 

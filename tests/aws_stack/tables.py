@@ -1,4 +1,6 @@
-"""A transactions table of daily partitions on the stack: on S3, in Glue, and the confs that read it."""
+"""A transactions table of daily partitions on the stack: on S3, in Glue, and the confs that read
+it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""How prepare and score grow with the number of events: seconds, a worker's peak memory, and the exponent of the time."""
+"""How prepare and score grow with the number of events: seconds, a worker's peak memory, and the
+exponent of the time.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Figures of S3: extracting from it, against plain Spark on the same files. The server is a process of its own."""
+"""Figures of S3: extracting from it, against plain Spark on the same files. The server is a process
+of its own.
+"""
 
 from __future__ import annotations
 
@@ -98,6 +100,7 @@ def figures(work: Path, spark: Any, names: set[str], *, quick: bool) -> Iterator
         unit="events/s",
         wanted=0.8,
         repetitions=times,
-        sizes=f"{rows} events in {len(paths.stamps(paths.at('s3://lake/source')))} files of 20 days, on S3 at both ends",
+        sizes=f"{rows} events in {len(paths.stamps(paths.at('s3://lake/source')))} files of 20 "
+        "days, on S3 at both ends",
     )
     shutil.rmtree(work / "source", ignore_errors=True)

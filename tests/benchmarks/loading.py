@@ -1,4 +1,6 @@
-"""Figures of reading and writing windows: against row-per-window Petastorm, the seed question's generator, and memory."""
+"""Figures of reading and writing windows: against row-per-window Petastorm, the seed question's
+generator, and memory.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ FEATURES = [f"f{i}" for i in range(F)]
 
 
 def events_table(rows: int, entities: int, seed: int = 0) -> pa.Table:
-    """Events over 20 days, autocorrelated features; the activity of entities follows Zipf's law (exponent 1.1)."""
+    """Events over 20 days, autocorrelated features; the activity of entities follows Zipf's law
+    (exponent 1.1).
+    """
     rng = np.random.default_rng(seed)
     start = np.datetime64("2024-01-01T00:00:00", "us").astype(np.int64)
     time = start + np.sort(rng.integers(0, 20 * 86_400_000_000, rows))
@@ -110,7 +114,10 @@ def arrow_reader(run_dir: Path) -> BlockReader:
 
 
 def loader(run_dir: Path, reader: BlockReader | None = None) -> Any:
-    """Windows a second of one epoch of shuffled batches; reader: None for the one that is chosen."""
+    """Windows a second of one epoch of shuffled batches.
+
+    reader: None for the reader that is chosen.
+    """
     settle_memory()
     epoch = iter(range(1, 10_000))
 
@@ -199,7 +206,9 @@ def row_loader(folder: Path, count: int) -> Any:
 
 
 def question_loader(partition: np.ndarray, batches: int) -> Any:
-    """The seed question's way: for every batch all sequences of the partition are cut again, then a few are kept."""
+    """The seed question's way: for every batch all sequences of the partition are cut again, then a
+    few are kept.
+    """
 
     def generator() -> Iterator[np.ndarray]:
         at = 0
@@ -268,7 +277,8 @@ def figures(work: Path, spark: Any, names: set[str], *, quick: bool) -> Iterator
             unit="windows/s",
             wanted=50,
             repetitions=times,
-            peer_name="one row a window: petastorm make_reader, make_petastorm_dataset, shuffle, batch",
+            peer_name="one row a window: petastorm make_reader, make_petastorm_dataset, shuffle, "
+            "batch",
             sizes=f"{size}; peer {len(windows)} windows",
         )
     if "loader_vs_question" in names:
@@ -282,7 +292,8 @@ def figures(work: Path, spark: Any, names: set[str], *, quick: bool) -> Iterator
             unit="windows/s",
             wanted=1000,
             repetitions=times,
-            peer_name="the seed question's generator: all sequences of the partition cut again for each batch of 64",
+            peer_name="the seed question's generator: all sequences of the partition cut again for "
+            "each batch of 64",
             sizes=f"{size}; peer's partition {len(partition)} rows",
         )
     if "arrow_vs_petastorm" in names:
@@ -343,5 +354,6 @@ def figures(work: Path, spark: Any, names: set[str], *, quick: bool) -> Iterator
             wanted=40,
             repetitions=times,
             peer_name="one row a window: petastorm materialize_dataset (from windows in memory)",
-            sizes=f"{total} windows (ours: the whole prepare stage, scaling and sorting included); peer {len(windows)}",
+            sizes=f"{total} windows (ours: the whole prepare stage, scaling and sorting included); "
+            f"peer {len(windows)}",
         )

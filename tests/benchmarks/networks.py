@@ -79,7 +79,10 @@ def _fit(windows: np.ndarray) -> Any:
 
 
 def _score(spark: Any, run_dir: Path, work: Path, folder: Path, *, predict: bool) -> Any:
-    """Windows a second of scoring the training dataset's chunks in Spark, to tables' rows on disk."""
+    """Windows a second of scoring the training dataset's chunks in Spark.
+
+    The clock stops when the tables' rows are on disk.
+    """
     dataset = run_dir / "dataset" / "train"
     manifest = read_manifest(dataset)
     plan = ScoringPlan(
@@ -134,7 +137,8 @@ def figures(work: Path, spark: Any, names: set[str], *, quick: bool) -> Iterator
             unit="windows/s",
             wanted=0.97,
             repetitions=times,
-            peer_name="keras.Model.fit(jit_compile=True), which Keras takes back for LSTMs, on the same windows in memory",
+            peer_name="keras.Model.fit(jit_compile=True), which Keras takes back for LSTMs, on the "
+            "same windows in memory",
             sizes=f"{len(windows)} {size}",
         )
     if "scoring_vs_predict" in names:
@@ -159,6 +163,7 @@ def figures(work: Path, spark: Any, names: set[str], *, quick: bool) -> Iterator
             unit="windows/s",
             wanted=2,
             repetitions=times,
-            peer_name="keras.Model.predict(batch_size=1024) in the same mapInArrow: same files in, same rows out",
+            peer_name="keras.Model.predict(batch_size=1024) in the same mapInArrow: same files in, "
+            "same rows out",
             sizes=f"{count} {size}",
         )

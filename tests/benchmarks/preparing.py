@@ -72,7 +72,9 @@ def _sort(spark: Any, run_dir: Path, work: Path, rows: int) -> float:
 
 
 def _pandas(spark: Any, run_dir: Path, work: Path, scaler: Scaler, rows: int) -> float:
-    """Events a second of groupBy(entity).applyInPandas that sorts, scales and gives blocks of 1,024 windows, field for field as ours."""
+    """Events a second of groupBy(entity).applyInPandas that sorts, scales and gives blocks of 1,024
+    windows, field for field as ours.
+    """
     shutil.rmtree(work, ignore_errors=True)
     arrays = (
         "x",
@@ -131,7 +133,9 @@ def _pandas(spark: Any, run_dir: Path, work: Path, scaler: Scaler, rows: int) ->
 
 
 def _values(work: Path, rows: int, files: int = 8, *, distinct: int = 8) -> dict[str, list[str]]:
-    """Partitions of heavy-tailed events, a file each; past `distinct` of them the same events come again."""
+    """Partitions of heavy-tailed events, a file each; past `distinct` of them the same events come
+    again.
+    """
     items = {}
     work.mkdir(parents=True)
     for i in range(files):
@@ -168,7 +172,9 @@ def _scaler(spark: Any, items: dict[str, list[str]], values: int, work: Path) ->
 
 
 def scaler_increment(work: Path, spark: Any, *, quick: bool) -> Iterator[Figure]:
-    """One day more: CPU seconds, and bytes read by Python, of the exact fit of a hundred days over those of adding one."""
+    """One day more: CPU seconds, and bytes read by Python, of the exact fit of a hundred days over
+    those of adding one.
+    """
     rows, days, times = (2_000, 5, 1) if quick else (1_000_000, 100, 5)
     items = _values(work / "days", rows * (days + 1), days + 1)
     last = list(items)[-1]
@@ -247,7 +253,8 @@ def figures(work: Path, spark: Any, names: set[str], *, quick: bool) -> Iterator
                 wanted=3,
                 repetitions=times,
                 sizes=size,
-                peer_name="groupBy(entity).applyInPandas that sorts, scales and makes the same blocks",
+                peer_name="groupBy(entity).applyInPandas that sorts, scales and makes the same "
+                "blocks",
             )
         if "windowing_vs_sort" in names:
             yield alternate(

@@ -132,7 +132,8 @@ def page(found: list[dict[str, Any]]) -> str:
         "compares ours with the peer's in each pair of alternating repetitions; above 1 ours is "
         "better. A peer may be a limit: the ratio is then the limit over ours.",
         "",
-        "| figure | ratio: least, median, most | wanted | ours | peer | unit | repetitions | date |",
+        "| figure | ratio: least, median, most | wanted | ours | peer | unit | repetitions | date "
+        "|",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for f in found:
@@ -140,7 +141,8 @@ def page(found: list[dict[str, Any]]) -> str:
             r = f["ratio"]
             met = "" if r["median"] >= f["wanted"] else " **missed**"
             lines.append(
-                f"| {f['name']} | {r['min']:.3g}, {r['median']:.3g}, {r['max']:.3g} | {f['wanted']:g}{met} | {f['ours']:.4g} | "
+                f"| {f['name']} | {r['min']:.3g}, {r['median']:.3g}, {r['max']:.3g} | "
+                f"{f['wanted']:g}{met} | {f['ours']:.4g} | "
                 f"{f['peer']:.4g} | {f['unit']} | {f['repetitions']} | {f['date']} |"
             )
     lines += ["", "## Sizes and peers", ""]
@@ -165,7 +167,8 @@ def page(found: list[dict[str, Any]]) -> str:
             ]
             lines += [
                 "",
-                f"Exponent {f['exponent']:.3f} (wanted: at most {f['exponent wanted at most']}); largest over smallest peak of a "
+                f"Exponent {f['exponent']:.3f} (wanted: at most {f['exponent wanted at most']}); "
+                "largest over smallest peak of a "
                 f"worker: {f['largest over smallest peak']:.2f}.",
             ]
     return "\n".join(lines) + "\n"

@@ -1,4 +1,6 @@
-"""What the tails of scores say: shelves against laws whose quantiles are known, contamination, and thresholds beyond the scores."""
+"""What the tails of scores say: shelves against laws whose quantiles are known, contamination, and
+thresholds beyond the scores.
+"""
 
 from __future__ import annotations
 
@@ -134,7 +136,8 @@ def test_a_calibration_that_alone_holds_anomalies() -> None:
         "events.calibrate_where",
     ):
         assert words in found["text"], words
-    # no fault of calibration: a threshold below the anomalies, fitted elsewhere, or on events that calibrate_where chose
+    # no fault of calibration: a threshold below the anomalies, fitted elsewhere, or on events that
+    # calibrate_where chose
     for changed in (
         {"threshold": 1.8},
         {"fitted_on": "train"},

@@ -166,7 +166,8 @@ def test_a_single_detector_is_named_beside_an_ensemble_that_beats_the_model() ->
         Ranked("pca", 0.95, 0.94, 0.96),
     )
     assert verdict(facts(ranked=ranked))["text"].endswith(
-        "ensemble beats lstm_autoencoder on the labelled test events (ROC AUC 0.960 against 0.800), and pca alone beats it too (0.950)."
+        "ensemble beats lstm_autoencoder on the labelled test events (ROC AUC 0.960 against "
+        "0.800), and pca alone beats it too (0.950)."
     )
     assert verdict(facts(ranked=ranked[:3]))["text"].endswith(
         "and zscore alone is no worse than it too (0.810)."

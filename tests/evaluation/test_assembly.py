@@ -1,4 +1,6 @@
-"""Rows of `metrics` from scored files: by group and kind, with one class of labels, with no threshold. The files are written here."""
+"""Rows of `metrics` from scored files: by group and kind, with one class of labels, with no
+threshold. The files are written here.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +70,8 @@ def found(
 
 
 def test_ranges_by_group_and_kind_by_hand(tmp_path: Path) -> None:
-    # Two events of g follow each other, then two of h, and so on. Flagged: score above 0.5, 0.8 in h.
+    # Two events of g follow each other, then two of h, and so on. Flagged: score above 0.5, 0.8 in
+    # h.
     label = [0, 0, 0, 0, 1, 1, 0, 0, 0, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 1]
     group = ["g", "g", "h", "h"] * 5
     kind = ["x" if 4 <= i <= 5 or i == 19 else "y" if v else "" for i, v in enumerate(label)]
@@ -82,7 +85,8 @@ def test_ranges_by_group_and_kind_by_hand(tmp_path: Path) -> None:
         2 / 3,
         1.0,
     )
-    # g: 4-5 and 9 (its 10 and 11 are h's), both found; the first a second step late, the other at once.
+    # g: 4-5 and 9 (its 10 and 11 are h's), both found; the first a second step late, the other at
+    # once.
     assert (g["event_recall"], g["event_precision"], g["detection_delay"]) == (1.0, 1.0, 1.0)
     # h: 10-11 and 19, neither found; 2 is flagged.
     assert (h["event_recall"], h["event_precision"], h["detection_delay"]) == (0.0, 0.0, None)

@@ -36,7 +36,9 @@ REFERENCE = [
 
 
 def case(seed: int) -> tuple[np.ndarray, np.ndarray, int]:
-    """Labels with one to five anomalies, some at the ends or near each other; scores, some tied; a buffer."""
+    """Labels with one to five anomalies, some at the ends or near each other; scores, some tied; a
+    buffer.
+    """
     rng = np.random.default_rng(seed)
     n = int(rng.integers(60, 400))
     label = np.zeros(n, int)

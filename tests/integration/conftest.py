@@ -1,4 +1,6 @@
-"""A lake of its own for each file of tests: server, table, a process that runs jobs; and the same run over local files."""
+"""A lake of its own for each file of tests: server, table, a process that runs jobs; and the same
+run over local files.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Faults at the server amid whole jobs: those that pass end in the right tables, the others in exit 4 and the service's words."""
+"""Faults at the server amid whole jobs: those that pass end in the right tables, the others in exit
+4 and the service's words.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ from aws_stack.server import (
 
 pytestmark = pytest.mark.slow
 NTH = 10 if FULL else 40  # a request in so many fails
-# Of bodies fewer are cut: S3A skips forward in a broken stream again and again until its task fails, so every task of many reads would.
+# Of bodies fewer are cut: S3A skips forward in a broken stream again and again until its task
+# fails, so every task of many reads would.
 CUT = 100 if FULL else 40
 
 
@@ -82,7 +85,9 @@ def attempts(lake: Lake, run: str) -> list[dict[str, Any]]:
 
 
 def check_nothing_half(lake: Lake, run: str, namespace: str) -> None:
-    """No query runs, nothing temporary is left, no table is there that readers could take for whole."""
+    """No query runs, nothing temporary is left, no table is there that readers could take for
+    whole.
+    """
     assert lake.stack.athena.running == []
     assert lake.temporary() == []
     if not lake.objects(f"{run}/.stages/score.json"):

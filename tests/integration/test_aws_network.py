@@ -64,7 +64,8 @@ def test_the_network_on_s3_with_two_workers_killed_once_ends_with_the_tables_of_
         stack.client("s3").create_bucket(Bucket=BUCKET, CreateBucketConfiguration=location)
         killed = start(stack, conf, f"s3://{BUCKET}/{RUN}")
         until = time.monotonic() + LONGEST_WAIT
-        # The blocks that a worker saw are noted at the end of an epoch: one is behind it, more to come.
+        # The blocks that a worker saw are noted at the end of an epoch: one is behind it, more to
+        # come.
         while not keys(stack, f"{RUN}/checkpoints/blocks/epoch-00001"):
             assert killed.poll() is None, killed.communicate()[0][-3000:]
             assert time.monotonic() < until, "no epoch ended"

@@ -1,4 +1,6 @@
-"""Jobs that are told to stop, and jobs at work at the same time: no query left running, nothing half-published, no row lost."""
+"""Jobs that are told to stop, and jobs at work at the same time: no query left running, nothing
+half-published, no row lost.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ CATALOGS = ("glue", "s3tables", "rest", "hadoop", "location") if FULL else ("glu
 
 
 def stopped_in(lake: Lake, argv: list[str], stage: str, how: int) -> tuple[int, float, str]:
-    """(exit code, seconds from the signal to the end, what was printed) of a pipeline that is told to stop once a stage has begun."""
+    """(exit code, seconds from the signal to the end, what was printed) of a pipeline that is told
+    to stop once a stage has begun.
+    """
     job = subprocess.Popen(
         [sys.executable, str(ROOT / "jobs" / "pipeline.py"), *argv],
         env=lake.stack.environment(),
@@ -180,7 +184,8 @@ def test_two_jobs_at_once_lose_nothing(
         found = (
             lake.duckdb()
             .sql(
-                f"SELECT * FROM read_parquet('s3://{LAKE}/{place}/scores/**/*.parquet', hive_partitioning = true, "
+                f"SELECT * FROM read_parquet('s3://{LAKE}/{place}/scores/**/*.parquet', "
+                "hive_partitioning = true, "
                 "hive_types = {'split': VARCHAR, 'partition': VARCHAR})"
             )
             .to_arrow_table()

@@ -1,4 +1,7 @@
-"""What a failure means for the user: examples as Spark, Java, Python and the machine report them."""
+"""What a failure means for the user.
+
+The examples are as Spark, Java, Python and the machine report them.
+"""
 
 import errno
 import os
@@ -36,7 +39,8 @@ class CapturedError(Exception):
 
 
 ABORTED = (
-    "org.apache.spark.SparkException: Job aborted due to stage failure: Task 3 in stage 7.0 failed 1 times, most recent "
+    "org.apache.spark.SparkException: Job aborted due to stage failure: Task 3 in stage 7.0 failed "
+    "1 times, most recent "
     "failure: Lost task 3.0 in stage 7.0 (TID 21) (host executor driver): "
 )
 TRACEBACK = (
@@ -54,7 +58,8 @@ def python_error(line: str) -> Py4JJavaError:
             ABORTED
             + TRACEBACK
             + line
-            + "\n\n\tat org.apache.spark.api.python.BasePythonRunner.handle(PythonRunner.scala:572)\n"
+            + "\n\n\tat org.apache.spark.api.python.BasePythonRunner.handle"
+            "(PythonRunner.scala:572)\n"
             "\tat java.base/java.lang.Thread.run(Thread.java:840)\n"
         ),
     )
@@ -63,74 +68,187 @@ def python_error(line: str) -> Py4JJavaError:
 EXAMPLES = {
     "our own error stays": (errors.DataError("3 rows"), errors.DataError, ["3 rows"]),
     "a line to S3 that broke amid a file": (
-        CapturedError("Encountered error while reading file s3://lake/x.parquet\nCaused by: java.net.SocketException: Connection reset"),
-        errors.ServiceError, ["connection to S3", "Connection reset"]),
+        CapturedError(
+            "Encountered error while reading file s3://lake/x.parquet\nCaused by: "
+            "java.net.SocketException: Connection reset"
+        ),
+        errors.ServiceError,
+        ["connection to S3", "Connection reset"],
+    ),
     "a full disk, though a socket broke too": (
-        python_error("OSError: [Errno 28] No space left on device\njava.net.SocketException: Broken pipe s3://lake"), errors.ServiceError,
-        ["disk is full"]),
+        python_error(
+            "OSError: [Errno 28] No space left on device\njava.net.SocketException: Broken pipe "
+            "s3://lake"
+        ),
+        errors.ServiceError,
+        ["disk is full"],
+    ),
     "a worker that died, though a socket broke too": (
-        CapturedError("Python worker exited unexpectedly (crashed) s3://lake\njava.net.SocketException: Connection reset"),
-        errors.ServiceError, ["a worker failed"]),
+        CapturedError(
+            "Python worker exited unexpectedly (crashed) s3://lake\njava.net.SocketException: "
+            "Connection reset"
+        ),
+        errors.ServiceError,
+        ["a worker failed"],
+    ),
     "a REST catalog that refuses": (
-        CapturedError("org.apache.iceberg.exceptions.NotAuthorizedException: Not authorized: the token is wrong"), errors.ServiceError,
-        ["Iceberg catalog", "the token is wrong"]),
+        CapturedError(
+            "org.apache.iceberg.exceptions.NotAuthorizedException: Not authorized: the token is "
+            "wrong"
+        ),
+        errors.ServiceError,
+        ["Iceberg catalog", "the token is wrong"],
+    ),
     "our own error in a Python worker": (
-        python_error("foreshock.errors.DataError: /run/model: the bundle does not belong"), errors.DataError,
-        ["/run/model: the bundle does not belong"]),
+        python_error("foreshock.errors.DataError: /run/model: the bundle does not belong"),
+        errors.DataError,
+        ["/run/model: the bundle does not belong"],
+    ),
     "our service error in a Python worker": (
-        python_error("foreshock.errors.ServiceError: the disk gave up"), errors.ServiceError, ["the disk gave up"]),
+        python_error("foreshock.errors.ServiceError: the disk gave up"),
+        errors.ServiceError,
+        ["the disk gave up"],
+    ),
     "our settings error in a Python worker": (
-        python_error("foreshock.errors.SettingsError: run.seed"), errors.SettingsError, ["run.seed"]),
+        python_error("foreshock.errors.SettingsError: run.seed"),
+        errors.SettingsError,
+        ["run.seed"],
+    ),
     "memory": (MemoryError(), errors.ServiceError, ["out of memory"]),
     "full disk, Python": (
-        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/run/x"), errors.ServiceError, ["No space left", "/run/x"]),
+        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/run/x"),
+        errors.ServiceError,
+        ["No space left", "/run/x"],
+    ),
     "full disk, Java": (
-        Py4JJavaError("An error occurred while calling o1.parquet.", JavaError(
-            ABORTED, JavaError("java.io.IOException: No space left on device"))),
-        errors.ServiceError, ["disk is full", "No space left"]),
+        Py4JJavaError(
+            "An error occurred while calling o1.parquet.",
+            JavaError(ABORTED, JavaError("java.io.IOException: No space left on device")),
+        ),
+        errors.ServiceError,
+        ["disk is full", "No space left"],
+    ),
     "full disk, in a Python worker": (
-        python_error("OSError: [Errno 28] Error writing bytes to file. Detail: [errno 28] No space left on device"),
-        errors.ServiceError, ["disk is full"]),
-    "quota": (OSError(errno.EDQUOT, "Disk quota exceeded", "/run/x"), errors.ServiceError, ["Disk quota exceeded"]),
-    "no permission, Python": (PermissionError(errno.EACCES, "Permission denied", "/run/x"), errors.SettingsError, ["/run/x"]),
+        python_error(
+            "OSError: [Errno 28] Error writing bytes to file. Detail: [errno 28] No space left on "
+            "device"
+        ),
+        errors.ServiceError,
+        ["disk is full"],
+    ),
+    "quota": (
+        OSError(errno.EDQUOT, "Disk quota exceeded", "/run/x"),
+        errors.ServiceError,
+        ["Disk quota exceeded"],
+    ),
+    "no permission, Python": (
+        PermissionError(errno.EACCES, "Permission denied", "/run/x"),
+        errors.SettingsError,
+        ["/run/x"],
+    ),
     "no permission, Java": (
-        CapturedError("java.io.FileNotFoundException: /data/x.parquet (Permission denied)"), errors.SettingsError,
-        ["/data/x.parquet", "permission"]),
-    "read-only": (OSError(errno.EROFS, "Read-only file system", "/run/x"), errors.SettingsError, ["Read-only"]),
+        CapturedError("java.io.FileNotFoundException: /data/x.parquet (Permission denied)"),
+        errors.SettingsError,
+        ["/data/x.parquet", "permission"],
+    ),
+    "read-only": (
+        OSError(errno.EROFS, "Read-only file system", "/run/x"),
+        errors.SettingsError,
+        ["Read-only"],
+    ),
     "not Parquet": (
-        CapturedError("java.lang.RuntimeException: file:/data/date=1/x.parquet is not a Parquet file. Expected magic number"),
-        errors.DataError, ["/data/date=1/x.parquet", "corrupt"]),
+        CapturedError(
+            "java.lang.RuntimeException: file:/data/date=1/x.parquet is not a Parquet file. "
+            "Expected magic number"
+        ),
+        errors.DataError,
+        ["/data/date=1/x.parquet", "corrupt"],
+    ),
     "not Parquet, in the cause": (
-        Py4JJavaError("An error occurred while calling o1.count.", JavaError(ABORTED, JavaError(
-            "org.apache.spark.SparkException: Could not read footer for file: file:/data/x.parquet", JavaError(
-                "java.lang.RuntimeException: file:/data/x.parquet is not a Parquet file.")))),
-        errors.DataError, ["file:/data/x.parquet"]),
+        Py4JJavaError(
+            "An error occurred while calling o1.count.",
+            JavaError(
+                ABORTED,
+                JavaError(
+                    "org.apache.spark.SparkException: Could not read footer for file: "
+                    "file:/data/x.parquet",
+                    JavaError(
+                        "java.lang.RuntimeException: file:/data/x.parquet is not a Parquet file."
+                    ),
+                ),
+            ),
+        ),
+        errors.DataError,
+        ["file:/data/x.parquet"],
+    ),
     "no schema": (
-        CapturedError("[UNABLE_TO_INFER_SCHEMA] Unable to infer schema for Parquet. It must be specified manually."),
-        errors.DataError, ["infer"]),
+        CapturedError(
+            "[UNABLE_TO_INFER_SCHEMA] Unable to infer schema for Parquet. It must be specified "
+            "manually."
+        ),
+        errors.DataError,
+        ["infer"],
+    ),
     "schemas that do not merge": (
-        CapturedError("Failed merging schema of file file:/data/b.parquet: struct<x:string>"), errors.DataError,
-        ["file:/data/b.parquet"]),
+        CapturedError("Failed merging schema of file file:/data/b.parquet: struct<x:string>"),
+        errors.DataError,
+        ["file:/data/b.parquet"],
+    ),
     "Arrow on a broken file": (
-        python_error("pyarrow.lib.ArrowInvalid: Could not open Parquet input source '/run/events/x.parquet': Parquet magic "
-                     "bytes not found in footer. Either the file is corrupted or this is not a parquet file."),
-        errors.DataError, ["/run/events/x.parquet", "Parquet magic bytes"]),
+        python_error(
+            "pyarrow.lib.ArrowInvalid: Could not open Parquet input source "
+            "'/run/events/x.parquet': Parquet magic "
+            "bytes not found in footer. Either the file is corrupted or this is not a parquet file."
+        ),
+        errors.DataError,
+        ["/run/events/x.parquet", "Parquet magic bytes"],
+    ),
     "Arrow on a broken file that it does not name": (
-        python_error("pyarrow.lib.ArrowInvalid: Parquet magic bytes not found in footer. Either the file is corrupted or this "
-                     "is not a parquet file."), errors.DataError, ["Parquet magic bytes"]),
+        python_error(
+            "pyarrow.lib.ArrowInvalid: Parquet magic bytes not found in footer. Either the file is "
+            "corrupted or this is not a parquet file."
+        ),
+        errors.DataError,
+        ["Parquet magic bytes"],
+    ),
     "ragged row": (
-        CapturedError("[MALFORMED_RECORD_IN_PARSING.WITHOUT_SUGGESTION] Malformed records are detected in record parsing."),
-        errors.DataError, ["Malformed"]),
+        CapturedError(
+            "[MALFORMED_RECORD_IN_PARSING.WITHOUT_SUGGESTION] Malformed records are detected in "
+            "record parsing."
+        ),
+        errors.DataError,
+        ["Malformed"],
+    ),
     "dead Python worker": (
-        Py4JJavaError("An error occurred", JavaError(ABORTED + "org.apache.spark.SparkException: Python worker exited "
-                                                     "unexpectedly (crashed)")), errors.ServiceError, ["worker", "memory"]),
+        Py4JJavaError(
+            "An error occurred",
+            JavaError(
+                ABORTED + "org.apache.spark.SparkException: Python worker exited "
+                "unexpectedly (crashed)"
+            ),
+        ),
+        errors.ServiceError,
+        ["worker", "memory"],
+    ),
     "Java out of memory": (
-        Py4JJavaError("An error occurred", JavaError("java.lang.OutOfMemoryError: Java heap space")), errors.ServiceError,
-        ["Java heap space", "memory"]),
+        Py4JJavaError(
+            "An error occurred", JavaError("java.lang.OutOfMemoryError: Java heap space")
+        ),
+        errors.ServiceError,
+        ["Java heap space", "memory"],
+    ),
     "lost executor": (
-        Py4JJavaError("An error occurred", JavaError(ABORTED + "ExecutorLostFailure (executor 2 exited caused by one of the "
-                                                     "running tasks)")), errors.ServiceError, ["ExecutorLostFailure"]),
-}  # fmt: skip
+        Py4JJavaError(
+            "An error occurred",
+            JavaError(
+                ABORTED + "ExecutorLostFailure (executor 2 exited caused by one of the "
+                "running tasks)"
+            ),
+        ),
+        errors.ServiceError,
+        ["ExecutorLostFailure"],
+    ),
+}
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

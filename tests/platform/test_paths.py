@@ -1,4 +1,6 @@
-"""Paths on S3 against a real server: listing, moving, removing, locks; names with spaces, `=` and letters beyond ASCII."""
+"""Paths on S3 against a real server: listing, moving, removing, locks; names with spaces, `=` and
+letters beyond ASCII.
+"""
 
 from __future__ import annotations
 
@@ -92,8 +94,8 @@ def test_removing_a_folder_leaves_those_whose_names_begin_alike(stack: Stack) ->
 def test_what_may_not_be_removed_is_said_and_not_tried_for_ever(stack: Stack) -> None:
     paths.at("s3://bucket/kept").write_text("x")
     body = (
-        b'<?xml version="1.0"?><DeleteResult><Error><Key>kept</Key><Code>AccessDenied</Code><Message>Access Denied</Message></Error>'
-        b"</DeleteResult>"
+        b'<?xml version="1.0"?><DeleteResult><Error><Key>kept</Key>'
+        b"<Code>AccessDenied</Code><Message>Access Denied</Message></Error></DeleteResult>"
     )
     answer = ("200 OK", [("Content-Type", "application/xml")], body)
     fault = always(answer, lambda r: r.method == "POST" and "delete" in r.query)

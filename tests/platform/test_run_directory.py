@@ -48,7 +48,7 @@ def contents(run: RunDirectory) -> set[str]:
     return {f.read_text() if f.exists() else "missing" for f in files}
 
 
-# --- publish and is_done -----------------------------------------------------------------------------------------------------
+# --- publish and is_done --------------------------------------------------------------------------
 
 
 def test_a_stage_is_done_once_it_is_published(run: RunDirectory) -> None:
@@ -88,7 +88,8 @@ def test_a_stage_published_anew_withdraws_those_after_it(run: RunDirectory) -> N
     assert [run.is_done(s, s) for s in STAGES] == [True, True, False, False, False]
     assert run.is_done("train", "other")
     run.begin("prepare")
-    # A trained model stays: its fingerprint is of the training data themselves, which a new day need not change.
+    # A trained model stays: its fingerprint is of the training data themselves, which a new day
+    # need not change.
     assert [run.record(s) is not None for s in STAGES] == [True, False, True, False, False]
 
 
@@ -115,7 +116,7 @@ def test_clear_removes_results_and_keeps_what_no_run_wrote(run: RunDirectory) ->
     run.clear()
 
 
-# --- altered files -----------------------------------------------------------------------------------------------------------
+# --- altered files --------------------------------------------------------------------------------
 
 
 def test_an_altered_sealed_file_is_refused_by_name(run: RunDirectory) -> None:
@@ -147,7 +148,7 @@ def test_an_altered_record_is_refused_by_name(run: RunDirectory, text: str) -> N
         run.is_done("extract", "one")
 
 
-# --- killed at any moment ----------------------------------------------------------------------------------------------------
+# --- killed at any moment -------------------------------------------------------------------------
 
 
 class KilledError(BaseException):
@@ -155,7 +156,9 @@ class KilledError(BaseException):
 
 
 def kill_at(monkeypatch: pytest.MonkeyPatch, moment: int) -> list[int]:
-    """Let the process die before its `moment`-th step on disk; the list grows by one a step that was done."""
+    """Let the process die before its `moment`-th step on disk; the list grows by one a step that
+    was done.
+    """
     done: list[int] = []
 
     def dying(step):
@@ -231,7 +234,7 @@ def test_nothing_of_a_killed_run_stays_once_the_same_command_has_finished(tmp_pa
             )
 
 
-# --- files written whole -----------------------------------------------------------------------------------------------------
+# --- files written whole --------------------------------------------------------------------------
 
 
 def test_json_is_written_and_read_back(tmp_path: Path) -> None:
@@ -282,7 +285,7 @@ def test_digests_are_of_values_not_of_their_order(tmp_path: Path) -> None:
     )
 
 
-# --- lock --------------------------------------------------------------------------------------------------------------------
+# --- lock -----------------------------------------------------------------------------------------
 
 
 def test_a_second_run_in_the_same_directory_is_refused(tmp_path: Path) -> None:
@@ -302,7 +305,8 @@ def test_the_lock_dies_with_a_killed_process(tmp_path: Path) -> None:
     path = tmp_path / "run"
     code = (
         "import sys, time\nfrom foreshock.platform.run_directory import RunDirectory\n"
-        "with RunDirectory(sys.argv[1]).locked():\n    print('held', flush=True)\n    time.sleep(60)\n"
+        "with RunDirectory(sys.argv[1]).locked():\n    print('held', flush=True)\n    "
+        "time.sleep(60)\n"
     )
     holder = subprocess.Popen(
         [sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True
@@ -329,7 +333,7 @@ def test_the_lock_is_given_back_after_an_error(tmp_path: Path) -> None:
         pass
 
 
-# --- places that cannot be written -------------------------------------------------------------------------------------------
+# --- places that cannot be written ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("inside", ["", "run", "deep/run"])

@@ -70,7 +70,8 @@ def scores(run: Path, detector: str | None = None) -> pd.DataFrame:
     table = "scores" if detector is None else "detector_scores"
     where = "" if detector is None else f"where detector = '{detector}'"
     return duckdb.sql(
-        f"select * from read_parquet('{run}/tables/{table}/**/*.parquet', hive_partitioning = true) "
+        f"select * from read_parquet('{run}/tables/{table}/**/*.parquet', hive_partitioning = "
+        "true) "
         f"{where} order by event_id"
     ).df()
 
@@ -114,7 +115,8 @@ def test_it_takes_part_beside_windows_in_an_ensemble_and_out_of_fold(
     assert both.sum() < gap["score"].notna().sum(), "gap judges events that no window holds"
     assert (model["score"].notna().to_numpy() == both.to_numpy()).all()
     rows = duckdb.sql(
-        f"select detector, split, n from read_parquet('{tmp_path}/run/tables/error_distribution/*.parquet')"
+        "select detector, split, n from "
+        f"read_parquet('{tmp_path}/run/tables/error_distribution/*.parquet')"
     ).df()
     counted = rows.groupby(["detector", "split"])["n"].sum()
     assert counted["gap", "out_of_fold"] == counted["gap", "train"] > 0

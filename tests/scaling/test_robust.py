@@ -62,7 +62,7 @@ def test_statistics_are_recorded() -> None:
     assert (found.minimum, found.maximum, found.mean, found.why) == (1, 100, 22, "")
 
 
-# --- features without spread -------------------------------------------------------------------------------------------------
+# --- features without spread ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", ["robust", "standard", "minmax"])
@@ -128,7 +128,7 @@ def test_zeroed_features_stay_and_dropped_ones_go() -> None:
     assert both.to_mapping()["dropped"] == ["fee"]
 
 
-# --- nulls, clip, extremes ---------------------------------------------------------------------------------------------------
+# --- nulls, clip, extremes ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("policy", "scaled"), [("zero", -1.5), ("median", 0.0)])
@@ -173,7 +173,7 @@ def test_rows_are_scaled_alone_and_the_input_stays_as_it_was() -> None:
     assert found.apply(np.zeros((0, 2))).shape == (0, 2)
 
 
-# --- transform and back ------------------------------------------------------------------------------------------------------
+# --- transform and back ---------------------------------------------------------------------------
 
 
 def test_transforms_by_hand() -> None:
@@ -200,9 +200,10 @@ def test_transforms_keep_order_and_sign(values: list[float], how: str) -> None:
 
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(
-    st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=20), st.sampled_from(["none", "asinh", "log1p"]),
+    st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=20),
+    st.sampled_from(["none", "asinh", "log1p"]),
     st.sampled_from(["robust", "standard", "minmax", "none"]),
-)  # fmt: skip
+)
 def test_invert_gives_the_values_back(values: list[float], how: str, method: str) -> None:
     found = fit(transform(SPREAD, how).tolist(), method=method)
     one = Scaler(method, how, None, (found,))
@@ -218,7 +219,7 @@ def test_invert_of_zeroed_and_clipped_values() -> None:
         assert np.isfinite(scaler(good, how=how).invert([[1e30], [-1e30]])).all()
 
 
-# --- stored ------------------------------------------------------------------------------------------------------------------
+# --- stored ---------------------------------------------------------------------------------------
 
 
 def test_a_scaler_is_stored_as_json_and_read_back() -> None:
@@ -239,9 +240,14 @@ def test_a_scaler_is_stored_as_json_and_read_back() -> None:
 
 @pytest.mark.parametrize(
     "alter",
-    [lambda m: m.pop("features"), lambda m: m.pop("method"), lambda m: m["features"][0].pop("scale"),
-     lambda m: m["features"][0].update(extra=1), lambda m: m.update(features=[5])],
-)  # fmt: skip
+    [
+        lambda m: m.pop("features"),
+        lambda m: m.pop("method"),
+        lambda m: m["features"][0].pop("scale"),
+        lambda m: m["features"][0].update(extra=1),
+        lambda m: m.update(features=[5]),
+    ],
+)
 def test_what_is_not_a_scaler_is_refused(alter) -> None:
     raw = scaler(fit(SPREAD)).to_mapping()
     alter(raw)

@@ -1,4 +1,6 @@
-"""Summaries of training values: exact quartiles from parts, kept and added to; and how a fit by partitions uses them."""
+"""Summaries of training values: exact quartiles from parts, kept and added to; and how a fit by
+partitions uses them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Shrunk covariance against scikit-learn, distances and ensembles by hand; in Spark, at any partitioning, against NumPy and pandas."""
+"""Shrunk covariance against scikit-learn, distances and ensembles by hand; in Spark, at any
+partitioning, against NumPy and pandas.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,8 @@ def test_after_a_perfect_calibration_a_residual_counts_as_it_is() -> None:
     assert contributions([[100.0, 0.0]], perfect.mean, perfect.precision()).tolist() == [
         [10_000.0, 0.0]
     ]
-    # Of residuals that are all of one length there is no noise to shrink for: the second feature's own variance stays 0.
+    # Of residuals that are all of one length there is no noise to shrink for: the second feature's
+    # own variance stays 0.
     half = Residuals(10**9, np.zeros(2), np.diag([1e9, 0.0]), 1e9)
     assert contributions([[0.0, 100.0]], half.mean, half.precision())[0, 1] == pytest.approx(
         10_000.0, rel=1e-6

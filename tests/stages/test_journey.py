@@ -29,7 +29,9 @@ def source(table: pa.Table, path: Path, **changes: Any) -> dict[str, Any]:
 
 
 def brute_scores(run_dir: Path, kind: str, length: int) -> dict[str, float]:
-    """Scores of calibration and test events by a plain loop over the datasets' windows and the bundle's errors."""
+    """Scores of calibration and test events by a plain loop over the datasets' windows and the
+    bundle's errors.
+    """
     from foreshock.windows.models.bundle import load
 
     model = next(iter(load(run_dir / "model").models.values()))
@@ -105,7 +107,8 @@ def test_stride_and_short_sequences_say_why(tmp_path: Path, run_job: Job) -> Non
     assert set(summary["counts"]["unjudged"]) == {"warm_up", "stride", "short_sequence"}
     assert summary["metrics"] == []
     rows = tools.query(
-        f"SELECT sum(n), sum(n_unjudged) FROM '{tmp_path}/run/tables/error_distribution/*.parquet' WHERE split <> 'train'"
+        f"SELECT sum(n), sum(n_unjudged) FROM '{tmp_path}/run/tables/error_distribution/*.parquet' "
+        "WHERE split <> 'train'"
     )
     assert rows[0][0] == summary["counts"]["judged"]
     assert rows[0][1] == sum(summary["counts"]["unjudged"].values())
@@ -115,7 +118,8 @@ def test_stride_and_short_sequences_say_why(tmp_path: Path, run_job: Job) -> Non
 def test_groups_where_and_calibrate_where(table: pa.Table, tmp_path: Path, run_job: Job) -> None:
     made = source(table, tmp_path / "s")
     made["events"] |= {
-        "group": "case when entity = 'e0' then 'zero' when entity = 'e1' then 'one' else 'more' end",
+        "group": "case when entity = 'e0' then 'zero' when entity = 'e1' then 'one' else 'more' "
+        "end",
         "where": "tie < 2",
         "train_where": "label = 0",
         "calibrate_where": "label = 0",
@@ -128,12 +132,14 @@ def test_groups_where_and_calibrate_where(table: pa.Table, tmp_path: Path, run_j
     thresholds = {
         r[0]: r[1:]
         for r in tools.query(
-            f"SELECT \"group\", n, threshold, fallback FROM '{tmp_path}/run/tables/thresholds/*.parquet' WHERE partition IS NULL"
+            'SELECT "group", n, threshold, fallback FROM '
+            f"'{tmp_path}/run/tables/thresholds/*.parquet' WHERE partition IS NULL"
         )
     }
     assert set(thresholds) == {"all", "zero", "one", "more"}
     chosen = tools.query(
-        f"SELECT \"group\", score FROM read_parquet('{tmp_path}/run/tables/scores/**/*.parquet') WHERE split = "
+        f"SELECT \"group\", score FROM read_parquet('{tmp_path}/run/tables/scores/**/*.parquet') "
+        "WHERE split = "
         "'calibration' AND label = 0 AND score IS NOT NULL"
     )
     for group in ("zero", "one", "more"):
@@ -145,7 +151,8 @@ def test_groups_where_and_calibrate_where(table: pa.Table, tmp_path: Path, run_j
         else:
             assert thresholds[group][1] == thresholds["all"][1] and thresholds[group][2]
     judged = tools.query(
-        f"SELECT DISTINCT \"group\", threshold FROM read_parquet('{tmp_path}/run/tables/scores/**/*.parquet') WHERE "
+        'SELECT DISTINCT "group", threshold FROM '
+        f"read_parquet('{tmp_path}/run/tables/scores/**/*.parquet') WHERE "
         "score IS NOT NULL"
     )
     assert dict(judged) == {g: t[1] for g, t in thresholds.items() if g != "all"}
@@ -171,8 +178,10 @@ def test_rules_side_by_side(
     rows = {
         (r[0], r[1]): r[2:]
         for r in tools.query(
-            f'SELECT rule, "group", level, threshold, ci_low, ci_high, fallback, fitted_on, goodness FROM '
-            f"'{tmp_path}/run/tables/thresholds/*.parquet' WHERE partition IS NULL AND detector = 'pca'"
+            'SELECT rule, "group", level, threshold, ci_low, ci_high, fallback, fitted_on, '
+            "goodness FROM "
+            f"'{tmp_path}/run/tables/thresholds/*.parquet' WHERE partition IS NULL AND detector = "
+            "'pca'"
         )
     }
     assert set(rows) == {(r, g) for r in ("quantile", "pot") for g in ("all", "zero", "more")} | {
@@ -182,14 +191,16 @@ def test_rules_side_by_side(
     level, value, low, high, fallback, fitted, goodness = rows["pot", "all"]
     assert (level, fitted) == (0.998, "calibration")
     highest = tools.query(
-        f"SELECT max(score), quantile_disc(score, 0.99) FROM read_parquet('{tmp_path}/run/tables/scores/**/*.parquet') "
+        "SELECT max(score), quantile_disc(score, 0.99) FROM "
+        f"read_parquet('{tmp_path}/run/tables/scores/**/*.parquet') "
         "WHERE split = 'calibration'"
     )[0]
     assert highest[1] * 0.8 < value < highest[0] * 3
     assert fallback is None and low < value < high and 0 < goodness <= 0.5
     assert rows["pot", "zero"][4] is None or rows["pot", "zero"][4].startswith("all: pot: ")
     judged = tools.query(
-        f"SELECT DISTINCT threshold, is_anomaly FROM read_parquet('{tmp_path}/run/tables/scores/**/*.parquet') "
+        "SELECT DISTINCT threshold, is_anomaly FROM "
+        f"read_parquet('{tmp_path}/run/tables/scores/**/*.parquet') "
         "WHERE score > 0"
     )
     assert judged == [(0.0, True)]
@@ -223,16 +234,19 @@ def test_thresholds_of_the_training_scores(table: pa.Table, tmp_path: Path, run_
     assert tools.reconciles(tools.summary(tmp_path / "run")["counts"])
     tables = f"{tmp_path}/run/tables"
     value, n, on = tools.query(
-        f"SELECT threshold, n, fitted_on FROM '{tables}/thresholds/*.parquet' WHERE detector = 'zscore' "
+        f"SELECT threshold, n, fitted_on FROM '{tables}/thresholds/*.parquet' WHERE detector = "
+        "'zscore' "
         "AND partition IS NULL"
     )[0]
     train = tools.query(
-        f"SELECT sum(n), min(p99), max(p99) FROM '{tables}/error_distribution/*.parquet' WHERE split = 'train' "
+        f"SELECT sum(n), min(p99), max(p99) FROM '{tables}/error_distribution/*.parquet' WHERE "
+        "split = 'train' "
         "AND detector = 'zscore'"
     )[0]
     assert on == "train" and n == train[0] > 1000 and train[1] <= value <= train[2]
     splits = tools.query(
-        f"SELECT DISTINCT split, threshold FROM read_parquet('{tmp_path}/run/tables/scores/**/*.parquet') WHERE score > 0"
+        "SELECT DISTINCT split, threshold FROM "
+        f"read_parquet('{tmp_path}/run/tables/scores/**/*.parquet') WHERE score > 0"
     )
     assert splits == [("test", value)]
     assert (
@@ -253,7 +267,8 @@ def test_a_test_table_of_its_own(table: pa.Table, tmp_path: Path, run_job: Job) 
     tests = [
         r
         for r in tools.query(
-            f"SELECT score FROM read_parquet('{tmp_path}/run/tables/scores/**/*.parquet', hive_partitioning=true) "
+            f"SELECT score FROM read_parquet('{tmp_path}/run/tables/scores/**/*.parquet', "
+            "hive_partitioning=true) "
             "WHERE split = 'test'"
         )
     ]

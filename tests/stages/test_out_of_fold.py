@@ -60,7 +60,8 @@ def test_each_fold_is_scored_by_models_that_saw_none_of_it(tmp_path: Path, run_j
         )
         scores.append(wanted.errors(own)[:, -1].mean(axis=-1))
     rows = tools.query(
-        f"SELECT split, sum(n), max(p99) FROM '{tmp_path}/run/tables/error_distribution/*.parquet' WHERE detector = 'pca' "
+        f"SELECT split, sum(n), max(p99) FROM '{tmp_path}/run/tables/error_distribution/*.parquet' "
+        "WHERE detector = 'pca' "
         "GROUP BY split"
     )
     n = {r[0]: r[1] for r in rows}
@@ -68,7 +69,8 @@ def test_each_fold_is_scored_by_models_that_saw_none_of_it(tmp_path: Path, run_j
         windows
     )
     value, on = tools.query(
-        f"SELECT threshold, fitted_on FROM '{tmp_path}/run/tables/thresholds/*.parquet' WHERE detector = 'pca' AND "
+        f"SELECT threshold, fitted_on FROM '{tmp_path}/run/tables/thresholds/*.parquet' WHERE "
+        "detector = 'pca' AND "
         "partition IS NULL AND \"group\" = 'all'"
     )[0]
     assert on == "out_of_fold" and value == pytest.approx(

@@ -19,7 +19,10 @@ from support.datasets import replant_metadata, rewrite_chunk, without_petastorm
 
 Job = Callable[..., int]
 SPLITS = ("train", "calibration", "test")
-PETASTORM = {"installed": contextlib.nullcontext, "missing": contextlib.contextmanager(without_petastorm)}  # fmt: skip
+PETASTORM = {
+    "installed": contextlib.nullcontext,
+    "missing": contextlib.contextmanager(without_petastorm),
+}
 
 
 def conf(source: Path) -> dict[str, Any]:
@@ -43,7 +46,10 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, spark: Any) -> Path:
 
 
 def reseal_run(run: Path) -> None:
-    """Write the digests of what lies in `dataset/` into the stage's record, as an attacker would."""
+    """Write the digests of what lies in `dataset/` into the stage's record.
+
+    An attacker would do the same.
+    """
     path = run / ".stages" / "prepare.json"
     record = json.loads(path.read_text())
     record["sealed"] = {name: file_sha256(run / name) for name in record["sealed"]}

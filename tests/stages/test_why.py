@@ -1,4 +1,6 @@
-"""What a run says of why: attribution of each score, exact linear detectors, conformal units, drift and verdict."""
+"""What a run says of why: attribution of each score, exact linear detectors, conformal units, drift
+and verdict.
+"""
 
 from __future__ import annotations
 
@@ -85,7 +87,8 @@ def test_linear_detectors_are_exact_on_all_windows(run_dir: Path) -> None:
 
 def test_each_score_is_split_by_feature_in_original_units(run_dir: Path) -> None:
     rows = tools.query(
-        "SELECT s.event_id, s.score, s.feature_errors.a, s.feature_errors.b, s.top_feature, s.top_step, s.top_value, "
+        "SELECT s.event_id, s.score, s.feature_errors.a, s.feature_errors.b, s.top_feature, "
+        "s.top_step, s.top_value, "
         f"s.top_expected FROM read_parquet('{run_dir}/tables/scores/**/*.parquet') s"
     )
     table = tools.event_rows(4000, 5, 17)
@@ -121,7 +124,8 @@ def test_a_corrupted_feature_is_on_top(tmp_path: Path, run_job: Job) -> None:
     assert run_job("pipeline", made, tmp_path / "run") == 0
     ids = ", ".join(f"'id{i:07d}'" for i in hit)
     found = tools.query(
-        f"SELECT top_feature, top_value FROM read_parquet('{tmp_path}/run/tables/scores/**/*.parquet') "
+        "SELECT top_feature, top_value FROM "
+        f"read_parquet('{tmp_path}/run/tables/scores/**/*.parquet') "
         f"WHERE event_id IN ({ids}) AND score IS NOT NULL"
     )
     assert len(found) > 20 and sum(r[0] == "b" for r in found) >= 0.9 * len(found)
@@ -149,7 +153,8 @@ def test_conformal_flags_the_units_that_benjamini_and_hochberg_reject(run_dir: P
     p = (1 + (c[None] >= s[:, None]).sum(axis=1)) / (len(c) + 1)
     rejected = stats.false_discovery_control(p) <= 0.4
     rows = tools.query(
-        f"SELECT level, threshold, fallback FROM '{run_dir}/tables/thresholds/*.parquet' WHERE detector = 'pca' AND rule = "
+        f"SELECT level, threshold, fallback FROM '{run_dir}/tables/thresholds/*.parquet' WHERE "
+        "detector = 'pca' AND rule = "
         "'conformal' AND \"group\" = 'all' AND partition IS NULL ORDER BY level"
     )
     assert [r[0] for r in rows] == [0.05, 0.4]
@@ -161,7 +166,8 @@ def test_conformal_flags_the_units_that_benjamini_and_hochberg_reject(run_dir: P
 
 def test_drift_and_verdict_are_written(run_dir: Path) -> None:
     rows = tools.query(
-        f"SELECT from_split, to_split, feature, wasserstein, verdict FROM '{run_dir}/tables/drift/*.parquet' "
+        "SELECT from_split, to_split, feature, wasserstein, verdict FROM "
+        f"'{run_dir}/tables/drift/*.parquet' "
         "WHERE \"group\" = 'all'"
     )
     pairs = (
@@ -192,16 +198,22 @@ def test_an_ensemble_of_smoothed_scores_is_scored_like_a_model(
     }
     made["thresholds"] = {"min_count": 100}
     assert run_job("pipeline", made, tmp_path / "run") == 0
-    rows = tools.query(f"""SELECT s.split, s.score, p.score, z.score FROM read_parquet('{tmp_path}/run/tables/scores/**/*.parquet') s
-        JOIN read_parquet('{tmp_path}/run/tables/detector_scores/**/*.parquet') p ON p.event_id = s.event_id AND p.detector = 'pca'
-        JOIN read_parquet('{tmp_path}/run/tables/detector_scores/**/*.parquet') z ON z.event_id = s.event_id AND z.detector = 'zscore'
-        WHERE s.score IS NOT NULL""")
+    rows = tools.query(
+        "SELECT s.split, s.score, p.score, z.score "
+        f"FROM read_parquet('{tmp_path}/run/tables/scores/**/*.parquet') s\n"
+        f"        JOIN read_parquet('{tmp_path}/run/tables/detector_scores/**/*.parquet') p "
+        "ON p.event_id = s.event_id AND p.detector = 'pca'\n"
+        f"        JOIN read_parquet('{tmp_path}/run/tables/detector_scores/**/*.parquet') z "
+        "ON z.event_id = s.event_id AND z.detector = 'zscore'\n"
+        "        WHERE s.score IS NOT NULL"
+    )
     calibration = np.array([r[1:] for r in rows if r[0] == "calibration"])
     scale = np.quantile(calibration[:, 1:], 0.9, axis=0, method="inverted_cdf")
     scores = np.array([r[1:] for r in rows])
     assert scores[:, 0] == pytest.approx((scores[:, 1:] / scale).mean(axis=1), rel=1e-5)
     threshold = tools.query(
-        f"SELECT threshold FROM '{tmp_path}/run/tables/thresholds/*.parquet' WHERE detector = 'ensemble' AND partition "
+        f"SELECT threshold FROM '{tmp_path}/run/tables/thresholds/*.parquet' WHERE detector = "
+        "'ensemble' AND partition "
         "IS NULL AND \"group\" = 'all'"
     )
     assert threshold == [(float(np.quantile(calibration[:, 0], 0.99, method="inverted_cdf")),)]
@@ -217,7 +229,8 @@ def test_errors_made_one_by_their_calibration(errors: str, tmp_path: Path, run_j
     made |= {"model": {"name": "ridge_forecast"}, "detectors": ["zscore"]}
     assert run_job("pipeline", made, tmp_path / "run") == 0
     rows = tools.query(
-        f"SELECT split, score FROM read_parquet('{tmp_path}/run/tables/scores/**/*.parquet') WHERE score IS NOT NULL"
+        f"SELECT split, score FROM read_parquet('{tmp_path}/run/tables/scores/**/*.parquet') WHERE "
+        "score IS NOT NULL"
     )
     assert np.mean([s for split, s in rows if split == "calibration"]) == pytest.approx(
         1, rel=0.05
@@ -225,7 +238,8 @@ def test_errors_made_one_by_their_calibration(errors: str, tmp_path: Path, run_j
     other = made | {"model": {"name": "ridge_forecast", "from": str(tmp_path / "run")}}
     assert run_job("pipeline", other, tmp_path / "daily") == 0
     again = tools.query(
-        f"SELECT split, score FROM read_parquet('{tmp_path}/daily/tables/scores/**/*.parquet') WHERE score IS NOT NULL"
+        f"SELECT split, score FROM read_parquet('{tmp_path}/daily/tables/scores/**/*.parquet') "
+        "WHERE score IS NOT NULL"
     )
     assert sorted(s for split, s in again if split == "test") == pytest.approx(
         sorted(s for split, s in rows if split == "test"), rel=1e-6

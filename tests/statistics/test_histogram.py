@@ -1,4 +1,6 @@
-"""The mergeable histogram: exact order statistics, whatever the order, grouping and partitioning of the values."""
+"""The mergeable histogram: exact order statistics, whatever the order, grouping and partitioning of
+the values.
+"""
 
 import json
 import statistics
@@ -20,7 +22,9 @@ arrays = st.lists(finite, max_size=40).map(lambda v: np.array(v, np.float32))
 
 
 def exact(parts: list[np.ndarray], level: float) -> float:
-    """Two passes over parts, as Spark runs them: histograms merged, then the wanted bin's lower bits merged."""
+    """Two passes over parts, as Spark runs them: histograms merged, then the wanted bin's lower
+    bits merged.
+    """
     merged = Histogram()
     for part in parts:
         merged = merged + Histogram.of(part)
@@ -39,14 +43,19 @@ def heavy_tailed(n: int, seed: int) -> np.ndarray:
     """Both signs, forty orders of magnitude, ties, zeros of both signs and subnormals."""
     rng = np.random.default_rng(seed)
     pieces = [
-        rng.standard_cauchy(n // 2), -rng.lognormal(0, 20, n // 4), rng.integers(-3, 4, n // 8).astype(float),
-        rng.choice([0.0, -0.0, TINY, -TINY, 700 * TINY, NORMAL, -NORMAL, LARGEST, -LARGEST], n - n // 2 - n // 4 - n // 8),
-    ]  # fmt: skip
+        rng.standard_cauchy(n // 2),
+        -rng.lognormal(0, 20, n // 4),
+        rng.integers(-3, 4, n // 8).astype(float),
+        rng.choice(
+            [0.0, -0.0, TINY, -TINY, 700 * TINY, NORMAL, -NORMAL, LARGEST, -LARGEST],
+            n - n // 2 - n // 4 - n // 8,
+        ),
+    ]
     values = np.clip(np.concatenate(pieces), -LARGEST, LARGEST).astype(np.float32)
     return rng.permutation(values)
 
 
-# --- exact order statistics --------------------------------------------------------------------------------------------------
+# --- exact order statistics -----------------------------------------------------------------------
 
 
 def test_40_parts_of_heavy_tailed_values_in_any_order_and_grouping() -> None:
@@ -131,7 +140,7 @@ def test_keys_order_as_numbers_and_come_back(a: float, b: float) -> None:
     assert key_values(keys).tolist() == [a, b]
 
 
-# --- merging -----------------------------------------------------------------------------------------------------------------
+# --- merging --------------------------------------------------------------------------------------
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
@@ -169,7 +178,7 @@ def test_what_is_stored_is_small() -> None:
     assert len(Histogram.of(values).bins) < 6000
 
 
-# --- the bound, the moments --------------------------------------------------------------------------------------------------
+# --- the bound, the moments -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -227,7 +236,7 @@ def test_many_values_are_summed_in_chunks(monkeypatch: pytest.MonkeyPatch) -> No
     assert Histogram.of(values).to_mapping() == whole
 
 
-# --- edges -------------------------------------------------------------------------------------------------------------------
+# --- edges ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

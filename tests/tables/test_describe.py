@@ -1,4 +1,6 @@
-"""The tables are as they are described, in Glue, Iceberg and docs/reference/tables.md; and a shared location holds what several runs publish."""
+"""The tables are as they are described, in Glue, Iceberg and docs/reference/tables.md; and a shared
+location holds what several runs publish.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +82,8 @@ def test_what_runs_write_is_what_is_described_and_shared(
     for name, table in wanted.items():
         by_folder = f", {PARTS}" if table.partitioned_by else ""
         duckdb.sql(
-            f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM read_parquet('{shared}/{name}/**/*.parquet'{by_folder})"
+            f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM "
+            f"read_parquet('{shared}/{name}/**/*.parquet'{by_folder})"
         )
     queries = re.findall(r"```sql\n(.*?)```", DOCS, re.S)
     assert len(queries) == 6

@@ -1,4 +1,6 @@
-"""Simulated units whose nature is known: exchangeable AR(1) sequences, scored by overlapping windows."""
+"""Simulated units whose nature is known: exchangeable AR(1) sequences, scored by overlapping
+windows.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +15,12 @@ ALL, ALTERNATE, ONE = "all units", "every other unit", "one unit a sequence"
 
 @dataclass(frozen=True)
 class Setting:
-    """How sequences come about. units: in a sequence; window: events in a window and in a unit; memory: the AR(1) coefficient.
+    """How sequences come about. units: in a sequence; window: events in a window and in a unit;
+    memory: the AR(1) coefficient.
 
-    shifted: the share of test sequences whose level is `shift` up, in standard deviations of a scale of 1; spread: the standard deviation
-    of the log scale between sequences; same: the test sequences are the first of the calibration's, each with its scale.
+    shifted: the share of test sequences whose level is `shift` up, in standard deviations of a
+    scale of 1; spread: the standard deviation of the log scale between sequences; same: the test
+    sequences are the first of the calibration's, each with its scale.
     """
 
     calibration: int = 200
@@ -32,7 +36,9 @@ class Setting:
 
 @dataclass(frozen=True)
 class Outcome:
-    """False discovery proportions (S,), the share of shifted units flagged (S,), the same of the plain level; cuts that flag nothing."""
+    """False discovery proportions (S,), the share of shifted units flagged (S,), the same of the
+    plain level; cuts that flag nothing.
+    """
 
     fdp: np.ndarray
     power: np.ndarray
@@ -57,7 +63,9 @@ class Outcome:
 def unit_scores(
     scale: np.ndarray, shift: np.ndarray, setting: Setting, rng: np.random.Generator
 ) -> np.ndarray:
-    """(sequences,), (sequences,) -> (sequences, units): the highest of each unit's scores, the mean squares of `window` values."""
+    """(sequences,), (sequences,) -> (sequences, units): the highest of each unit's scores, the mean
+    squares of `window` values.
+    """
     window = setting.window
     length = (setting.units + 1) * window
     noise = rng.normal(size=(len(scale), length))
@@ -80,7 +88,9 @@ def kept(calibration: np.ndarray, scheme: str, rng: np.random.Generator) -> np.n
 
 
 def _share(cut: Cut | str, test: np.ndarray, shifted: np.ndarray) -> tuple[float, float, float]:
-    """(false discovery proportion, power, share of null units flagged), in units; a unit is null where its sequence is."""
+    """(false discovery proportion, power, share of null units flagged), in units; a unit is null
+    where its sequence is.
+    """
     flagged = np.zeros(test.shape, bool) if isinstance(cut, str) else test > cut.threshold
     false, true = flagged[~shifted].sum(), flagged[shifted].sum()
     return (

@@ -1,4 +1,6 @@
-"""Conformal p-values and cuts: uniform, hand-worked, against SciPy, and false discoveries of simulated sequences counted in units."""
+"""Conformal p-values and cuts: uniform, hand-worked, against SciPy, and false discoveries of
+simulated sequences counted in units.
+"""
 
 from __future__ import annotations
 
@@ -57,8 +59,13 @@ def test_p_values_lie_between_their_ranks() -> None:
 def test_infinite_scores_are_the_highest_and_nan_is_refused() -> None:
     p = p_values([1.0, 2.0, INF, INF], [INF, 3.0, -INF], 1) * 5
     assert 0 < p[0] <= 3 and 2 < p[1] <= 3 and 4 < p[2] <= 5
-    for wrong in (lambda: p_values([np.nan], [1.0], 1), lambda: p_values([1.0], [np.nan], 1), lambda: unit_maxima([1], [np.nan]),
-                  lambda: fdr_cut([np.nan] * 30, [1.0], 0.1), lambda: risk_cut([np.nan] * 30, 0.1)):  # fmt: skip
+    for wrong in (
+        lambda: p_values([np.nan], [1.0], 1),
+        lambda: p_values([1.0], [np.nan], 1),
+        lambda: unit_maxima([1], [np.nan]),
+        lambda: fdr_cut([np.nan] * 30, [1.0], 0.1),
+        lambda: risk_cut([np.nan] * 30, 0.1),
+    ):
         with pytest.raises(ValueError, match="NaN"):
             wrong()
 
@@ -164,11 +171,21 @@ def test_above_the_cut_lie_the_rejected_and_no_others() -> None:
     assert flagged > 200
 
 
-@pytest.mark.parametrize(("n", "level", "rank"), [
-    (99, 0.01, 99), (99, 0.05, 95), (100, 0.05, 96), (999, 0.001, 999), (29, 0.1, 27), (49, 0.7, 15),
-    (99, 0.29, 71), (48, 1 / 49, 48),  # where rounding would take the next
-    (19, 0.05, None), (98, 0.01, None),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("n", "level", "rank"),
+    [
+        (99, 0.01, 99),
+        (99, 0.05, 95),
+        (100, 0.05, 96),
+        (999, 0.001, 999),
+        (29, 0.1, 27),
+        (49, 0.7, 15),
+        (99, 0.29, 71),
+        (48, 1 / 49, 48),  # where rounding would take the next
+        (19, 0.05, None),
+        (98, 0.01, None),
+    ],
+)
 def test_the_plain_cut_is_an_order_statistic(n: int, level: float, rank: int | None) -> None:
     """The ceil((n + 1) (1 − level))-th smallest of 1 … n is that number."""
     found = risk_cut(np.arange(n, 0.0, -1), level)
@@ -219,7 +236,9 @@ def test_the_order_of_units_changes_nothing() -> None:
 
 @pytest.mark.parametrize("scheme", [ALL, ALTERNATE, ONE])
 def test_false_discoveries_among_alike_sequences(scheme: str) -> None:
-    """A false discovery rate of 0.1 holds in units, and most shifted units are found; the plain level gives several times as many."""
+    """A false discovery rate of 0.1 holds in units, and most shifted units are found; the plain
+    level gives several times as many.
+    """
     found = simulate(200, 0.1, scheme, Setting(), 1).figures()
     assert found["FDR"] <= 0.1 + 3 * found["its standard error"]
     assert found["power"] > 0.8
@@ -232,10 +251,14 @@ def test_false_discoveries_among_alike_sequences(scheme: str) -> None:
 
 
 def test_unlike_new_sequences_want_one_unit_of_each() -> None:
-    """The limit that the module states: 20 sequences of 40 units, of unlike scales, calibrate; 20 others are tested, or the same."""
+    """The limit that the module states: 20 sequences of 40 units, of unlike scales, calibrate; 20
+    others are tested, or the same.
+    """
     unlike = Setting(calibration=20, test=20, units=40, shifted=0.0, spread=1.0)
-    every, same, one = (simulate(200, 0.1, scheme, setting, 1).figures()
-                        for scheme, setting in ((ALL, unlike), (ALL, replace(unlike, same=True)), (ONE, unlike)))  # fmt: skip
+    every, same, one = (
+        simulate(200, 0.1, scheme, setting, 1).figures()
+        for scheme, setting in ((ALL, unlike), (ALL, replace(unlike, same=True)), (ONE, unlike))
+    )
     assert every["FDR"] > 0.1 + 3 * every["its standard error"]
     for held in (same, one):
         assert held["FDR"] <= 0.1 + 3 * held["its standard error"]

@@ -1,4 +1,6 @@
-"""Rules: exact order statistics, tails, fixed values, fallbacks that say so, and which threshold judges."""
+"""Rules: exact order statistics, tails, fixed values, fallbacks that say so, and which threshold
+judges.
+"""
 
 from __future__ import annotations
 
@@ -225,17 +227,17 @@ def test_too_few_for_the_level_fall_back_by_the_chain_and_say_so() -> None:
     assert none["all", None].fallback == "highest score: n = 1640 < 10000, too few for level 0.9999"
     assert none["a", None].threshold == none["all", None].threshold
     assert (
-        none["a", None].fallback
-        == f"all: quantile: n = 1600 < 10000, too few for level 0.9999; {none['all', None].fallback}"
+        none["a", None].fallback == "all: quantile: n = 1600 < 10000, too few for level 0.9999; "
+        f"{none['all', None].fallback}"
     )
     assert none["a", "2024-01-03"].threshold is None and none[
         "a", "2024-01-03"
     ].fallback.startswith("none: quantile: n = 900")
 
 
-def test_a_fixed_threshold_judges_every_group_of_its_detector_and_the_first_of_two_rules_decides() -> (
-    None
-):
+def test_a_fixed_threshold_judges_every_group_of_its_detector_and_the_first_of_two_rules_decides(
+    # of two rules for `pca`, 0.0 comes first
+) -> None:
     rows = [fixed_row("pca", 0.0), fixed_row("pca", 7.0)]
     by = judging(rows, rule="fixed", level=None, per="group", partition_is_time=True)
     assert threshold_of(by, "pca", "any", "2024-01-01") == 0.0

@@ -1,4 +1,6 @@
-"""Training on a small prepared dataset: resuming, guard rails, files that go, readers that close, replicas and precision."""
+"""Training on a small prepared dataset: resuming, guard rails, files that go, readers that close,
+replicas and precision.
+"""
 
 from __future__ import annotations
 
@@ -233,7 +235,8 @@ def test_readers_leave_no_thread_and_no_file_open(dataset: Path) -> None:
         import gc
 
         gc.collect()
-        # TensorFlow's pool has its threads from the start; Python counts each as a dummy from when it first calls into Python.
+        # TensorFlow's pool has its threads from the start; Python counts each as a dummy from when
+        # it first calls into Python.
         own = [t for t in threading.enumerate() if not isinstance(t, threading._DummyThread)]
         return (
             len(own),

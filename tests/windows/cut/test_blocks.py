@@ -60,7 +60,7 @@ def events_of(
     return Events(entity, time.astype(np.int64), split, ok, validation)
 
 
-# --- what the code under test does, joined as windows/cut joins it -----------------------------------------------------
+# --- what the code under test does, joined as windows/cut joins it --------------------------------
 
 
 @dataclass
@@ -77,7 +77,10 @@ class Found:
 
 @dataclass
 class SortedFile:
-    """A contiguous part of the events: rows [begin − halo, end), its place, where sequences start."""
+    """A contiguous part of the events: rows [begin − halo, end).
+
+    It knows its place, and where sequences start.
+    """
 
     begin: int
     end: int
@@ -143,7 +146,7 @@ def cut_in_parts(events: Events, edges: list[int], grid: WindowGrid) -> Found:
     return found
 
 
-# --- the reference: interface.md "The dataset", sequence by sequence ----------------------------------------------------------
+# --- the reference: interface.md "The dataset", sequence by sequence ------------------------------
 
 
 def sequences(events: Events, max_gap: int | None) -> list[np.ndarray]:
@@ -211,7 +214,7 @@ def check(events: Events, cut: WindowGrid, partitionings: list[list[int]]) -> Fo
     return whole
 
 
-# --- the property ------------------------------------------------------------------------------------------------------------
+# --- the property ---------------------------------------------------------------------------------
 
 
 @st.composite
@@ -228,7 +231,8 @@ def tables(draw: st.DrawFn) -> Events:
     time = np.concatenate(times).astype(np.int64) if times else np.zeros(0, np.int64)
     entity = np.repeat(np.arange(len(lengths)), lengths)
     end = int(time.max(initial=0)) + 1
-    # half-open spans in order, with holes between them: [t0, t1) train, [t2, t3) calibration, [t4, t5) test
+    # half-open spans in order, with holes between them: [t0, t1) train, [t2, t3) calibration, [t4,
+    # t5) test
     marks = np.sort([draw(st.integers(0, end)) for _ in range(6)])
     if draw(st.booleans()):
         marks[0], marks[5] = 0, end
@@ -343,7 +347,7 @@ def test_one_entity_of_95_percent_in_equal_parts(parts: int) -> None:
     assert {code for _, _, code, _ in found.blocks} == {FIT, VALIDATION, CALIBRATION, TEST}
 
 
-# --- examples by hand --------------------------------------------------------------------------------------------------------
+# --- examples by hand -----------------------------------------------------------------------------
 
 
 def test_windows_of_one_sequence_by_hand() -> None:
@@ -368,10 +372,16 @@ def test_calibration_windows_reach_back_and_training_windows_do_not() -> None:
     found = cut_in_parts(
         events, [], WindowGrid(length=3, stride=1, block=100, max_gap=None, pad=False)
     )
-    assert found.windows == Counter({
-        (FIT, (1, 2, 3), 0): 1, (CALIBRATION, (2, 3, 4), 0): 1, (CALIBRATION, (3, 4, 5), 0): 1, (TEST, (5, 6, 7), 0): 1,
-    })  # fmt: skip
-    # row 2: the window that ends there holds row 0, which is of no split, so it is no training window
+    assert found.windows == Counter(
+        {
+            (FIT, (1, 2, 3), 0): 1,
+            (CALIBRATION, (2, 3, 4), 0): 1,
+            (CALIBRATION, (3, 4, 5), 0): 1,
+            (TEST, (5, 6, 7), 0): 1,
+        }
+    )
+    # row 2: the window that ends there holds row 0, which is of no split, so it is no training
+    # window
     assert [NoWindow(found.reasons[r]).text for r in (1, 2, 3)] == [
         "warm_up",
         "not_a_training_window",

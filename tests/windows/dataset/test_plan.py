@@ -1,4 +1,6 @@
-"""The plan of training: equal steps, every block with one worker, nothing doubled, any step found again; and the dealing by it."""
+"""The plan of training: equal steps, every block with one worker, nothing doubled, any step found
+again; and the dealing by it.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,9 @@ def plans(draw: st.DrawFn) -> EpochPlan:
 
 
 def content(plan: EpochPlan) -> dict[int, TrainingBlock]:
-    """BlockTable whose row i of block b is (b, i): a window tells where it is from. BlockTable of one window are padded by one row."""
+    """BlockTable whose row i of block b is (b, i): a window tells where it is from. BlockTable of
+    one window are padded by one row.
+    """
     made = {}
     for block, n in zip(
         plan.blocks.block_id.tolist(), plan.blocks.window_count.tolist(), strict=True

@@ -1,4 +1,6 @@
-"""With one feature of four corrupted in a planted anomaly, that feature is on top of the events that the anomaly touches."""
+"""With one feature of four corrupted in a planted anomaly, that feature is on top of the events
+that the anomaly touches.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ L, F, BURST, SEEDS = 10, 4, 3, 20
 
 
 def series(seed: int, n: int) -> np.ndarray:
-    """Features that follow one another in time (0.8) and share half of what is new, (n, F) of variance 1."""
+    """Features that follow one another in time (0.8) and share half of what is new, (n, F) of
+    variance 1.
+    """
     rng = np.random.default_rng(seed)
     new = 0.6 * (np.sqrt(0.5) * rng.normal(size=(n, 1)) + np.sqrt(0.5) * rng.normal(size=(n, F)))
     x = np.zeros((n, F))
@@ -75,7 +79,8 @@ def test_it_is_on_top(name: str, score: str, errors: str) -> None:
             shares = np.maximum(
                 contributions(found.value - found.expected, fitted.mean, fitted.precision()), 0
             )
-        # pca rebuilds the anomaly in every window that holds it; ridge forecasts a window's last two events, not those that it sees.
+        # pca rebuilds the anomaly in every window that holds it; ridge forecasts a window's last
+        # two events, not those that it sees.
         events = np.arange(at, at + (L if (name, score) == ("pca", "window") else BURST))
         ends = events if score == "cover" else events - L + 1  # windows
         top = shares[ends].argmax(axis=1)

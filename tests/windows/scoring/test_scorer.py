@@ -1,4 +1,6 @@
-"""Rows of scored events from blocks held in memory: whatever the values, every event of a window is judged."""
+"""Rows of scored events from blocks held in memory: whatever the values, every event of a window is
+judged.
+"""
 
 from __future__ import annotations
 
