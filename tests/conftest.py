@@ -27,8 +27,9 @@ def spark() -> Iterator[Any]:
 
 @pytest.fixture
 def run_job(spark: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    """Runs a job's real main(argv) in this process; Spark stays up between calls. Returns the exit
-    code.
+    """Runs a job's real main(argv) in this process, and returns the exit code.
+
+    Spark stays up between calls.
     """
     import importlib
 

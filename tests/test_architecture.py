@@ -1,5 +1,6 @@
-"""The house rules of docs and design (architecture.md § 2), held with `ast`: who may import what,
-how long a file may be.
+"""The rules of the code's structure, tested with `ast`.
+
+They say who may import what, and how long a file may be.
 """
 
 import ast
@@ -185,8 +186,9 @@ def tree(file: str) -> ast.Module:
 
 
 def modules(node: ast.AST, file: str = "") -> Iterator[str]:
-    """Dotted names that an import statement brings in, the module of `from a import b` as `a.b`;
-    relative ones made whole.
+    """Dotted names that an import statement brings in.
+
+    The module of `from a import b` is `a.b`. Relative imports are made whole.
     """
     if isinstance(node, ast.Import):
         yield from (alias.name for alias in node.names)
@@ -312,8 +314,9 @@ def test_only_jobs_and_stages_import_stages() -> None:
 
 
 def test_pure_files_run_without_spark_or_tensorflow() -> None:
-    """A file that is no edge imports no edge, of its own room or another, so that it is tested in
-    milliseconds.
+    """A file that is no edge imports no edge, of any room.
+
+    It is thus tested in milliseconds.
     """
     edges = [
         where for package in ("pyspark", "tensorflow", "petastorm") for where in TECHNOLOGY[package]
@@ -402,7 +405,10 @@ def test_only_the_log_and_the_command_print() -> None:
 
 
 def test_nobody_asks_for_a_detectors_name_or_class() -> None:
-    """What a detector can do is a flag of the registry; a family's files know their detectors."""
+    """What a detector can do is a flag of the registry.
+
+    Only a family's files know its detectors.
+    """
     family = ("windows/models/*", "point_process/*", "settings/*", "detectors.py")
     outside = [file for file in FILES if not any(fnmatch(file, own) for own in family)]
     names = {

@@ -1,9 +1,11 @@
-"""Bad input over the real entry points: exit code, one clear paragraph, nothing half-written, every
-row accounted for.
+"""Bad input over the real entry points.
 
-One table, `CASES`: what is put in place, which job meets it, and what must be said and left. A
-small good table of 240 events (4 entities, 6 days) is the ground that every case changes in one
-respect.
+Each case checks the exit code and one clear paragraph. Nothing is half-written, and every row
+is accounted for.
+
+`CASES` is one table: what is put in place, which job meets it, and what must be said and left.
+The ground is a small good table of 240 events (4 entities, 6 days). Every case changes it in
+one respect.
 """
 
 from __future__ import annotations
@@ -122,7 +124,10 @@ Step = Callable[[Place], None]
 
 
 def edited(edits: dict[str, dict[int, Any]], rows: list[Row] | None = None) -> list[Row]:
-    """The good rows with some cells replaced: column -> {row number: value}; row −1: every row."""
+    """The good rows with some cells replaced: column -> {row number: value}.
+
+    Row −1 is every row.
+    """
     rows = good_rows() if rows is None else rows
     for name, cells in edits.items():
         for at, value in cells.items():
@@ -160,8 +165,9 @@ def hive(
     key: str = "day",
     folders: dict[str, str] | None = None,
 ) -> Step:
-    """The table in folders `day=…`; the events' partition is that column. `empty`: partitions with
-    no row.
+    """The table in folders `day=…`. That column is the events' partition.
+
+    empty: partitions with no row.
     """
 
     def step(place: Place) -> None:
@@ -205,7 +211,7 @@ def as_csv(
     lines: dict[int, str] | None = None,
     schema: str | None = None,
 ) -> Step:
-    """The table as CSV; `lines` replaces whole lines (0: the header)."""
+    """The table as CSV. `lines` replaces whole lines (0: the header)."""
 
     def step(place: Place) -> None:
         place.set("source.format", "csv")
@@ -228,7 +234,7 @@ def as_jsonl(
     lines: dict[int, str] | None = None,
     schema: str | None = None,
 ) -> Step:
-    """The table as JSON lines; `lines` replaces whole lines."""
+    """The table as JSON lines. `lines` replaces whole lines."""
 
     def step(place: Place) -> None:
         place.set("source.format", "jsonl")
@@ -270,11 +276,12 @@ def feature(text: str, name: str = "made") -> dict[str, Any]:
 
 @dataclass
 class Case:
-    """`code` and `says`: the exit code, and what the one paragraph names. `quarantined`: exactly,
-    by reason and column.
+    """A case, and what must come of it.
 
-    `leaves`: what a failure may leave in the run directory (the stages before it). `log`: what
-    progress lines say.
+    code, says: the exit code, and what the one paragraph names.
+    quarantined: the rows in quarantine, exactly, by reason and column.
+    leaves: what a failure may leave in the run directory (the outputs of the stages before it).
+    log: what progress lines say.
     """
 
     before: Step = field(default_factory=parquet)
@@ -364,7 +371,7 @@ def null_folder(place: Place) -> None:
 
 
 def later_partition(format_: str, text: str | None) -> Step:
-    """A run of five days is extracted; then a sixth partition arrives."""
+    """A run of five days is extracted. Then a sixth partition arrives."""
 
     def step(place: Place) -> None:
         hive(format_=format_)(place)
@@ -434,7 +441,7 @@ def below_a_file(place: Place) -> None:
 
 @contextlib.contextmanager
 def tmpfs(folder: Path, options: str) -> Iterator[None]:
-    """A small tmpfs; skips, saying so, where this machine lets no test mount one."""
+    """A small tmpfs. Skips, and says so, if this machine lets no test mount one."""
     folder.mkdir(parents=True)
     done = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)],
@@ -1162,8 +1169,9 @@ def nothing_half_written(run: Path, case: Case, before: dict[str, tuple[int, int
 
 @pytest.fixture(scope="module")
 def finished(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
-    """Makes, once and when first asked, a run without labels whose gate is not met: `data`, `run`
-    and the conf in one folder.
+    """Makes a run without labels whose gate is not met: `data`, `run` and the conf in one folder.
+
+    The run is made once, when it is first asked for.
     """
     made: list[Path] = []
 

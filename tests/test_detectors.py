@@ -16,7 +16,7 @@ HEAVY = ("numpy", "pandas", "pyarrow", "pyspark", "sklearn", "tensorflow", "kera
 
 
 def refused(**changes: Any) -> str:
-    """What a run with these settings is told; it is refused with exit code 2."""
+    """What a run with these settings is told. It is refused with exit code 2."""
     conf = tools.conf() | {"source": {"path": "no-table"}} | changes
     with pytest.raises(SettingsError) as caught:
         build_settings(conf)

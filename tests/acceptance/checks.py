@@ -1,8 +1,8 @@
-"""The acceptance lines of the main job as functions of their size: reduced in the tests, full in
-scripts/accept.
+"""The acceptance checks of the main job.
 
-Each takes a scratch folder and a Spark session, raises AssertionError where the line does not hold,
-returns its figures.
+Each check is a function of its size: reduced in the tests, full in scripts/accept.
+It takes a scratch folder and a Spark session, and returns its figures.
+It raises AssertionError if the claim does not hold.
 """
 
 from __future__ import annotations
@@ -68,8 +68,9 @@ def demo_conf(seed: int, **changes: Any) -> dict[str, Any]:
 
 
 def order_only(work: Path, spark: Any, *, seeds: tuple[int, ...]) -> dict[str, Any]:
-    """ROC AUC on order-only anomalies of the demo's test split: network >= 0.85, isolation forest
-    <= 0.65.
+    """ROC AUC on order-only anomalies of the demo's test split.
+
+    The network reaches at least 0.85. The isolation forest reaches at most 0.65.
     """
     figures: dict[str, Any] = {}
     for seed in seeds:
@@ -93,7 +94,7 @@ def order_only(work: Path, spark: Any, *, seeds: tuple[int, ...]) -> dict[str, A
 
 
 def ethereum(work: Path, spark: Any) -> dict[str, Any]:
-    """The 71,239 labelled transactions: counts reconcile; detection figures as they are."""
+    """The 71,239 labelled transactions: the counts reconcile, and detection is measured."""
     from foreshock.settings.load import load_settings
 
     context = Context(
@@ -153,8 +154,9 @@ def schema(work: Path, spark: Any) -> dict[str, Any]:
 
 
 def windows(work: Path, spark: Any, *, cases: int, seed: int = 0) -> dict[str, Any]:
-    """Random tables, partitionings and settings: the same windows as brute force, with the right
-    ids, times and labels.
+    """The windows are the same as by brute force, for random tables, partitionings and settings.
+
+    Their ids, times and labels are right too.
     """
     rng = np.random.default_rng(seed)
     total = 0
@@ -229,8 +231,9 @@ def compare_windows(table: Any, made: dict[str, Any], dataset: Path) -> int:
 
 
 def dataset_size(work: Path, spark: Any, *, events: int) -> dict[str, Any]:
-    """x takes at most 1.10 x the scaled float32 matrix, uncompressed; the dataset opens with plain
-    petastorm and with Spark.
+    """x takes at most 1.10 x the scaled float32 matrix, uncompressed.
+
+    The dataset opens with plain petastorm and with Spark.
     """
     table = tools.event_rows(events, 2, 5)
     made = tools.conf(windows__length=50, windows__block=1024)
@@ -260,8 +263,9 @@ def dataset_size(work: Path, spark: Any, *, events: int) -> dict[str, Any]:
 
 
 def scaling_exact(work: Path, spark: Any, *, values: int, partitions: int = 40) -> dict[str, Any]:
-    """Quartiles over the partitions equal numpy's inverted_cdf exactly, in any order and
-    partitioning.
+    """Quartiles over the partitions equal numpy's inverted_cdf exactly.
+
+    The order and the partitioning of the values do not matter.
     """
     import pyarrow as pa
     from foreshock.scaling.spark import fit_summary
@@ -298,8 +302,11 @@ def scaling_exact(work: Path, spark: Any, *, values: int, partitions: int = 40) 
 
 
 def threshold(work: Path, spark: Any, *, runs: int, events: int) -> dict[str, Any]:
-    """Share above at calibration within 1/n; interval coverage over autoregressive runs; test share
-    within three cluster-robust SE.
+    """The threshold of level 0.99 keeps what it promises.
+
+    The share above it at calibration is within 1/n of 0.01.
+    The share above it on test is within three cluster-robust standard errors of 0.01.
+    Its interval covers the true quantile in 90 % to 98 % of autoregressive runs.
     """
     made = tools.conf(windows__length=10, events__features={"a": "a"})
     made["thresholds"]["min_count"] = 500
@@ -369,8 +376,9 @@ def stationary(n: int, entities: int, seed: int) -> Any:
 
 
 def interval_coverage(runs: int, *, length: int = 10, entities: int = 20, per: int = 1000) -> float:
-    """How often the interval of the 0.99 quantile holds the true one, over simulated AR(1) entities
-    smoothed by windows.
+    """The share of runs in which the interval of the 0.99 quantile holds the true quantile.
+
+    Each run simulates AR(1) entities, smoothed by windows.
     """
     from foreshock.thresholds.interval import BLOCK_SHIFT, quantile_interval
 
@@ -399,7 +407,10 @@ def interval_coverage(runs: int, *, length: int = 10, entities: int = 20, per: i
 
 
 def bundle(work: Path, spark: Any) -> dict[str, Any]:
-    """Saved and reloaded equals in memory to 1e-6; scores do not depend on batch size."""
+    """A saved and reloaded model equals the model in memory to 1e-6.
+
+    Scores do not depend on the batch size.
+    """
     from foreshock.windows.models import bundle as bundles
     from foreshock.windows.models import lstm_autoencoder as network
     from foreshock.windows.models.fitting import fit_sample
@@ -443,8 +454,9 @@ def bundle(work: Path, spark: Any) -> dict[str, Any]:
 
 
 def repeat(work: Path, spark: Any, *, events: int) -> dict[str, Any]:
-    """Same seed and settings twice, then with rows in other order, files and parts: the same
-    scores.
+    """The same seed and settings give the same scores.
+
+    They do so in a second run, and with rows in another order, in other files and parts.
     """
     table = tools.event_rows(events, 6, 21)
     network = {"name": "lstm_autoencoder", "units": [8], "dense": 4}

@@ -1,8 +1,8 @@
-"""Planted causes: small series whose only fault is known, judged by the project's own models,
-histograms and verdict.
+"""Planted causes in small series: each series has a single known fault.
 
-Series are eight mixtures of three autoregressive factors with noise, of eight entities, in units of
-their spread.
+The project's models, histograms and verdict judge them.
+Series are eight mixtures of three autoregressive factors with noise, of eight entities.
+Their unit is their spread.
 """
 
 from __future__ import annotations
@@ -50,8 +50,11 @@ HEAVY: dict[str, Draw] = {
 
 @dataclass
 class Made:
-    """A split: windows (N, L, F), the time (N,) of each as a share of the split, and labels (N,) of
-    what ends it.
+    """The windows of a split.
+
+    x: (N, L, F).
+    at: (N,), the time of each window as a share of the split.
+    label: (N,), the label of the event that ends the window.
     """
 
     x: np.ndarray
@@ -82,8 +85,9 @@ def series(rng: np.random.Generator, mixing: np.ndarray, steps: int, noise: Draw
 
 
 def spoil(rng: np.random.Generator, x: np.ndarray, share: float) -> np.ndarray:
-    """Puts bursts of five events into about a share of the steps, as noise; returns which steps
-    they are in, (entities, steps).
+    """Adds bursts of noise, of five events each, to about this share of the steps.
+
+    Returns the steps that the bursts are in, (entities, steps).
     """
     hit = np.zeros(x.shape[:2], bool)
     for e in range(len(x)):
@@ -107,8 +111,10 @@ def cut(x: np.ndarray, hit: np.ndarray) -> Made:
 
 
 def plant(causes: tuple[str, ...], seed: int, noise: Draw = normal, times: float = 1) -> Planted:
-    """noise: what series have beside their factors; times: how many times as long as STEPS they
-    are.
+    """Series of all splits with these causes planted.
+
+    noise: what the series have beside their factors.
+    times: the length of the series, as a multiple of STEPS.
     """
     rng = np.random.default_rng([seed, 5])
     mixing = rng.standard_normal((3, len(FEATURES)))
@@ -236,8 +242,10 @@ PAIRS = (
 
 
 def planted(*, seeds: Iterable[int], healthy: Iterable[int]) -> dict[str, Any]:
-    """The share of right first verdicts by cause, of false alarms on healthy runs, of pairs named
-    whole.
+    """How often the verdict is right, over the planted causes, healthy runs and pairs of causes.
+
+    The figures are the share of right first verdicts by cause, the false alarms on healthy runs,
+    and the share of pairs of which both causes are named.
     """
     seeds, healthy = list(seeds), list(healthy)
     figures: dict[str, Any] = {"seeds": len(seeds), "healthy seeds": len(healthy)}

@@ -1,5 +1,6 @@
-"""Runs the acceptance checks at full size, each in a process of its own, and writes
-docs/acceptance.md.
+"""Runs the acceptance checks at full size and writes docs/acceptance.md.
+
+Each check runs in a process of its own.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""Acceptance of AWS: the integration tests over a month of days, each fault and each catalog for
-itself.
+"""Acceptance of AWS: the integration tests over a month of days.
+
+Each fault and each catalog is tested by itself.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""Planted causes through the whole job: tables whose only fault is known, in units of their own,
-with a rhythm of the day.
+"""Planted causes through the whole job: each table has a single known fault.
+
+Features have different units and a daily rhythm.
 """
 
 from __future__ import annotations
@@ -31,8 +32,10 @@ Run = Callable[[dict[str, Any], Path], Any]
 
 
 def table(cause: str, seed: int) -> tuple[pa.Table, str]:
-    """Events of 20 days and the name of a feature that drifts where the cause is drift. Labelled
-    bursts of noise in test.
+    """Events of 20 days, and the name of the feature that drifts if the cause is drift.
+
+    Test has bursts of noise, and earlier splits have them if the cause is contamination.
+    The bursts are labelled, unless the cause is a lack of signal: then labels are random.
     """
     rng = np.random.default_rng([seed, 31])
     n = A_DAY * DAYS
@@ -112,8 +115,10 @@ def conf(path: Path, cause: str, seed: int) -> dict[str, Any]:
 def planted_runs(
     work: Path, run: Run, *, seeds: Iterable[int], causes: Iterable[str] = CAUSES
 ) -> dict[str, Any]:
-    """By cause, the verdicts of its runs; the planted one is the first in nine of ten, a healthy
-    run has none.
+    """The verdicts of the runs, by cause.
+
+    The first verdict is the planted cause in at least nine of ten runs. A run without a fault
+    counts as right if its verdict is healthy.
     """
     figures: dict[str, Any] = {}
     right: list[bool] = []

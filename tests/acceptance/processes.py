@@ -1,5 +1,6 @@
-"""Acceptance lines that need processes of their own: kills, a standalone cluster, memory. Sizes are
-arguments.
+"""Acceptance checks that need separate processes: kills, a standalone cluster, memory.
+
+Sizes are arguments.
 """
 
 from __future__ import annotations
@@ -100,10 +101,10 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 def kill_all(
     work: Path, *, moments: tuple[float, ...] = (0.5,), in_turn: bool = False
 ) -> dict[str, Any]:
-    """kill -9 of the driver in each stage: the same command finishes, tables equal the undisturbed
-    run's; then does nothing.
+    """kill -9 of the driver in each stage, after which the same command finishes the run.
 
-    in_turn: one run is killed in every stage it comes to, and then finishes.
+    The tables equal those of the undisturbed run. A further start does nothing.
+    in_turn: one run is killed in every stage that it comes to, and then finishes.
     """
     conf = small_conf(work)
     code, _, err = finish(start("pipeline", conf, work / "calm"))
@@ -259,8 +260,9 @@ def submit_environment() -> dict[str, str]:
 
 
 def cluster(work: Path) -> dict[str, Any]:
-    """spark-submit against a standalone cluster, foreshock shipped with --py-files, gives the
-    tables of python jobs/pipeline.py.
+    """spark-submit against a standalone cluster gives the tables of python jobs/pipeline.py.
+
+    foreshock is shipped with --py-files.
     """
     conf = small_conf(work)
     code, _, err = finish(start("pipeline", conf, work / "local"))
@@ -317,8 +319,9 @@ class Peak:
 
 
 def memory(work: Path, *, events: int, windows_per_epoch: int) -> dict[str, Any]:
-    """A large table through extract, prepare, one epoch and the scoring of two partitions: every
-    process under 2 GiB.
+    """Every process stays under 2 GiB on a large table.
+
+    The job extracts, prepares, trains for one epoch and scores two partitions.
     """
     conf = small_conf(
         work,

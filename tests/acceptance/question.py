@@ -1,5 +1,6 @@
-"""Acceptance of the question: its settings fail as they did, the verdict says why, and the mended
-twin finds the anomalies.
+"""Acceptance of the question: its settings fail as they did, and the verdict says why.
+
+The mended twin finds the anomalies.
 """
 
 from __future__ import annotations
@@ -47,8 +48,10 @@ def question(
     wanted: float = 0.6,
     **sections: dict[str, Any],
 ) -> dict[str, Any]:
-    """question.yaml: sensitivity <= 0.05 at specificity >= 0.95 and the causes named;
-    question_mended.yaml: >= 0.6 at >= 0.95.
+    """question.yaml fails and question_mended.yaml succeeds, both at specificity >= 0.95.
+
+    question.yaml has sensitivity <= 0.05, and its verdict names the causes.
+    question_mended.yaml has sensitivity >= 0.6.
     """
     figures: dict[str, Any] = {}
     for seed in seeds:

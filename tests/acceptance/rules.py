@@ -22,8 +22,9 @@ def excesses(law: Any, seed: int) -> tuple[np.ndarray, float]:
 
 
 def pot(*, seeds: int, compared: int) -> dict[str, Any]:
-    """The quantile of risk 1e-4 by peaks over threshold: near the true one, its interval covers it,
-    as likely as SciPy's fit.
+    """The quantile of risk 1e-4 by peaks over threshold is near the true quantile.
+
+    Its interval covers the true quantile. The fit is as likely as SciPy's.
     """
     figures: dict[str, Any] = {"seeds": seeds, "events": EVENTS, "fewest excesses": LEAST_EXCESSES}
     for name, law in LAWS.items():
@@ -64,8 +65,9 @@ def pot(*, seeds: int, compared: int) -> dict[str, Any]:
 
 
 def conformal(*, simulations: int, level: float = 0.1) -> dict[str, Any]:
-    """False discovery rate in units <= the level + 3 standard errors; p-values of fresh calibration
-    sets are uniform.
+    """The false discovery rate in units is at most the level + 3 standard errors.
+
+    p-values of fresh calibration sets are uniform.
     """
     found = simulate(simulations, level, ALL, Setting(), 1).figures()
     rng = np.random.default_rng(2)

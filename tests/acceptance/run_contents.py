@@ -144,8 +144,10 @@ def _table(place: Place, name: str) -> Content:
 
 
 def in_total_order(table: pa.Table) -> pa.Table:
-    """The rows sorted by all columns: exact values first, floats last, so that a float that moved
-    by a digit leaves its row beside its earlier self."""
+    """The rows sorted by all columns, exact values first and floats last.
+
+    A float that moved by a digit thus leaves its row beside its earlier self.
+    """
     exact: list[pa.Array] = []
     floats: list[pa.Array] = []
     for name in table.column_names:
@@ -226,8 +228,10 @@ def _text(place: Place, name: str, file: Path) -> Content:
 
 
 def _datasets(place: Place) -> Iterator[Content]:
-    """The datasets: files by their bytes, manifests, and of Petastorm's metadata what is no pickle,
-    for that names modules."""
+    """The datasets: files by their bytes, manifests, and Petastorm's metadata without its pickle.
+
+    The pickle names modules, so it changes when they move.
+    """
     base = place.run_directory / "dataset"
     files: dict[str, pa.Array] = {}
     for file in sorted(path for path in base.rglob("*") if path.is_file()):

@@ -1,5 +1,7 @@
-"""Which errors make the better score: plain, standardised, Mahalanobis, smoothed or not, by model
-and kind of score, on tables with known anomalies.
+"""Which errors make the better score, on tables with known anomalies.
+
+Plain, standardised and Mahalanobis errors are compared, smoothed or not, by model and kind of
+score.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ Run = Callable[[dict[str, Any], Path], Any]
 
 
 def tables(work: Path, seed: int, model: str) -> dict[str, dict[str, Any]]:
-    """Confs by table: the demo's anomalies of many kinds, single bursts of noise in eight
+    """The confs by table.
+
+    The demo has anomalies of many kinds. The other table has single bursts of noise in eight
     correlated features.
     """
     demo = checks.demo_conf(seed, scoring__score="cover")
@@ -37,12 +41,12 @@ def tables(work: Path, seed: int, model: str) -> dict[str, dict[str, Any]]:
 
 
 def scores(work: Path, run: Run, *, seeds: Iterable[int], models: dict[str, int]) -> dict[str, Any]:
-    """PR AUC on test (its prevalence is the trivial score's), median over seeds; models: with how
-    many of the seeds.
+    """PR AUC on test, as the median over seeds. The trivial score has the prevalence.
 
-    What is the default where nothing is chosen (plain, of windows) is near the best that goes with
-    that score, in the mean over models and tables; and the best of all is at least as good with the
-    README's advice (Mahalanobis, unsmoothed, of `cover`).
+    models: with how many of the seeds each model runs.
+    Means over models and tables are compared. The default (plain errors of windows) is within
+    0.05 of the best `window` score. The README's advice (Mahalanobis errors, unsmoothed, score
+    `cover`) is within 0.05 of the best score.
     """
     found: dict[tuple[str, str], list[float]] = {}
     prevalence: dict[str, list[float]] = {}

@@ -50,8 +50,9 @@ def conf(**changes: Any) -> dict[str, Any]:
 
 
 def event_rows(n: int, entities: int, seed: int, *, skew: float = 0.0, days: int = 20) -> pa.Table:
-    """Events over `days` days from 2024-01-01: autoregressive features, equal times, one entity
-    with a share `skew` of rows.
+    """Events over `days` days from 2024-01-01, with autoregressive features and equal times.
+
+    One entity has a share `skew` of the rows.
     """
     rng = np.random.default_rng(seed)
     who = np.where(rng.random(n) < skew, 0, rng.integers(0, entities, n))
@@ -97,8 +98,9 @@ def query(sql: str) -> list[tuple[Any, ...]]:
 
 
 def scores(run_dir: Path, table: str = "scores") -> dict[str, tuple[Any, ...]]:
-    """event_id -> (split, partition, score, threshold, is_anomaly, reason) of a run, read by
-    DuckDB.
+    """event_id -> (split, partition, score, threshold, is_anomaly, reason) of a run.
+
+    DuckDB reads the table.
     """
     rows = query(
         "SELECT event_id, split, CAST(partition AS VARCHAR), score, threshold, is_anomaly, reason "
@@ -111,8 +113,9 @@ def scores(run_dir: Path, table: str = "scores") -> dict[str, tuple[Any, ...]]:
 
 
 def largest_difference(a: Path, b: Path) -> float:
-    """The largest difference of score between two runs, relative above 1; all else of `scores` must
-    be equal.
+    """The largest difference of score between two runs, relative above 1.
+
+    The events, splits, partitions and reasons of `scores` must be equal.
     """
     x, y = scores(a), scores(b)
     assert x.keys() == y.keys()
@@ -149,8 +152,9 @@ def reconciles(counts: dict[str, Any]) -> bool:
 def brute_force(
     table: pa.Table, made: dict[str, Any]
 ) -> dict[str, dict[str, list[tuple[str, ...]]]]:
-    """split -> entity -> windows (as tuples of event ids) by sliding_window_view over each
-    sequence: interface, The dataset.
+    """split -> entity -> windows, as tuples of event ids.
+
+    sliding_window_view cuts each sequence, by the rules of the dataset.
     """
     w = {"length": 50, "stride": 1, "max_gap": None, "short": "drop", **made["windows"]}
     bounds = {

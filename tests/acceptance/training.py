@@ -1,5 +1,6 @@
-"""Acceptance lines of training on many devices and workers, and of checkpoints. Sizes are
-arguments.
+"""Acceptance checks of training on many devices and workers, and of checkpoints.
+
+Sizes are arguments.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ STEP = (
 
 
 def made_dataset(work: Path, *, events: int = 20_000, **changes: Any) -> tuple[Path, Path]:
-    """A prepared run: (conf, run directory). Blocks do not divide evenly among two or three
-    workers.
+    """A prepared run: (conf, run directory).
+
+    Its blocks do not divide evenly among two or three workers.
     """
     conf = processes.small_conf(work, events=events, **changes)
     run_dir = work / "prepared"
@@ -45,7 +47,7 @@ def copy_of(run_dir: Path, target: Path) -> Path:
 
 
 def losses(run_dir: Path) -> dict[tuple[int, int], float]:
-    """(epoch, step) -> loss of a training's losses.csv; every step stands once."""
+    """(epoch, step) -> loss of a training's losses.csv. Every step stands there once."""
     with (run_dir / "checkpoints" / "losses.csv").open() as handle:
         rows = [
             ((int(r["epoch"]), int(r["step"])), float(r["loss"])) for r in csv.DictReader(handle)
@@ -96,8 +98,9 @@ def _fit_here(dataset: str, out: str, replicas: int, batch: int, steps: int) -> 
 
 
 def replicas(work: Path, *, steps: int = 30, batch: int = 63) -> dict[str, Any]:
-    """One replica and two with the same global batch: the same losses to 1e-4, also where the batch
-    does not divide evenly.
+    """One replica and two have the same losses to 1e-4, with the same global batch.
+
+    This holds too if the batch does not divide evenly.
     """
     _, run_dir = made_dataset(work)
     found = {}
@@ -130,8 +133,9 @@ def seen_once(run_dir: Path, workers: int) -> dict[str, int]:
 
 
 def workers(work: Path, *, counts: tuple[int, ...] = (2, 3)) -> dict[str, Any]:
-    """Workers in a barrier stage on a standalone cluster: equal weights, every block once an epoch;
-    too many are refused.
+    """Workers in a barrier stage on a standalone cluster end with equal weights.
+
+    Every block is seen once an epoch. Too many workers are refused.
     """
     figures: dict[str, Any] = {}
     with processes.standalone_cluster(work, cores=2) as master:
@@ -179,8 +183,9 @@ def start_submit(
 
 
 def kills(work: Path, *, times: int = 10, seed: int = 1) -> dict[str, Any]:
-    """kill -9 of the trainer at random steps, ten times over one training: losses by step and
-    weights as undisturbed.
+    """kill -9 of the trainer at random steps, many times over one training.
+
+    The losses by step and the weights are those of the undisturbed training.
     """
     conf, run_dir = made_dataset(
         work,
@@ -240,8 +245,9 @@ def _newest_step(run_dir: Path) -> int:
 def worker_killed(
     work: Path, *, how: signal.Signals = signal.SIGKILL, seconds: float = 60.0
 ) -> dict[str, Any]:
-    """One of two workers is killed (or stopped): exit 4 within 60 s naming it; the next start
-    resumes and finishes.
+    """One of two workers is killed, or stopped: exit 4 within 60 s, and the message names it.
+
+    The next start resumes and finishes.
     """
     conf = processes.small_conf(
         work,
@@ -284,8 +290,9 @@ def worker_killed(
 
 
 def worker_slowed(work: Path, *, running: float = 0.1) -> dict[str, Any]:
-    """One of two workers runs a tenth of the time: training ends, with the weights of an
-    undisturbed one.
+    """One of two workers runs a tenth of the time, and training ends.
+
+    The weights are those of an undisturbed training.
     """
     conf = processes.small_conf(
         work,

@@ -1,5 +1,6 @@
-"""Athena that executes: its HTTP interface, state machine and errors over DuckDB, with tables of
-the Glue catalog on the same port.
+"""An Athena that executes queries: HTTP interface, state machine and errors over DuckDB.
+
+Its tables are those of the Glue catalog on the same port.
 """
 
 from __future__ import annotations
@@ -39,8 +40,10 @@ class Execution:
 
 
 class Athena:
-    """Workgroups are `primary` and what is added to `workgroups`. `behaviours` are asked before a
-    query is run.
+    """The service.
+
+    workgroups: `primary`, and those that a test adds.
+    behaviours: asked before a query is run.
     """
 
     def __init__(self, client: Callable[[str], Any]) -> None:
@@ -245,8 +248,9 @@ class Athena:
 
 
 def unload_of(sql: str) -> tuple[str, str]:
-    """(the SELECT, the target) of an UNLOAD. Raises RuntimeError, as Athena fails a query, for
-    anything else.
+    """(the SELECT, the target) of an UNLOAD.
+
+    Raises RuntimeError for any other statement, as Athena fails a query.
     """
     head = re.match(r"\s*UNLOAD\s*(?=\()", sql, re.IGNORECASE)
     if head is None:

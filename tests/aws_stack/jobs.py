@@ -1,5 +1,6 @@
-"""Jobs on the stack: as commands of their own, or one after another in a process that keeps its
-Spark session, which is quicker.
+"""Jobs on the stack, as separate commands or one after another in one process.
+
+One process is quicker because it keeps its Spark session.
 """
 
 from __future__ import annotations
@@ -30,8 +31,10 @@ def arguments(folder: Path, conf: dict[str, Any], run_dir: str, *flags: str) -> 
 
 
 class Process:
-    """A process with an environment of its own that runs jobs. catalog: of the Iceberg tables, for
-    whose packages it has room; options: of Spark's catalog, as a cluster's configuration has them.
+    """A process that runs jobs in an environment of its own.
+
+    catalog: the kind of Iceberg catalog whose packages its Spark session loads.
+    options: of Spark's catalog, as a cluster's configuration has them.
     """
 
     def __init__(

@@ -1,5 +1,6 @@
-"""A transactions table on the stack, all days but the last, and a process that runs whole jobs over
-it; what became of its tables.
+"""A transactions table on the stack, with all days but the last.
+
+A process runs whole jobs over it. The tables that they publish can be read back.
 """
 
 from __future__ import annotations
@@ -36,8 +37,9 @@ WHY = ("feature_errors", "top_feature", "top_step", "top_value", "top_expected")
 
 
 class Lake:
-    """data: the table's days, of which all but the last are in the lake; stack, process: what
-    serves it and runs jobs.
+    """A server, a table on it, and a process that runs jobs.
+
+    data: the table's days. All but the last are in the lake.
     """
 
     def __init__(self, data: list[Path]) -> None:
@@ -61,7 +63,7 @@ class Lake:
     def run(
         self, folder: Path, conf: dict[str, Any], run_dir: str, *flags: str, job: str = "pipeline"
     ) -> tuple[int, str]:
-        """(exit code, what was printed) of a job; no secret may be in it, nor in the run's log."""
+        """(exit code, what was printed) of a job. No secret may be in it, nor in the run's log."""
         code, printed = self.process.run(arguments(folder, conf, run_dir, *flags), job)
         log = Path(run_dir, "events.log")
         if run_dir.startswith("s3://"):
@@ -183,8 +185,9 @@ def scores(folder: Path) -> pa.Table:
 
 
 def same(ours: pa.Table, wanted: pa.Table, *, later: bool = False) -> None:
-    """The same rows; scores to 1e-6. later: why an event has no score may have been otherwise then:
-    its sequence was short.
+    """The tables have the same rows, with scores to 1e-6.
+
+    later: an event without a score may have had another reason, because its sequence was short.
     """
     assert set(ours.column_names) - {"run_id"} == set(wanted.column_names) - {"run_id"}
     names = [c for c in wanted.column_names if c not in ("run_id", *WHY)]

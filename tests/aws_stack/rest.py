@@ -1,5 +1,6 @@
-"""An Iceberg REST catalog that keeps its tables in the stack's Glue: the protocol's requests,
-answered by pyiceberg's own catalog.
+"""An Iceberg REST catalog that keeps its tables in the stack's Glue.
+
+pyiceberg's catalog answers the protocol's requests.
 """
 
 from __future__ import annotations
@@ -33,8 +34,11 @@ ERRORS = {
 
 
 class Rest:
-    """catalog: makes pyiceberg's, when first asked; warehouse: where its tables lie; token: what a
-    client must bear.
+    """The service.
+
+    catalog: makes pyiceberg's catalog, when it is first asked for.
+    warehouse: where the tables are.
+    token: what a client must send.
     """
 
     def __init__(self, catalog: Callable[[], Catalog], warehouse: str, token: str) -> None:

@@ -67,9 +67,10 @@ class _Handler(WSGIRequestHandler):
 
 
 class Stack:
-    """The stack on a free port. `faults` are asked in turn: None lets a request pass; a triple
-    answers it; "reset" breaks the connection and "truncate" breaks it in the middle of the answer's
-    body.
+    """The stack on a free port.
+
+    `faults` are asked in turn for each request. None lets it pass, and a triple answers it.
+    "reset" breaks the connection. "truncate" breaks it in the middle of the answer's body.
     """
 
     def __init__(self) -> None:
@@ -85,7 +86,7 @@ class Stack:
         self.reset()  # what moto holds outlives a stack: it is the process's
 
     def environment(self) -> dict[str, str]:
-        """What a process needs to use it; without what the machine has of AWS."""
+        """What a process needs to use the stack, without the machine's settings of AWS."""
         own = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
         return own | {
             "AWS_ENDPOINT_URL": self.url,

@@ -1,6 +1,4 @@
-"""A transactions table of daily partitions on the stack: on S3, in Glue, and the confs that read
-it.
-"""
+"""A transactions table of daily partitions on S3 and in Glue, and the confs that read it."""
 
 from __future__ import annotations
 
@@ -50,7 +48,7 @@ def upload(s3: Any, folders: list[Path], bucket: str, prefix: str) -> None:
 
 
 def register(glue: Any, folders: list[Path], database: str, table: str, location: str) -> None:
-    """The table and these partitions in Glue; the database is made when it is not there."""
+    """Put the table and these partitions into Glue. The database is made if it is not there."""
     if database not in [d["Name"] for d in glue.get_databases()["DatabaseList"]]:
         glue.create_database(DatabaseInput={"Name": database})
     schema = pq.read_schema(io.BytesIO(next(folders[0].iterdir()).read_bytes()))
@@ -86,7 +84,7 @@ def register(glue: Any, folders: list[Path], database: str, table: str, location
 
 
 def conf(source: dict[str, Any], **sections: Any) -> dict[str, Any]:
-    """A conf over the table with a quick model; partitions are the table's days."""
+    """A conf over the table with a quick model. The partitions are the table's days."""
     features = {
         "value": "cast(value as decimal(38,0)) / 1e18",
         "gas": "gas",

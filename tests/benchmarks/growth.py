@@ -1,5 +1,6 @@
-"""How prepare and score grow with the number of events: seconds, a worker's peak memory, and the
-exponent of the time.
+"""How prepare and score grow with the number of events.
+
+The figures are seconds, a worker's peak memory, and the exponent of the time.
 """
 
 from __future__ import annotations
@@ -37,9 +38,10 @@ SMALL = {
 
 
 def growth(name: str, work: Path, spark: Any, *, quick: bool) -> dict[str, Any]:
-    """One stage, once a size, after a small one that warms up.
+    """One stage, run once for each size, after a small run that warms up.
 
-    The exponent is the slope of log seconds over log events; memory is of Spark's Python workers.
+    The exponent is the slope of log seconds over log events. Memory is that of Spark's Python
+    workers.
     """
     stage: Callable[[Context], None] = prepare if name == "growth_prepare" else score
     before: tuple[Callable[[Context], None], ...] = (

@@ -1,5 +1,6 @@
-"""Figures of S3: extracting from it, against plain Spark on the same files. The server is a process
-of its own.
+"""Figures of S3: extracting from it, against plain Spark on the same files.
+
+The server is a separate process.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def served() -> Iterator[None]:
 
 
 def write_days(folder: Path, table: pa.Table, first: int) -> None:
-    """A file for each day of a table, in folders `date=…`; ids are counted from `first`."""
+    """A file for each day of a table, in folders `date=…`. Ids are counted from `first`."""
     table = table.set_column(
         table.column_names.index("id"),
         "id",

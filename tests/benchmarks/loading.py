@@ -1,5 +1,7 @@
-"""Figures of reading and writing windows: against row-per-window Petastorm, the seed question's
-generator, and memory.
+"""Figures of reading and writing windows.
+
+The peers are Petastorm with one window a row, and the seed question's generator. Memory is
+measured too.
 """
 
 from __future__ import annotations
@@ -32,8 +34,9 @@ FEATURES = [f"f{i}" for i in range(F)]
 
 
 def events_table(rows: int, entities: int, seed: int = 0) -> pa.Table:
-    """Events over 20 days, autocorrelated features; the activity of entities follows Zipf's law
-    (exponent 1.1).
+    """Events over 20 days with autocorrelated features.
+
+    The activity of entities follows Zipf's law (exponent 1.1).
     """
     rng = np.random.default_rng(seed)
     start = np.datetime64("2024-01-01T00:00:00", "us").astype(np.int64)
@@ -54,7 +57,7 @@ def events_table(rows: int, entities: int, seed: int = 0) -> pa.Table:
 
 
 def write_source(folder: Path, rows: int, entities: int = 20) -> Path:
-    """Events in eight files or more; none holds over a million."""
+    """Events in eight files or more. No file holds over a million."""
     folder.mkdir(parents=True)
     whole = 1_000_000
     for number, at in enumerate(range(0, rows, whole)):
@@ -206,8 +209,9 @@ def row_loader(folder: Path, count: int) -> Any:
 
 
 def question_loader(partition: np.ndarray, batches: int) -> Any:
-    """The seed question's way: for every batch all sequences of the partition are cut again, then a
-    few are kept.
+    """The seed question's way of loading.
+
+    For every batch, all sequences of the partition are cut again, and a few are kept.
     """
 
     def generator() -> Iterator[np.ndarray]:

@@ -43,7 +43,7 @@ SPEC = NetworkSpec.from_mapping(
 
 
 def _train(run_dir: Path) -> Any:
-    """Windows a second of an epoch of our loop, from Petastorm; compiled once, before."""
+    """Windows a second of an epoch of our loop, from Petastorm. It is compiled once, before."""
     where = prepare_devices(1)
     with where.strategy.scope():
         network = build(SPEC)

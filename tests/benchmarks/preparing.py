@@ -72,8 +72,9 @@ def _sort(spark: Any, run_dir: Path, work: Path, rows: int) -> float:
 
 
 def _pandas(spark: Any, run_dir: Path, work: Path, scaler: Scaler, rows: int) -> float:
-    """Events a second of groupBy(entity).applyInPandas that sorts, scales and gives blocks of 1,024
-    windows, field for field as ours.
+    """Events a second of groupBy(entity).applyInPandas.
+
+    It sorts, scales and gives blocks of 1,024 windows, with the same fields as ours.
     """
     shutil.rmtree(work, ignore_errors=True)
     arrays = (
@@ -133,8 +134,9 @@ def _pandas(spark: Any, run_dir: Path, work: Path, scaler: Scaler, rows: int) ->
 
 
 def _values(work: Path, rows: int, files: int = 8, *, distinct: int = 8) -> dict[str, list[str]]:
-    """Partitions of heavy-tailed events, a file each; past `distinct` of them the same events come
-    again.
+    """Partitions of heavy-tailed events, a file each.
+
+    The same events come again after `distinct` partitions.
     """
     items = {}
     work.mkdir(parents=True)
@@ -172,8 +174,9 @@ def _scaler(spark: Any, items: dict[str, list[str]], values: int, work: Path) ->
 
 
 def scaler_increment(work: Path, spark: Any, *, quick: bool) -> Iterator[Figure]:
-    """One day more: CPU seconds, and bytes read by Python, of the exact fit of a hundred days over
-    those of adding one.
+    """The cost of one day more: a fit of a hundred days, over adding one day to it.
+
+    The costs are CPU seconds, and bytes read by Python. Both fits are exact.
     """
     rows, days, times = (2_000, 5, 1) if quick else (1_000_000, 100, 5)
     items = _values(work / "days", rows * (days + 1), days + 1)

@@ -1,5 +1,7 @@
-"""What the tails of scores say: shelves against laws whose quantiles are known, contamination, and
-thresholds beyond the scores.
+"""What the tails of scores say.
+
+Shelves are tested against laws whose quantiles are known. Contamination and thresholds beyond
+the scores are tested too.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""Rows of `metrics` from scored files: by group and kind, with one class of labels, with no
-threshold. The files are written here.
+"""Rows of `metrics` from scored files: by group and kind.
+
+Some files have one class of labels, or no threshold. The files are written here.
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ TYPES = {"split": pa.int8(), "label": pa.int8(), "block_row": pa.int32()}
 
 
 def write(folder: Path, **columns: Any) -> ScoredEvents:
-    """Test events, two seconds apart, in two files; what is not given is the same for all."""
+    """Test events, two seconds apart, in two files.
+
+    A column that is not given is the same for all.
+    """
     n = len(columns["label"])
     usual = {
         "split": [3] * n,

@@ -1,4 +1,4 @@
-"""Metrics equal hand-counted ones and scikit-learn's; undefined is null."""
+"""Metrics equal hand-counted values and scikit-learn's. An undefined metric is null."""
 
 from __future__ import annotations
 

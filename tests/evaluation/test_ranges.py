@@ -1,4 +1,4 @@
-"""Volume under the surface equals the public package's; events found by hand."""
+"""Volume under the surface equals the public package's. Events are counted by hand."""
 
 from __future__ import annotations
 
@@ -36,8 +36,9 @@ REFERENCE = [
 
 
 def case(seed: int) -> tuple[np.ndarray, np.ndarray, int]:
-    """Labels with one to five anomalies, some at the ends or near each other; scores, some tied; a
-    buffer.
+    """Labels, scores and a buffer.
+
+    There are one to five anomalies, some at the ends or near each other. Some scores are tied.
     """
     rng = np.random.default_rng(seed)
     n = int(rng.integers(60, 400))

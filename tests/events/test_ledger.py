@@ -1,4 +1,4 @@
-"""The ledger of extract: what is on disk stays as it is, and sums are those of its rows."""
+"""The ledger of extract: its format on disk stays as it is, and its sums are those of its rows."""
 
 import json
 

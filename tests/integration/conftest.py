@@ -1,5 +1,6 @@
-"""A lake of its own for each file of tests: server, table, a process that runs jobs; and the same
-run over local files.
+"""A lake for each file of tests: a server, a table, and a process that runs jobs.
+
+The same run over local files gives the expected tables.
 """
 
 from __future__ import annotations

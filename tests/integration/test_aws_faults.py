@@ -1,5 +1,7 @@
-"""Faults at the server amid whole jobs: those that pass end in the right tables, the others in exit
-4 and the service's words.
+"""Faults at the server amid whole jobs.
+
+After a fault that passes, the tables are right. Any other fault ends in exit 4 and the
+service's words.
 """
 
 from __future__ import annotations
@@ -85,8 +87,9 @@ def attempts(lake: Lake, run: str) -> list[dict[str, Any]]:
 
 
 def check_nothing_half(lake: Lake, run: str, namespace: str) -> None:
-    """No query runs, nothing temporary is left, no table is there that readers could take for
-    whole.
+    """No query runs, and nothing temporary is left.
+
+    No table is there that readers could take for whole.
     """
     assert lake.stack.athena.running == []
     assert lake.temporary() == []

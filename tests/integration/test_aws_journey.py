@@ -1,5 +1,7 @@
-"""Whole jobs on the local stack: events from Athena and S3, tables to Iceberg in every catalog and
-to Glue, a day at a time.
+"""Whole jobs on the local stack.
+
+Events come from Athena and S3. Tables go to Iceberg in every catalog and to Glue, a day at a
+time.
 """
 
 from __future__ import annotations
@@ -32,8 +34,9 @@ PUBLISHED = {"scores", "detector_scores", "error_distribution", "thresholds", "d
 
 @pytest.fixture(scope="module")
 def pulled(lake: Lake, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All days but the last through Athena, the run on S3, into Iceberg on Glue; returns the folder
-    of its confs.
+    """All days but the last through Athena, into Iceberg on Glue, with the run on S3.
+
+    Returns the folder of its confs.
     """
     folder = tmp_path_factory.mktemp("pulled")
     code, error = lake.run(
@@ -44,8 +47,9 @@ def pulled(lake: Lake, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def check_run(lake: Lake, found: pa.Table, runs: pa.Table, name: str) -> None:
-    """The counts reconcile, with the table too; the stages and what was published are noted;
-    nothing temporary is left.
+    """The counts reconcile, also with the published table.
+
+    The stages and the published tables are noted. Nothing temporary is left.
     """
     counts = lake.summary(f"runs/{name}")["counts"]
     assert counts["rows_read"] == sum(

@@ -1,5 +1,6 @@
-"""Jobs that are told to stop, and jobs at work at the same time: no query left running, nothing
-half-published, no row lost.
+"""Jobs that are told to stop, and jobs at work at the same time.
+
+No query is left running, no table is half-published, and no row is lost.
 """
 
 from __future__ import annotations
@@ -44,8 +45,9 @@ CATALOGS = ("glue", "s3tables", "rest", "hadoop", "location") if FULL else ("glu
 
 
 def stopped_in(lake: Lake, argv: list[str], stage: str, how: int) -> tuple[int, float, str]:
-    """(exit code, seconds from the signal to the end, what was printed) of a pipeline that is told
-    to stop once a stage has begun.
+    """(exit code, seconds from the signal to the end, what was printed) of a pipeline.
+
+    The pipeline is told to stop once the stage has begun.
     """
     job = subprocess.Popen(
         [sys.executable, str(ROOT / "jobs" / "pipeline.py"), *argv],
@@ -98,7 +100,7 @@ def test_a_job_told_to_stop_in_any_stage_leaves_nothing_half_and_the_next_finish
 
 @pytest.fixture(scope="module")
 def base(lake: Lake, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A run of all days but the last, on S3, that publishes nothing; then the last day comes."""
+    """A run of all days but the last, on S3, that publishes nothing. Then the last day comes."""
     code, error = lake.run(tmp_path_factory.mktemp("base"), conf(FILES), f"s3://{LAKE}/runs/base")
     assert code == 0, error
     lake.add(lake.data[BEFORE:])

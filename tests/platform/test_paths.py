@@ -1,5 +1,6 @@
-"""Paths on S3 against a real server: listing, moving, removing, locks; names with spaces, `=` and
-letters beyond ASCII.
+"""Paths on S3 against a real server: listing, moving, removing and locks.
+
+Names have spaces, `=` and letters beyond ASCII.
 """
 
 from __future__ import annotations
@@ -274,7 +275,10 @@ def test_what_the_service_refuses_is_its_failure_in_its_words(stack: Stack) -> N
 def test_a_log_on_s3_writes_each_line_once_and_is_joined_when_it_closes(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A flush costs the lines since the last one; a killed run's lines are joined by the next."""
+    """A flush writes the lines since the last flush.
+
+    The next run joins the lines of a killed run.
+    """
     monkeypatch.setattr(log, "FLUSH_SECONDS", -1.0)
     path = paths.at("s3://bucket/run/events.log")
     stack.requests.clear()

@@ -43,7 +43,7 @@ def publish(run: RunDirectory, stage: str, fingerprint: str, text: str) -> None:
 
 
 def contents(run: RunDirectory) -> set[str]:
-    """What the published outputs say; {} where one is missing."""
+    """What the published outputs say, or {} if one is missing."""
     files = [run / "events" / "a", run / "events" / "b", run / "scaler.json"]
     return {f.read_text() if f.exists() else "missing" for f in files}
 
@@ -156,8 +156,9 @@ class KilledError(BaseException):
 
 
 def kill_at(monkeypatch: pytest.MonkeyPatch, moment: int) -> list[int]:
-    """Let the process die before its `moment`-th step on disk; the list grows by one a step that
-    was done.
+    """Let the process die before its `moment`-th step on disk.
+
+    The returned list grows by one item with each step that was done.
     """
     done: list[int] = []
 

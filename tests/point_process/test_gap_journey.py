@@ -18,7 +18,7 @@ DAY = 86_400_000_000
 
 
 def source(folder: Path, *, n: int = 6000, entities: int = 40, days: int = 20) -> pd.DataFrame:
-    """A table of events with ties in time, and entities of one or few events; as a frame."""
+    """A table of events with ties in time, and entities of one or few events, as a frame."""
     table = tools.event_rows(n, entities, 3, days=days)
     once = tools.event_rows(30, 10**6, 4, days=days)
     frame = pd.concat([table.to_pandas(), once.to_pandas().assign(id=lambda f: "once" + f["id"])])

@@ -256,7 +256,10 @@ def test_a_large_run_stays_small() -> None:
 
 
 def test_two_rules_of_one_name_are_told_apart() -> None:
-    """The rule that judges is quantile 0.99; quantile 0.999 stands only in the table of all."""
+    """The rule that judges is quantile 0.99.
+
+    quantile 0.999 stands only in the table of all rules.
+    """
     data = words()
     strict = tuple(threshold(detector, level=0.999, value=5.0) for detector in DETECTORS)
     both = replace(

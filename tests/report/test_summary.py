@@ -1,4 +1,4 @@
-"""The summary of a run: what it says, in which words, and that it is read as it was written."""
+"""The summary of a run: what it says, in which words, and that it reads back as it was written."""
 
 from __future__ import annotations
 

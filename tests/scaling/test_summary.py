@@ -1,5 +1,6 @@
-"""Summaries of training values: exact quartiles from parts, kept and added to; and how a fit by
-partitions uses them.
+"""Summaries of training values: exact quartiles from parts that are kept and added to.
+
+A fit by partitions uses these summaries.
 """
 
 from __future__ import annotations
@@ -133,7 +134,10 @@ def fits(tmp_path: Path, spark: Any) -> Fits:
 
 
 def _move_fit(own: Fits) -> None:
-    """Files written since the last fit count too; keep its folder where the next looks for it."""
+    """Keep the last fit's folder where the next fit looks for it.
+
+    Files written since the last fit count too.
+    """
     last = max(own.folder.glob("fit-*"), key=lambda p: int(p.name.split("-")[1]))
     last.rename(own.folder / f"fit-{own.count}")
 

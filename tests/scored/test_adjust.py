@@ -1,5 +1,6 @@
-"""Shrunk covariance against scikit-learn, distances and ensembles by hand; in Spark, at any
-partitioning, against NumPy and pandas.
+"""Shrunk covariance equals scikit-learn's. Distances and ensembles equal those by hand.
+
+In Spark, at any partitioning, they equal NumPy's and pandas'.
 """
 
 from __future__ import annotations

@@ -13,7 +13,10 @@ from support.scored_files import scored_files
 
 
 def families(tmp_path: Path) -> tuple[ScoredEvents, ScoredEvents]:
-    """Windows judge events 1 and 2; gaps judge 0, 1 and 2, and know another event run of each."""
+    """Two families: windows judge events 1 and 2, and gaps judge events 0, 1 and 2.
+
+    The event runs differ between the families.
+    """
     windows = [
         {
             "event_id": f"event-{number}",

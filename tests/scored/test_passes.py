@@ -1,5 +1,6 @@
-"""Passes over one read of scored files: the same result here, in Spark, and for any dealing of rows
-to files.
+"""Passes over one read of scored files.
+
+The result is the same here, in Spark, and for any assignment of rows to files.
 """
 
 from __future__ import annotations

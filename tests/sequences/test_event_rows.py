@@ -1,5 +1,6 @@
-"""The rows of `sequences/` and `tails/` against pandas: whatever the partitioning, with ties, tails
-of a donor and a test table.
+"""The rows of `sequences/` and `tails/` equal those of pandas, whatever the partitioning.
+
+There are ties, tails of a donor, and a test table.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ MIDNIGHT = 100 * SECOND
 
 
 def random_events(seed: int, *, first_time: int = 0, test_table: bool = True) -> pd.DataFrame:
-    """Events in total order: ties in time, entities of one event, splits by time with holes
-    between.
+    """Events in total order.
+
+    There are ties in time, entities of one event, and splits by time with holes between them.
     """
     rng = np.random.default_rng(seed)
     frames = []

@@ -1,5 +1,6 @@
-"""The donor run of `model.from`: found each time, verified once a process, refused where it
-changed.
+"""The donor run of `model.from`.
+
+It is found each time, verified once a process, and refused if it changed.
 """
 
 from __future__ import annotations

@@ -29,8 +29,9 @@ def source(table: pa.Table, path: Path, **changes: Any) -> dict[str, Any]:
 
 
 def brute_scores(run_dir: Path, kind: str, length: int) -> dict[str, float]:
-    """Scores of calibration and test events by a plain loop over the datasets' windows and the
-    bundle's errors.
+    """Scores of calibration and test events by a plain loop.
+
+    The loop goes over the windows of the datasets and the errors of the bundle.
     """
     from foreshock.windows.models.bundle import load
 

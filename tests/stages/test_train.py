@@ -1,5 +1,6 @@
-"""The train stage over its real entry point: what it refuses, what it leaves, what a second start
-does.
+"""The train stage over its real entry point.
+
+The tests say what it refuses, what it leaves, and what a second start does.
 """
 
 from __future__ import annotations

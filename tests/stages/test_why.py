@@ -1,5 +1,7 @@
-"""What a run says of why: attribution of each score, exact linear detectors, conformal units, drift
-and verdict.
+"""What a run says of why.
+
+The tests cover the attribution of each score, exact linear detectors, conformal units, drift
+and the verdict.
 """
 
 from __future__ import annotations
@@ -58,7 +60,7 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory, spark: Any) -> Path:
 
 
 def windows(run_dir: Path, split: str, *, fitted: bool = False) -> np.ndarray:
-    """All windows (N, L, F) of a dataset; fitted: those that models learn from."""
+    """All windows (N, L, F) of a dataset. fitted: only those that models learn from."""
     found = [
         np.lib.stride_tricks.sliding_window_view(b.x, L, axis=0).transpose(0, 2, 1)
         for b in checks.read_plain(run_dir / "dataset" / split)

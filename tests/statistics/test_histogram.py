@@ -1,5 +1,6 @@
-"""The mergeable histogram: exact order statistics, whatever the order, grouping and partitioning of
-the values.
+"""The mergeable histogram gives exact order statistics.
+
+The order, grouping and partitioning of the values do not matter.
 """
 
 import json
@@ -22,8 +23,9 @@ arrays = st.lists(finite, max_size=40).map(lambda v: np.array(v, np.float32))
 
 
 def exact(parts: list[np.ndarray], level: float) -> float:
-    """Two passes over parts, as Spark runs them: histograms merged, then the wanted bin's lower
-    bits merged.
+    """The quantile by two passes over parts, as Spark runs them.
+
+    The first pass merges histograms. The second merges the lower bits of the wanted bin.
     """
     merged = Histogram()
     for part in parts:

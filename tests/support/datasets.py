@@ -27,7 +27,7 @@ ROLE_NAMES = {BlockRole.FIT: "fit", BlockRole.VALIDATION: "validation"}
 def block_row(
     generator: np.random.Generator, block_id: int, n_windows: int, n_features: int, stride: int
 ) -> dict[str, Any]:
-    """A block with random features; a block of one window is padded now and then."""
+    """A block with random features. A block of one window is padded now and then."""
     n_events = LENGTH + stride * (n_windows - 1)
     padding = int(generator.integers(0, LENGTH)) if n_windows == 1 else 0
     texts = np.array([f"{block_id}-{event}" for event in range(n_events)])
@@ -93,10 +93,10 @@ def write_dataset(
 
 
 def replant_metadata(folder: Path, marker: Path) -> bytes:
-    """Put code into a dataset's pickled schema, and make the manifest fit; returns the new bytes.
+    """Put code into a dataset's pickled schema, and make the manifest fit. Returns the new bytes.
 
-    The code makes `marker`, then gives the genuine schema, so that nothing else is conspicuous. It
-    passes Petastorm's unpickler, which lets `builtins` through.
+    The code makes `marker`, then gives the genuine schema, so that nothing else is conspicuous.
+    It passes Petastorm's unpickler, which lets `builtins` through.
     """
     path = folder / "_common_metadata"
     schema = pq.read_schema(path)
@@ -147,13 +147,13 @@ class WithoutPetastorm:
     """An import hook: Petastorm looks as if it were not installed."""
 
     def find_spec(self, name: str, *_: Any) -> None:
-        """Refuse Petastorm; leave all else to other finders."""
+        """Refuse Petastorm, and leave everything else to other finders."""
         if name.split(".")[0] == "petastorm":
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 
 def without_petastorm() -> Iterator[None]:
-    """Block Petastorm while in use; modules that hold it are imported anew afterwards."""
+    """Block Petastorm while in use. Modules that hold it are imported anew afterwards."""
     blocker = WithoutPetastorm()
     hidden = {
         name: sys.modules.pop(name)

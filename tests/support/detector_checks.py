@@ -28,7 +28,7 @@ def some_windows(seed: int = 4) -> np.ndarray:
 
 
 def make_detector(entry: DetectorEntry, windows: np.ndarray, seed: int = 5) -> WindowDetector:
-    """The detector, fitted on the windows; a trainable one as it is before its first step."""
+    """The detector, fitted on the windows. A trainable detector is as before its first step."""
     if entry.is_trainable:
         return small_network(windows.shape[1], windows.shape[2], seed)
     return fit_sample(entry.name, windows, np.ones(windows.shape[:2], np.float32), seed)

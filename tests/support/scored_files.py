@@ -29,7 +29,7 @@ USUAL = {
 def scored_files(
     folder: Path, rows: Sequence[dict[str, Any]], detectors: tuple[str, ...], files: int = 1
 ) -> ScoredEvents:
-    """Rows, dealt to files; an event is named after its place unless it has a name."""
+    """Rows, dealt to files. An event is named after its place unless it has a name."""
     folder.mkdir(parents=True, exist_ok=True)
     schema = scored_schema(detectors)
     whole = []

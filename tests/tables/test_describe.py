@@ -1,5 +1,6 @@
-"""The tables are as they are described, in Glue, Iceberg and docs/reference/tables.md; and a shared
-location holds what several runs publish.
+"""The tables are as they are described, in Glue, Iceberg and docs/reference/tables.md.
+
+A shared location holds what several runs publish.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def conf(data: Path, location: Path, test: list[str], **sections: Any) -> dict[s
 
 @pytest.fixture
 def two_runs(data: Path, tmp_path: Path, run_job: Callable[..., int]) -> Path:
-    """Two runs that publish other test days to one location; returns the folder of both."""
+    """Two runs that publish other test days to one location. Returns the folder of both."""
     assert (
         run_job(
             "pipeline",

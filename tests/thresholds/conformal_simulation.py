@@ -1,5 +1,6 @@
-"""Simulated units whose nature is known: exchangeable AR(1) sequences, scored by overlapping
-windows.
+"""Simulated units whose nature is known.
+
+They are exchangeable AR(1) sequences, scored by overlapping windows.
 """
 
 from __future__ import annotations
@@ -15,12 +16,16 @@ ALL, ALTERNATE, ONE = "all units", "every other unit", "one unit a sequence"
 
 @dataclass(frozen=True)
 class Setting:
-    """How sequences come about. units: in a sequence; window: events in a window and in a unit;
-    memory: the AR(1) coefficient.
+    """How sequences come about.
 
-    shifted: the share of test sequences whose level is `shift` up, in standard deviations of a
-    scale of 1; spread: the standard deviation of the log scale between sequences; same: the test
-    sequences are the first of the calibration's, each with its scale.
+    calibration, test: the number of sequences.
+    units: units in a sequence.
+    window: events in a window, and in a unit.
+    memory: the AR(1) coefficient.
+    shifted: the share of test sequences whose level is shifted.
+    shift: their shift, in standard deviations at a scale of 1.
+    spread: the standard deviation of the log scale between sequences.
+    same: the test sequences have the scales of the first calibration sequences.
     """
 
     calibration: int = 200
@@ -36,8 +41,13 @@ class Setting:
 
 @dataclass(frozen=True)
 class Outcome:
-    """False discovery proportions (S,), the share of shifted units flagged (S,), the same of the
-    plain level; cuts that flag nothing.
+    """What came of the simulations (S,).
+
+    fdp: false discovery proportions.
+    power: the share of shifted units flagged.
+    plain_fdp, plain_power: the same of the plain level.
+    plain_risk: the share of null units that the plain level flags.
+    without: the number of cuts that flag nothing.
     """
 
     fdp: np.ndarray
@@ -63,8 +73,10 @@ class Outcome:
 def unit_scores(
     scale: np.ndarray, shift: np.ndarray, setting: Setting, rng: np.random.Generator
 ) -> np.ndarray:
-    """(sequences,), (sequences,) -> (sequences, units): the highest of each unit's scores, the mean
-    squares of `window` values.
+    """Scores of units (sequences, units) from the scale and shift of each sequence (sequences,).
+
+    A unit's score is the highest of its windows' scores. A window's score is the mean square of
+    its `window` values.
     """
     window = setting.window
     length = (setting.units + 1) * window
@@ -88,8 +100,9 @@ def kept(calibration: np.ndarray, scheme: str, rng: np.random.Generator) -> np.n
 
 
 def _share(cut: Cut | str, test: np.ndarray, shifted: np.ndarray) -> tuple[float, float, float]:
-    """(false discovery proportion, power, share of null units flagged), in units; a unit is null
-    where its sequence is.
+    """(false discovery proportion, power, share of null units flagged), counted in units.
+
+    A unit is null if its sequence is null.
     """
     flagged = np.zeros(test.shape, bool) if isinstance(cut, str) else test > cut.threshold
     false, true = flagged[~shifted].sum(), flagged[shifted].sum()

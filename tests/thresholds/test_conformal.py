@@ -1,5 +1,7 @@
-"""Conformal p-values and cuts: uniform, hand-worked, against SciPy, and false discoveries of
-simulated sequences counted in units.
+"""Conformal p-values and cuts.
+
+p-values are uniform, and equal hand-worked values and SciPy's. False discoveries of simulated
+sequences are counted in units.
 """
 
 from __future__ import annotations
@@ -236,8 +238,9 @@ def test_the_order_of_units_changes_nothing() -> None:
 
 @pytest.mark.parametrize("scheme", [ALL, ALTERNATE, ONE])
 def test_false_discoveries_among_alike_sequences(scheme: str) -> None:
-    """A false discovery rate of 0.1 holds in units, and most shifted units are found; the plain
-    level gives several times as many.
+    """A false discovery rate of 0.1 holds in units, and most shifted units are found.
+
+    The plain level gives several times as many false discoveries.
     """
     found = simulate(200, 0.1, scheme, Setting(), 1).figures()
     assert found["FDR"] <= 0.1 + 3 * found["its standard error"]
@@ -251,8 +254,9 @@ def test_false_discoveries_among_alike_sequences(scheme: str) -> None:
 
 
 def test_unlike_new_sequences_want_one_unit_of_each() -> None:
-    """The limit that the module states: 20 sequences of 40 units, of unlike scales, calibrate; 20
-    others are tested, or the same.
+    """The limit that the module states, for sequences of unlike scales.
+
+    20 sequences of 40 units calibrate. The same 20 are tested, or 20 new ones.
     """
     unlike = Setting(calibration=20, test=20, units=40, shifted=0.0, spread=1.0)
     every, same, one = (

@@ -1,5 +1,6 @@
-"""The Pareto tail: its invariances and refusals; the acceptance check `pot` holds it against known
-laws and SciPy's fit.
+"""The Pareto tail: its invariances and refusals.
+
+The acceptance check `pot` tests it against known laws and SciPy's fit.
 """
 
 from __future__ import annotations

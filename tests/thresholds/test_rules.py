@@ -1,5 +1,6 @@
-"""Rules: exact order statistics, tails, fixed values, fallbacks that say so, and which threshold
-judges.
+"""Threshold rules: exact order statistics, tails and fixed values.
+
+A fallback says so. The tests also say which threshold judges.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Checkpoints: what is saved is found again whole; damaged, foreign and old ones."""
+"""Checkpoints: what is saved is read back whole. Damaged, foreign and old ones are tested."""
 
 from __future__ import annotations
 

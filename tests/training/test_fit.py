@@ -1,5 +1,6 @@
-"""Training on a small prepared dataset: resuming, guard rails, files that go, readers that close,
-replicas and precision.
+"""Training on a small prepared dataset.
+
+The tests cover resuming, guard rails, files that go, readers that close, replicas and precision.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ class Stopped(Exception):
 
 
 def stopped_at(spec: TrainingSpec, step: int) -> None:
-    """Train until a batch is about to be trained on; what was written by then stays."""
+    """Train until a batch is about to be trained on. What was written by then stays."""
     count = 0
 
     def beat(doing: str) -> None:

@@ -1,5 +1,6 @@
-"""Windows: whatever the partitioning, blocks hold exactly the windows that NumPy cuts sequence by
-sequence.
+"""Windows: blocks hold exactly the windows that NumPy cuts, sequence by sequence.
+
+The partitioning does not matter.
 """
 
 from collections import Counter
@@ -25,8 +26,11 @@ NONE, TRAIN, CAL, TST = 0, 1, 2, 3  # split codes of an event
 
 @dataclass
 class Events:
-    """Events in total order: entity and time per row, the split of the row by its time,
-    train_where.
+    """Events in total order, a row each.
+
+    entity, time: the entity and the time of the row.
+    split: the split of the row by its time.
+    train_ok: whether train_where holds.
     """
 
     entity: np.ndarray
@@ -46,8 +50,10 @@ def events_of(
     step: int = SECOND,
     validation: int = 1 << 62,
 ) -> Events:
-    """Entities of given lengths, an event a second; `splits` and `bad` (train_where is false) are
-    by row.
+    """Entities of these lengths, an event a second.
+
+    splits: the split of each row.
+    bad: the rows in which train_where is false.
     """
     n = sum(lengths)
     entity = np.repeat(np.arange(len(lengths)), lengths)
@@ -160,8 +166,9 @@ def sequences(events: Events, max_gap: int | None) -> list[np.ndarray]:
 
 
 def wanted_split(events: Events, rows: np.ndarray) -> int:
-    """The dataset a window belongs to: the split of its last event; a training window holds
-    training events only.
+    """The dataset that a window belongs to: the split of its last event.
+
+    A training window holds training events only.
     """
     last = rows[-1]
     split = events.split[last]
@@ -219,8 +226,9 @@ def check(events: Events, cut: WindowGrid, partitionings: list[list[int]]) -> Fo
 
 @st.composite
 def tables(draw: st.DrawFn) -> Events:
-    """Entities with events at drawn times (ties and gaps included), splits by time, some rows
-    without train_where.
+    """Entities with events at drawn times, with ties and gaps.
+
+    Splits are by time. train_where is false in some rows.
     """
     lengths = draw(st.lists(st.integers(1, 40), min_size=0, max_size=6))
     if lengths and draw(st.booleans()):  # one entity holds 95 % of the rows
@@ -273,8 +281,9 @@ def test_blocks_hold_numpys_windows_however_events_are_partitioned(
 
 
 def tails_in_parts(events: Events, edges: list[int], grid: WindowGrid, needed: int) -> np.ndarray:
-    """The rows kept for later windows, each file seeing only its rows and its halo; each row at
-    most once.
+    """The rows kept for later windows, each at most once.
+
+    Each file sees only its rows and its halo.
     """
     kept: list[int] = []
     for file in sorted_files(events, edges, grid):
@@ -320,8 +329,9 @@ def test_the_tails_of_yesterday_and_todays_events_hold_todays_windows(
 @pytest.mark.parametrize("pad", [False, True])
 @pytest.mark.parametrize("stride", [1, 3, 7])
 def test_every_single_cut_point(stride: int, pad: bool) -> None:
-    """Two parts, cut at each row in turn, around entities shorter than, equal to and longer than
-    the window.
+    """Two parts, cut at each row in turn.
+
+    There are entities shorter than the window, equal to it and longer.
     """
     splits = ([NONE] * 2 + [TRAIN] * 15 + [CAL] * 8 + [NONE] * 3 + [TST] * 12)[:40]
     events = events_of([3, 5, 6, 40, 1, 13], ([TRAIN] * 14) + splits + [TST] * 14, bad=(20,))
@@ -482,8 +492,9 @@ def test_no_events_and_empty_parts() -> None:
 
 
 def test_storage_is_near_the_matrix_itself_and_the_halo_is_small() -> None:
-    """Length 50, block 1024, long sequences: blocks hold at most 1.10 × the events, in any number
-    of parts.
+    """Blocks hold at most 1.10 × the events, in any number of parts.
+
+    The length is 50, the block is 1024, and the sequences are long.
     """
     events = events_of([60_000, 40_000], [TST] * 100_000)
     grid = WindowGrid(length=50, stride=1, block=1024, max_gap=None, pad=False)

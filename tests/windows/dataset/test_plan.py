@@ -1,5 +1,6 @@
-"""The plan of training: equal steps, every block with one worker, nothing doubled, any step found
-again; and the dealing by it.
+"""The plan of training, and the dealing of blocks by it.
+
+Steps are equal. Every block has one worker, and nothing is doubled. Any step can be found again.
 """
 
 from __future__ import annotations
@@ -54,8 +55,9 @@ def plans(draw: st.DrawFn) -> EpochPlan:
 
 
 def content(plan: EpochPlan) -> dict[int, TrainingBlock]:
-    """BlockTable whose row i of block b is (b, i): a window tells where it is from. BlockTable of
-    one window are padded by one row.
+    """The blocks of a plan. Row i of block b is (b, i), so a window tells where it is from.
+
+    A block of one window is padded by one row.
     """
     made = {}
     for block, n in zip(
@@ -68,7 +70,7 @@ def content(plan: EpochPlan) -> dict[int, TrainingBlock]:
 
 
 def windows_of(pools: list[WindowPool]) -> list[tuple[int, int] | None]:
-    """(block, first row) of each window in order; None of an empty one."""
+    """(block, first row) of each window in order, or None of an empty window."""
     found: list[tuple[int, int] | None] = []
     for pool in pools:
         for start, padding in zip(pool.start.tolist(), pool.padding.tolist(), strict=True):

@@ -201,7 +201,7 @@ def test_code_that_is_planted_after_the_check_does_not_run(folder: Path, tmp_pat
 def test_code_beside_the_genuine_metadata_does_not_run(
     name: str, folder: Path, tmp_path: Path
 ) -> None:
-    """PyArrow takes every file whose name ends in `_common_metadata`; the last one counts."""
+    """PyArrow takes every file whose name ends in `_common_metadata`. The last file counts."""
     manifest = read_manifest(folder)
     genuine = (folder / "_common_metadata").read_bytes()
     planted = replant_metadata(folder, tmp_path / "marker")

@@ -1,5 +1,6 @@
-"""What each detector of windows expects, by hand or by a peer. What all have in common:
-test_checks.py.
+"""What each detector of windows expects, by hand or by a peer.
+
+What all detectors have in common is in test_checks.py.
 """
 
 from __future__ import annotations

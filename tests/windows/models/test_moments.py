@@ -1,5 +1,6 @@
-"""Moments equal those of all windows in memory, however they are cut; what is fitted on them equals
-scikit-learn on the windows.
+"""Moments equal those of all windows in memory, however the windows are cut.
+
+A model fitted on them equals scikit-learn's on the windows.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""With one feature of four corrupted in a planted anomaly, that feature is on top of the events
-that the anomaly touches.
+"""A planted anomaly corrupts one feature of four.
+
+That feature is on top of the events that the anomaly touches.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ L, F, BURST, SEEDS = 10, 4, 3, 20
 
 
 def series(seed: int, n: int) -> np.ndarray:
-    """Features that follow one another in time (0.8) and share half of what is new, (n, F) of
-    variance 1.
+    """Features (n, F) of variance 1, with autocorrelation 0.8.
+
+    They share half of the variance of their shocks.
     """
     rng = np.random.default_rng(seed)
     new = 0.6 * (np.sqrt(0.5) * rng.normal(size=(n, 1)) + np.sqrt(0.5) * rng.normal(size=(n, F)))

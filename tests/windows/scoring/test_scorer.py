@@ -1,5 +1,6 @@
-"""Rows of scored events from blocks held in memory: whatever the values, every event of a window is
-judged.
+"""Rows of scored events from blocks in memory.
+
+Every event of a window is judged, whatever the values.
 """
 
 from __future__ import annotations
