@@ -8,6 +8,7 @@ from foreshock.stages.command import run_job
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the job with these arguments, or the process's; returns the exit code."""
     return run_job("train", argv)
 
 

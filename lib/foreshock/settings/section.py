@@ -36,6 +36,7 @@ class OneOf:
     later: tuple[str, ...] = ()
 
     def __call__(self, word: str) -> str:
+        """The word if it is allowed. Raises ValueError if it is not, or not in this version."""
         if word in self.later:
             raise not_available(f"`{word}`")
         if word not in self.words:

@@ -183,10 +183,12 @@ class TableExtraction:
 
 
 def partition_folders(base_folder: Path) -> list[Path]:
+    """The folders of partitions that exist below a folder of events."""
     return list(base_folder.glob(f"{C.PARTITION}=*")) if base_folder.exists() else []
 
 
 def partition_of(folder: Path) -> str:
+    """The partition that a folder holds, as the source names it."""
     return unquote(folder.name).removeprefix(f"{C.PARTITION}=")
 
 
