@@ -36,7 +36,6 @@ OUTPUTS = (
     "rest",
     "tails",
     "sequences",
-    "sequences",
     "model",
     "checkpoints",
     "tensorboard",

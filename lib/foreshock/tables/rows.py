@@ -1,4 +1,4 @@
-"""The small tables of a run: their schemas, the rows of `error_distribution`, and reading back (docs: interface, Tables)."""
+"""The small tables of a run: their schemas, the rows of `error_distribution`, and reading back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes `scores` and `detector_scores` as Parquet with hive-style folders (docs: interface, Tables)."""
+"""Writes `scores` and `detector_scores` as Parquet with hive-style folders."""
 
 from __future__ import annotations
 
