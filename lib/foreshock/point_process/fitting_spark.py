@@ -20,7 +20,8 @@ from foreshock.sequences.folds import touching
 from foreshock.sequences.order import SPLIT
 from foreshock.sequences.split import Split
 
-Span = tuple[int, int]  # [from, to) in microseconds
+# [from, to) in microseconds.
+Span = tuple[int, int]
 
 
 def sequence_files(run: Path) -> list[str]:
@@ -39,6 +40,7 @@ def fit_sequences(
 
     def summary_of_file(file: str) -> Iterator[pa.RecordBatch]:
         events = training_events(read_table(file), without)
+        # A file without training events sends nothing to the driver.
         if len(events):
             summary = entry.load_class().summary(events)
             yield pa.RecordBatch.from_pydict({"summary": pa.array([summary], pa.binary())})
@@ -48,6 +50,7 @@ def fit_sequences(
         fitted: SequenceDetector = entry.load_class().from_summaries(
             bytes(row["summary"]) for row in rows
         )
+    # A detector knows no settings, so what to do about too little data is said here.
     except ValueError as error:
         where = "split.train" if without is None else "split.train without a fold"
         raise DataError(
@@ -58,12 +61,17 @@ def fit_sequences(
 
 
 def training_events(events: pa.Table, without: Span | None = None) -> pa.Table:
-    """The rows of `sequences/` that a detector is fitted on."""
+    """The rows of `sequences/` that a detector is fitted on: train's events that it admits.
+
+    without: a fold of time, [from, to) in microseconds. Its events are left out, and so are later
+    ones whose gap began in it or before it.
+    """
     is_training = pc.and_(pc.equal(events[SPLIT], int(Split.TRAIN)), events[C.TRAIN_OK])
     events = events.filter(is_training)
     if without is None:
         return events
     last = events[C.EVENT_TIME].to_numpy()
+    # A first event has no gap, so it touches the fold only if it lies in it.
     gaps = np.nan_to_num(events[GAP].to_numpy(zero_copy_only=False), nan=0.0)
     first = last - np.rint(gaps * 1e6).astype(np.int64)
     return events.filter(pa.array(~touching(first, last, without)))

@@ -29,10 +29,13 @@ from foreshock.point_process.gap_counts import GapCounts, merged
 from foreshock.sequences.event_rows import GAP
 from foreshock.statistics.arrays import AnyArray, Float64Array, Int64Array
 
-LEAST_GAPS = 200  # of an hour of the week, or of a group, to be judged by itself
+# Gaps that an hour of the week, or a group, needs to be judged by itself: with n of them no
+# p-value is below 2 / (n + 1).
+LEAST_GAPS = 200
 HOURS_A_WEEK = 168
 MICROSECONDS_AN_HOUR = 3_600_000_000
-MONDAY = 96  # 1970-01-01 was a Thursday, 96 hours before a Monday
+# 1970-01-01 was a Thursday, 96 hours before a Monday.
+MONDAY = 96
 EVERY_HOUR = -1
 EVERY_GROUP = ""
 
@@ -52,7 +55,13 @@ def hour_of_week(times: npt.ArrayLike) -> Int64Array:
 
 
 def microseconds(gaps: npt.ArrayLike) -> Int64Array:
-    """Gaps of so many seconds, none null, in whole microseconds."""
+    """Gaps in seconds, none null, as whole microseconds of the same shape.
+
+    They are rounded to the nearest: float64 holds few microseconds exactly as seconds.
+
+    >>> microseconds([0.1, 2.0]).tolist()
+    [100000, 2000000]
+    """
     return np.asarray(np.rint(np.asarray(gaps, np.float64) * 1e6), np.int64)
 
 
@@ -77,7 +86,12 @@ def count_cells(
 
 
 def merge_cells(parts: Iterable[Cells]) -> dict[Cell, GapCounts]:
-    """The sum of counts by cell."""
+    """The sum of counts by cell, the same for any order and grouping of the parts.
+
+    >>> part = count_cells(["a"], [0], [60.0])
+    >>> {cell: counts.n for cell, counts in merge_cells([part, part]).items()}
+    {('a', 72): 2}
+    """
     by_cell: dict[Cell, list[GapCounts]] = {}
     for part in parts:
         for cell, counts in part.items():
@@ -110,12 +124,16 @@ class Gap:
         everything = merged(groups.values())
         if not everything.n:
             raise ValueError("no gap was counted: no entity has two events")
+        # Sparse cells judge nothing, but their gaps count in their group and in all together.
         kept = {cell: counts for cell, counts in (hours | groups).items() if counts.n >= LEAST_GAPS}
         return cls({**kept, (EVERY_GROUP, EVERY_HOUR): everything})
 
     @property
     def blind_events(self) -> int:
-        """The first event of an entity has no gap; an event's own null says so."""
+        """0: an event's gap says whether it is judged, not its position.
+
+        The first event of an entity has no gap, so its score is NaN.
+        """
         return 0
 
     @property
@@ -136,11 +154,16 @@ class Gap:
             counts = self.cells[cell]
             ends = microseconds(seconds[rows])
             tail = np.minimum(counts.at_most(ends), counts.at_least(ends)) + 1
+            # Not −log alone: a p-value of 1 would give −0.
             scores[rows] = 0.0 - np.log(np.minimum(1.0, 2 * tail / (counts.n + 1)))
         return scores
 
     def expected(self, groups: npt.ArrayLike, times: npt.ArrayLike) -> Float64Array:
-        """The median gap (n,) in seconds that train has where an event is judged."""
+        """The median gap (n,) in seconds that train has where an event is judged.
+
+        groups: (n,) text; times: (n,) microseconds since 1970 UTC. The cell is that of `scores`, so
+        a score and what was expected belong together.
+        """
         n = len(np.asarray(times))
         medians = np.zeros(n)
         for cell, rows in self._rows_by_cell(groups, times, np.ones(n, np.bool_)):
@@ -155,6 +178,7 @@ class Gap:
         names, group_number = np.unique(np.asarray(groups, np.str_)[rows], return_inverse=True)
         key = group_number * HOURS_A_WEEK + hour_of_week(np.asarray(times, np.int64)[rows])
         by_cell: dict[Cell, list[Int64Array]] = {}
+        # A cell is looked up once for each group and hour, not for each event.
         for present in np.unique(key).tolist():
             group, hour = divmod(present, HOURS_A_WEEK)
             cell = self._judging_cell(str(names[group]), hour)
@@ -169,7 +193,11 @@ class Gap:
 
     @staticmethod
     def summary(events: pa.Table) -> bytes:
-        """The counts of events' gaps by cell, as bytes of an .npz file."""
+        """The counts of events' gaps by cell, as bytes of an .npz file.
+
+        events: rows of `sequences/`; those without a gap are passed over. Summaries of any grouping
+        of the events give the same detector (`from_summaries`).
+        """
         is_known = pc.is_valid(events[GAP])
         known = events.filter(is_known)
         columns = (
@@ -178,6 +206,7 @@ class Gap:
             known[GAP].to_numpy(),
         )
         packed = io.BytesIO()
+        # Not fitted: counts are packed as a detector is, in which sparse cells may stand.
         counted = Gap(count_cells(*columns) if len(known) else {})
         description = np.frombuffer(json.dumps(counted.spec()).encode(), np.uint8)
         np.savez(packed, spec=description, **counted.arrays())
@@ -185,7 +214,10 @@ class Gap:
 
     @classmethod
     def from_summaries(cls, summaries: Iterable[bytes]) -> Self:
-        """The detector of what `summary` gave. Raises ValueError if no gap was counted."""
+        """The detector of what `summary` gave, in any order.
+
+        Raises ValueError if no gap was counted.
+        """
         parts = []
         for packed in summaries:
             with np.load(io.BytesIO(packed), allow_pickle=False) as members:
@@ -196,14 +228,20 @@ class Gap:
         return cls.fit(part.cells for part in parts)
 
     def judge(self, events: pa.Table) -> SequenceScores:
-        """The scores of rows of `sequences/`, with observed and expected gap in seconds."""
+        """The scores (n,) of rows of `sequences/`, with observed and expected gaps (n, 1), seconds.
+
+        The first event of an entity has no gap: its score and its observed gap are NaN.
+        """
         gaps = events[GAP].to_numpy(zero_copy_only=False)
         groups, times = events[C.GROUP].to_pylist(), events[C.EVENT_TIME].to_numpy()
         scores, expected = self.scores(groups, times, gaps), self.expected(groups, times)
         return SequenceScores(scores, gaps[:, None], expected[:, None])
 
     def spec(self) -> Mapping[str, Any]:
-        """Which cell each row of `arrays` belongs to, with their coarseness."""
+        """The cells, how many values of `arrays` each has, and how many bits those leave out.
+
+        It stands in bundle.json as JSON; `load` takes it back.
+        """
         return {
             "cells": [list(cell) for cell in self.cells],
             "sizes": [len(counts.values) for counts in self.cells.values()],
@@ -211,7 +249,10 @@ class Gap:
         }
 
     def arrays(self) -> Mapping[str, AnyArray]:
-        """Values and counts of all cells, one after another."""
+        """Values and counts (V,) of all cells, one cell after another in the order of `spec`.
+
+        Named as in the bundle's npz file; `load` takes them back, nothing is pickled.
+        """
         return {
             "values": _joined([counts.values for counts in self.cells.values()]),
             "counts": _joined([counts.counts for counts in self.cells.values()]),
@@ -219,10 +260,14 @@ class Gap:
 
     @classmethod
     def load(cls, spec: Mapping[str, Any], arrays: Mapping[str, AnyArray]) -> Self:
-        """What `spec` and `arrays` gave. Raises KeyError or ValueError if they do not fit."""
+        """The detector of `spec()` and `arrays()`.
+
+        Raises KeyError if a member of one of them is missing, ValueError if they do not fit.
+        """
         ends = np.cumsum(spec["sizes"], dtype=np.int64)
         if len(ends) != len(spec["cells"]) or sum(spec["sizes"]) != len(arrays["values"]):
             raise ValueError("the cells of gap do not fit their values")
+        # np.split of nothing gives one part, where no cell is wanted.
         if not spec["cells"]:
             return cls({})
         values = np.split(arrays["values"], ends[:-1])

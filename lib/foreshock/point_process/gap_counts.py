@@ -1,9 +1,9 @@
 """Exact counts of gaps that merge by addition. NumPy alone.
 
 A gap is the time since an entity's last event, in whole microseconds. Counts are kept by value. If
-there are more values than `MOST_VALUES`, the lowest bits are left out, as many as it takes. How many
-are left out depends on the values alone and not on the order in which counts were merged: what a sum
-needs, its parts need at most.
+there are more values than `MOST_VALUES`, the lowest bits are left out, as many as it takes. How
+many are left out depends on the values alone and not on the order in which counts were merged: what
+a sum needs, its parts need at most.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from foreshock.statistics.arrays import Int64Array
 
-MOST_VALUES = 1 << 16  # of one distribution: half a megabyte, and 1/65536 of its ranks
+# Of one distribution: half a megabyte, and 1/65536 of its ranks.
+MOST_VALUES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,10 @@ class GapCounts:
 
     @classmethod
     def of(cls, gaps: npt.ArrayLike) -> GapCounts:
-        """The counts of gaps (n,), in microseconds and none negative."""
+        """The counts of gaps (n,), in whole microseconds and none negative.
+
+        More than MOST_VALUES different gaps are coarsened.
+        """
         values, counts = np.unique(np.asarray(gaps, np.int64), return_counts=True)
         return cls(values, counts.astype(np.int64)).limited()
 
@@ -49,7 +53,14 @@ class GapCounts:
         return int(self.counts.sum())
 
     def coarsened(self, coarseness: int) -> GapCounts:
-        """The same counts without so many of the lowest bits."""
+        """The same counts without so many of the lowest bits of their values.
+
+        Counts that lack as many bits already come back as they are.
+
+        >>> coarse = GapCounts.of([4, 5, 9]).coarsened(1)
+        >>> coarse.values.tolist(), coarse.counts.tolist()
+        ([2, 4], [2, 1])
+        """
         if coarseness <= self.coarseness:
             return self
         kept, place = np.unique(self.values >> (coarseness - self.coarseness), return_inverse=True)
@@ -58,24 +69,45 @@ class GapCounts:
         return GapCounts(kept, counts, coarseness)
 
     def limited(self) -> GapCounts:
-        """The same counts, coarsened until there are at most MOST_VALUES values."""
+        """The same counts, coarsened until there are at most MOST_VALUES values.
+
+        No more bits are left out than that takes.
+        """
         limited = self
         while len(limited.values) > MOST_VALUES:
             limited = limited.coarsened(limited.coarseness + 1)
         return limited
 
     def at_most(self, gaps: npt.ArrayLike) -> Int64Array:
-        """How many gaps are at most as long as each of these (m,)."""
+        """How many gaps are at most as long as each of these (m,), in microseconds.
+
+        Coarse counts compare without their lowest bits: gaps that differ in these alone are equal.
+
+        >>> GapCounts.of([10, 30, 10]).at_most([10]).tolist()
+        [2]
+        """
         ranks = np.searchsorted(self.values, self._coarse(gaps), side="right")
         return np.concatenate([[0], np.cumsum(self.counts)])[ranks]
 
     def at_least(self, gaps: npt.ArrayLike) -> Int64Array:
-        """How many gaps are at least as long as each of these (m,)."""
+        """How many gaps are at least as long as each of these (m,), in microseconds.
+
+        Coarse counts compare without their lowest bits, as `at_most` does.
+
+        >>> GapCounts.of([10, 30, 10]).at_least([30]).tolist()
+        [1]
+        """
         ranks = np.searchsorted(self.values, self._coarse(gaps), side="left")
         return self.n - np.concatenate([[0], np.cumsum(self.counts)])[ranks]
 
     def median(self) -> float:
-        """The median gap in seconds, the lower one of two. Raises ValueError if there is none."""
+        """The median gap in seconds, the lower one of two.
+
+        Raises ValueError if there is none.
+
+        >>> GapCounts.of([1_000_000, 3_000_000]).median()
+        1.0
+        """
         if not self.n:
             raise ValueError("no gap was counted, so there is no median")
         rank = np.searchsorted(np.cumsum(self.counts), (self.n + 1) // 2)
@@ -94,6 +126,7 @@ def merged(parts: Iterable[GapCounts]) -> GapCounts:
     every_part = list(parts)
     if not every_part:
         return GapCounts(np.zeros(0, np.int64), np.zeros(0, np.int64))
+    # All become as coarse as the coarsest: values of fewer bits would not meet them.
     coarseness = max(part.coarseness for part in every_part)
     coarse_parts = [part.coarsened(coarseness) for part in every_part]
     values, place = np.unique(

@@ -24,9 +24,12 @@ from foreshock.sequences.split import BlockRole, Split
 from foreshock.statistics.arrays import Float64Array, Int64Array
 from foreshock.windows.models.bundle import Bundle, load
 
-FAMILY = 1  # in the ids of event runs; windows have 0
+# In the ids of event runs; windows have 0.
+FAMILY = 1
+# Limits of the parts of an event run's id, which is one number of 64 bits.
 RUNS_A_BLOCK = 1 << 20
 BLOCKS_AN_ENTITY = 1 << 34
+# The row is an int32; the position of an event in its entity may be larger.
 LARGEST_ROW = 1 << 31
 
 
@@ -60,6 +63,7 @@ class SequencePlan:
 
 @functools.lru_cache(maxsize=8)
 def _bundle(folder: str, detectors: tuple[str, ...]) -> Bundle:
+    # Kept by the cache above: a Python worker scores many files with the same bundles.
     return load(at(folder), names=detectors)
 
 
@@ -100,7 +104,11 @@ def score_sequence_files(
 
 
 def scored_rows(events: pa.Table, plan: SequencePlan) -> pa.Table:
-    """The scored rows of events, by the detectors of the plan."""
+    """The scored rows of events, by the detectors of the plan.
+
+    events: rows of `sequences/`. Returns a table of `scored_schema`, a row an event in their order.
+    Columns that only windows fill are null.
+    """
     wanted = schema.scored_schema(plan.detectors)
     columns = {name: events[name] for name in schema.KEYS.names}
     columns |= _places(events, plan)
@@ -124,6 +132,7 @@ def _places(events: pa.Table, plan: SequencePlan) -> dict[str, pa.Array]:
     """The columns that say where an event lies; no block holds it."""
     split = events[schema.SPLIT].to_numpy().astype(np.int64)
     is_fitted = events[schema.EVENT_TIME].to_numpy() < plan.validation_time
+    # Train has two roles; from CALIBRATION on, a role is the number of its split plus 1.
     of_train = np.where(is_fitted, BlockRole.FIT, BlockRole.VALIDATION)
     role = np.where(split >= Split.CALIBRATION, split + 1, of_train)
     position = events[POSITION].to_numpy()
@@ -144,6 +153,7 @@ def _event_runs(
 ) -> Int64Array:
     """The run of `length` events of one entity that each event lies in, on a grid of positions."""
     names, entity_number = np.unique(np.asarray(entities, np.str_), return_inverse=True)
+    # A checksum, because Python's hash differs from process to process.
     hashes = np.array([zlib.crc32(name.encode()) for name in names.tolist()], np.int64)
     run_number = position // max(1, length)
     block = (hashes[entity_number] * 4 + run_number // RUNS_A_BLOCK) % BLOCKS_AN_ENTITY

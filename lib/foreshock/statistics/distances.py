@@ -1,9 +1,9 @@
 """How far two distributions lie apart, from mergeable histograms: effect sizes, not tests.
 
 Distances are those of quantile functions, so the number of events does not enter. The trimmed
-Wasserstein distance is that of Munk and Czado, "Nonparametric Validation of Similar Distributions and
-Assessment of Goodness of Fit", J. R. Stat. Soc. B 60 (1998). PSI is the population stability index over
-the deciles of the reference, half an event added to each.
+Wasserstein distance is that of Munk and Czado, "Nonparametric Validation of Similar Distributions
+and Assessment of Goodness of Fit", J. R. Stat. Soc. B 60 (1998). PSI is the population stability
+index over the deciles of the reference, half an event added to each.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from foreshock.statistics.histogram import Histogram, key_values
 TRIM = 0.05  # of each tail
 TRIMMED_LEVELS = np.linspace(TRIM, 1 - TRIM, 181)
 DECILES = np.arange(1, 10) / 10
-BIN_MIDDLE = 0x8000  # the lower 16 bits of a value in the middle of its bin
+# The lower 16 bits of a value in the middle of its bin.
+BIN_MIDDLE = 0x8000
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ def total(histograms: Iterable[Histogram]) -> Histogram:
     >>> total([Histogram.of([1.0]), Histogram.of([2.0, 3.0])]).n
     3
     """
+    # In pairs: one after another, every sum would carry all bins of those before it.
     level = list(histograms) or [Histogram()]
     while len(level) > 1:
         pairs = zip(level[::2], level[1::2], strict=False)
@@ -52,7 +54,14 @@ def total(histograms: Iterable[Histogram]) -> Histogram:
 
 
 def points(histogram: Histogram) -> tuple[Float64Array, Float64Array]:
-    """(values ascending, counts): a histogram's bins by their middles."""
+    """The values (b,) of a histogram's bins, ascending, and their counts (b,).
+
+    A bin stands for its middle, kept within the histogram's minimum and maximum.
+
+    >>> values, counts = points(Histogram.of([2.0, 2.0]))
+    >>> values.tolist(), counts.tolist()
+    ([2.0], [2.0])
+    """
     keys = (histogram.bins.astype(np.uint32) << 16) | BIN_MIDDLE
     middles = key_values(keys).astype(np.float64)
     values = np.clip(middles, histogram.minimum, histogram.maximum)
@@ -71,12 +80,19 @@ def quantiles(histogram: Histogram, levels: npt.ArrayLike) -> Float64Array:
         raise ValueError("an empty histogram has no quantile")
     values, counts = points(histogram)
     shares = np.cumsum(counts) / counts.sum()
+    # Shares are rounded: a level that equals one must not fall into the bin after it.
     ranks = np.searchsorted(shares, np.asarray(levels, np.float64) - 1e-12)
     return np.asarray(values[np.minimum(ranks, len(values) - 1)])
 
 
 def spread(histogram: Histogram) -> float:
-    """The interquartile range; the standard deviation if that is 0; 1 if both are."""
+    """The interquartile range; the standard deviation if that is 0; 1 if both are.
+
+    It is never 0, so distances can be divided by it. Raises ValueError for an empty histogram.
+
+    >>> spread(Histogram.of([3.0, 3.0]))
+    1.0
+    """
     low, high = quantiles(histogram, [0.25, 0.75])
     return float(high - low) or histogram.std or 1.0
 
@@ -124,6 +140,7 @@ def _wasserstein(
 def _stability_index(reference: Histogram, other: Histogram) -> float:
     """Σ (q − p) log(q / p) over the deciles of the reference."""
     edges = np.unique(quantiles(reference, DECILES))
+    # Half an event each: where one side is empty, the logarithm stays finite.
     reference_counts, other_counts = (
         np.bincount(np.searchsorted(edges, values), weights=counts, minlength=len(edges) + 1) + 0.5
         for values, counts in (points(reference), points(other))

@@ -6,7 +6,8 @@ import numpy as np
 
 from foreshock.statistics.arrays import AnyArray
 
-LARGEST = 1e30  # of an error: the errors of a window, all features together, still sum to a float32
+# Of an error: the errors of a window, all features together, still sum to a float32.
+LARGEST = 1e30
 
 
 def finite(values: AnyArray) -> AnyArray:

@@ -122,7 +122,11 @@ class Histogram:
 
     @property
     def mean(self) -> float | None:
-        """The exact mean, correctly rounded; None if the histogram is empty."""
+        """The exact mean, correctly rounded; None if the histogram is empty.
+
+        >>> Histogram.of([1e8, 1.0, -1e8]).mean
+        0.3333333333333333
+        """
         return float(Fraction(self.power1, self.n << SMALLEST_EXPONENT)) if self.n else None
 
     @property
@@ -161,7 +165,10 @@ class Histogram:
         return float(min(max(float(upper_end), self.minimum), self.maximum))
 
     def to_mapping(self) -> dict[str, Any]:
-        """Plain data. The moments' integers are text: they are too large for JSON's numbers."""
+        """Plain data for JSON; `from_mapping` reads it back.
+
+        The moments' integers are text: they are too large for JSON's numbers.
+        """
         return {
             "bins": self.bins.tolist(),
             "counts": self.counts.tolist(),

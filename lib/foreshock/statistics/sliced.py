@@ -12,7 +12,8 @@ import pyarrow as pa
 from foreshock.statistics.arrays import AnyArray, Float32Array, Float64Array, Int64Array, TextArray
 from foreshock.statistics.histogram import Histogram
 
-SLICES = 12  # of the time that a split reaches over
+# Of the time that a split reaches over.
+SLICES = 12
 
 
 class SlicedKey(NamedTuple):
@@ -75,6 +76,7 @@ def sliced_histograms(
     cell_codes = np.ravel_multi_index(
         tuple(inverse_codes for _, inverse_codes in key_codes), key_sizes
     )
+    # Sorted once and cut: a mask for each cell would cost a pass over all events each.
     cell_order = np.argsort(cell_codes, kind="stable")
     cell_starts = np.flatnonzero(np.diff(cell_codes[cell_order], prepend=-1))
     histograms = {}
@@ -91,7 +93,13 @@ def sliced_histograms(
 
 
 def sliced_table(histograms: SlicedHistograms) -> pa.Table:
-    """Histograms as a table (SLICED); `add_sliced` reads it back."""
+    """Histograms as a table (SLICED), a row each; `add_sliced` reads it back.
+
+    A row holds its histogram as text, the JSON of `Histogram.to_mapping`.
+
+    >>> sliced_table({SlicedKey("test", "a", "p", 0, None): Histogram.of([1.0])}).num_rows
+    1
+    """
     histogram_rows = [
         {**sliced_key._asdict(), "histogram": json.dumps(histogram.to_mapping())}
         for sliced_key, histogram in histograms.items()
@@ -100,7 +108,14 @@ def sliced_table(histograms: SlicedHistograms) -> pa.Table:
 
 
 def add_sliced(total: SlicedHistograms, rows: Iterable[Mapping[str, object]]) -> SlicedHistograms:
-    """Histograms with those of more rows (SLICED); the values of a key count together."""
+    """Histograms with those of more rows (SLICED); the values of a key count together.
+
+    `total` itself is added to and returned.
+
+    >>> rows = sliced_table({SlicedKey("test", "a", "p", 0, None): Histogram.of([1.0])}).to_pylist()
+    >>> [histogram.n for histogram in add_sliced({}, rows + rows).values()]
+    [2]
+    """
     for histogram_row in rows:
         sliced_key = SlicedKey(*(histogram_row[field_name] for field_name in SlicedKey._fields))  # type: ignore[arg-type]
         histogram = Histogram.from_mapping(json.loads(str(histogram_row["histogram"])))

@@ -43,6 +43,7 @@ class TimedBatches:
             try:
                 parts = [next(elements) for _ in range(self._replicas)]
             except (tf.errors.OpError, StopIteration) as error:
+                # TensorFlow's error is one of its own; the reader's says what went wrong.
                 if self._data.failure is not None:
                     raise self._data.failure from None
                 text = " ".join(str(error).split())[:300]
@@ -52,6 +53,9 @@ class TimedBatches:
             yield parts
 
     def take_waited_seconds(self) -> float:
-        """The seconds that it waited for data since this was last asked."""
+        """The seconds that it waited for data since this was last asked.
+
+        Asking sets them back to 0.
+        """
         waited_seconds, self._waited_seconds = self._waited_seconds, 0.0
         return waited_seconds

@@ -59,12 +59,18 @@ class CheckpointStore:
 
     def files(self) -> list[Path]:
         """Checkpoint files, newest first."""
+        # Steps are padded to ten digits, so the order of names is that of steps.
         files = self.folder.glob("checkpoint-*.npz") if self.folder.exists() else []
         return sorted((file for file in files if FILE_NAME.fullmatch(file.name)), reverse=True)
 
     def save(self, checkpoint: Checkpoint, losses: Iterable[StepLoss]) -> Path:
-        """Append the losses since the last one, write this one, remove all but the newest."""
+        """Write a checkpoint, and return its file.
+
+        losses: of the steps since the checkpoint before it; they are added to losses.csv. All but
+        the two newest checkpoints are removed.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
+        # Losses first: what a crash leaves without a checkpoint, `cut_losses` removes.
         self._append_losses(losses)
         path = self.folder / f"checkpoint-{checkpoint.position.global_step:010d}.npz"
         json_state = {
@@ -78,6 +84,7 @@ class CheckpointStore:
             ("b", checkpoint.best),
         ):
             members |= {f"{letter}{number:04d}": array for number, array in enumerate(arrays)}
+        # In memory, so that the file can be written whole or not at all.
         npz_file = io.BytesIO()
         np.savez(npz_file, **members)
         write_bytes(path, npz_file.getbuffer())
@@ -112,6 +119,7 @@ class CheckpointStore:
             differing_parts = differences(checkpoint.identity, self.identity)
             if not differing_parts:
                 return checkpoint
+            # A finished training is in nobody's way; an unfinished one may have cost hours.
             if checkpoint.position.finished:
                 self.clear()
                 return None
@@ -123,7 +131,10 @@ class CheckpointStore:
         return None
 
     def cut_losses(self, position: Position) -> None:
-        """Leave in losses.csv the steps up to a position."""
+        """Leave in losses.csv the steps up to a position.
+
+        A line that was written in part is removed too. Without the file nothing is done.
+        """
         csv_file = self.folder / LOSSES
         if not csv_file.exists():
             return
@@ -132,7 +143,10 @@ class CheckpointStore:
         write_text(csv_file, "".join([HEADER, *kept]))
 
     def clear(self) -> None:
-        """Remove all of the training's state."""
+        """Remove all of the training's state.
+
+        That is the whole folder: checkpoints, losses, block ids and logs of workers.
+        """
         remove(self.folder)
 
 
@@ -145,7 +159,10 @@ def _is_up_to(line: str, position: Position) -> bool:
 
 
 def read(file: Path) -> Checkpoint:
-    """A checkpoint file, every member checked against its checksum. Raises what is in DAMAGE."""
+    """A checkpoint file, every member checked against its checksum; nothing is unpickled.
+
+    Raises one of DAMAGE if the file is not a whole checkpoint.
+    """
     with file.open("rb") as handle, np.load(handle, allow_pickle=False) as members:
         state = json.loads(bytes(members["state"]))
         names = sorted(members.files)
@@ -154,6 +171,7 @@ def read(file: Path) -> Checkpoint:
             for letter in "wob"
         )
     try:
+        # A field that a position does not have is damage like any other.
         position = Position.from_mapping(state["position"])
     except TypeError as error:
         raise ValueError(str(error)) from None

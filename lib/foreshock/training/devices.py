@@ -15,7 +15,8 @@ with silenced_stderr():
     import tensorflow as tf
 
 Replicas = int | Literal["auto"]
-FIRST_WITH_BFLOAT16 = 8  # compute capability of a GPU
+# The compute capability from which on GPUs multiply bfloat16.
+FIRST_WITH_BFLOAT16 = 8
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,10 @@ class Replication:
 
 
 def most_replicas() -> tuple[int, str]:
-    """How many replicas this machine can hold, and of what: its GPUs, or else processor cores."""
+    """How many replicas this machine can hold, and of what: its GPUs, or else processor cores.
+
+    The second value is the word for messages: "GPUs" or "processor cores".
+    """
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
         return len(gpus), "GPUs"
@@ -78,8 +82,10 @@ def prepare_devices(
     gpus = tf.config.list_physical_devices("GPU")[:wanted]
     if gpus:
         tf.config.set_visible_devices(gpus, "GPU")
+    # TensorFlow would take all memory of a GPU at its start.
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
+    # Before anything makes a tensor: TensorFlow's devices cannot be changed afterwards.
     if not gpus and wanted > 1:
         _make_logical_devices(wanted)
     keras.utils.set_random_seed(seed)
@@ -95,6 +101,7 @@ def prepare_devices(
 
 
 def _over_workers(replicas: int, worker: int, workers: int) -> Replication:
+    # It reads the addresses of the workers from TF_CONFIG.
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
     if strategy.num_replicas_in_sync != replicas * workers:
         raise SettingsError(

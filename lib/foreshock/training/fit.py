@@ -36,10 +36,12 @@ def fit(
         say(f"precision {spec.precision}: this machine's devices compute in {precision}")
     try:
         trainable = spec.trainable()
+        # Weights that are made outside the scope are not mirrored on all replicas.
         with replication.strategy.scope():
             network = trainable.build()
         return _fit_network(spec, trainable, network, replication, say, beat)
     finally:
+        # The policy is global: what this process builds later computes in float32.
         keras.config.set_dtype_policy("float32")
 
 

@@ -50,10 +50,14 @@ def finished_training(spec: TrainingSpec, say: Say) -> FittedNetwork | None:
     if checkpoint is None or not checkpoint.position.finished:
         return None
     position = checkpoint.position
+    # The best epoch's weights: `TrainingLoop.run` leaves the network with these too.
     digest = weights_sha256(checkpoint.best)
     return FittedNetwork(position.history, checkpoint.best, digest, position.replicas)
 
 
 def weights_sha256(weights: Weights) -> str:
-    """The digest of a network's weights."""
+    """The digest of a network's weights, in their order.
+
+    It is that of their bytes, so weights that differ by rounding have other digests.
+    """
     return hashlib.sha256(b"".join(weight.tobytes() for weight in weights)).hexdigest()

@@ -53,7 +53,11 @@ class StepLoss:
 
     @property
     def loss(self) -> float:
-        """The mean loss of the step's windows."""
+        """The mean loss of the step's windows.
+
+        >>> StepLoss(epoch=1, step=1, loss_sum=6.0, windows=3.0, gradient_norm=0.1).loss
+        2.0
+        """
         return self.loss_sum / max(self.windows, 1.0)
 
 
@@ -136,13 +140,19 @@ class Position:
             waited_epochs = self.epochs_since_best + 1
             position = replace(self, epochs=epochs, epochs_since_best=waited_epochs)
         since = position.epochs_since_best
+        # With patience 0 an epoch that is the best itself must not end the training.
         if since and since >= patience:
             early = f"stopped early: no better validation loss for {patience} epochs"
             position = replace(position.noted(early), finished=True)
         return replace(position, finished=position.finished or self.epoch >= most_epochs)
 
     def at_next_epoch(self) -> Position:
-        """The position at the beginning of the next epoch."""
+        """The position at the beginning of the next epoch: its steps and sums are 0.
+
+        >>> position = Position(epoch=1, step=9, global_step=9).at_next_epoch()
+        >>> position.epoch, position.step, position.global_step
+        (2, 0, 9)
+        """
         return replace(
             self,
             epoch=self.epoch + 1,
@@ -154,7 +164,11 @@ class Position:
         )
 
     def noted(self, note: str) -> Position:
-        """The position with one more note."""
+        """The position with one more note, parted from those before it by a semicolon.
+
+        >>> Position(note="resumed").noted("stopped early").note
+        'resumed; stopped early'
+        """
         return replace(self, note="; ".join(filter(None, [self.note, note])))
 
     @property
@@ -163,7 +177,13 @@ class Position:
         return History(self.epochs, self.best_epoch, self.note)
 
     def to_mapping(self) -> dict[str, Any]:
-        """Plain data for JSON, by the keys of the checkpoint's format."""
+        """Plain data for JSON, by the keys of the checkpoint's format.
+
+        Some keys are not the attribute's name (KEYS).
+
+        >>> Position(loss_sum=2.0).to_mapping()["total"]
+        2.0
+        """
         members: dict[str, Any] = asdict(self) | {
             "epochs": [asdict(record) for record in self.epochs]
         }
@@ -171,7 +191,13 @@ class Position:
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> Self:
-        """What `to_mapping` gave. Raises TypeError or KeyError for anything else."""
+        """What `to_mapping` gave.
+
+        Raises TypeError for an unknown key, KeyError if there are no epochs.
+
+        >>> Position.from_mapping(Position(step=3).to_mapping()).step
+        3
+        """
         names = {key: name for name, key in KEYS.items()}
         members = {names.get(key, key): value for key, value in mapping.items()}
         records = tuple(EpochRecord(**record) for record in mapping["epochs"])
@@ -187,7 +213,14 @@ class History:
     note: str = ""
 
     def to_mapping(self) -> dict[str, Any]:
-        """Plain data for JSON, with the windows trained on and their rate."""
+        """Plain data for JSON, with the windows trained on and their rate.
+
+        The rate is None if no time was spent.
+
+        >>> record = EpochRecord(1, 0.5, None, windows=30, seconds=2.0)
+        >>> History((record,)).to_mapping()["windows_per_second"]
+        15.0
+        """
         windows = sum(record.windows for record in self.epochs)
         seconds = sum(record.seconds for record in self.epochs)
         return {

@@ -26,8 +26,11 @@ from foreshock.training.supervisor import PROGRESS, supervise
 from foreshock.training.trainable import Say
 from foreshock.training.worker import AGAIN, FAILURE
 
+# What the other workers have to end by themselves once one has failed.
 LOST_SECONDS = 20.0
+# Executors of a new cluster may register one after another.
 SLOTS_SECONDS = 60.0
+# No interface of Spark's tells which task of a barrier stage was lost; its messages do.
 LOST_TASKS = (
     re.compile(r"ResultTask\(\d+, (?P<task>\d+)\) finished unsuccessfully\.?(?P<why>.{0,300})"),
     re.compile(r"Lost task (?P<task>\d+)\.\d+ in stage.*?(?P<why>\(.{0,300})"),
@@ -54,6 +57,7 @@ def launch(spark: SparkSession, spec: TrainingSpec, attempts: int, say: Say) -> 
 def _launch_once(spark: SparkSession, spec: TrainingSpec, say: Say) -> list[WorkerResult]:
     folder = at(spec.checkpoints)
     folder.mkdir(parents=True, exist_ok=True)
+    # What an attempt before this one left would be taken for this one's.
     for name in (PROGRESS, FAILURE):
         remove(folder / name)
 
@@ -73,6 +77,7 @@ def _launch_once(spark: SparkSession, spec: TrainingSpec, say: Say) -> list[Work
         numbers = spark.sparkContext.parallelize(range(spec.workers), spec.workers)
         rows = numbers.barrier().mapPartitions(supervise_worker).collect()
     except Exception as error:
+        # Spark may name a task that only followed; the note is of what failed first.
         known_error = _noted_failure(folder)
         if known_error is not None:
             raise known_error from error
@@ -83,6 +88,7 @@ def _launch_once(spark: SparkSession, spec: TrainingSpec, say: Say) -> list[Work
         stop_following.set()
         follower.join(timeout=5)
     results = sorted((WorkerResult(**json.loads(row)) for row in rows), key=lambda r: r.worker)
+    # Workers start alike and take the same steps, so their weights are equal to the bit.
     if len({result.weights_sha256 for result in results}) != 1:
         digests = [f"worker {result.worker}: {result.weights_sha256[:12]}" for result in results]
         raise errors.ForeshockError(
@@ -141,10 +147,12 @@ def _pass_on(path: Path, say: Say, stopped: threading.Event) -> None:
     """Pass on what worker 0 says, until stopped and nothing is left."""
     read_position = 0
     while True:
+        # Asked before the file is read: what was written until then is still passed on.
         is_last = stopped.is_set()
         with contextlib.suppress(OSError), io.BytesIO(path.read_bytes()) as handle:
             handle.seek(read_position)
             for line in handle:
+                # A line that is still being written is read again the next time.
                 if not line.endswith(b"\n"):
                     break
                 read_position += len(line)

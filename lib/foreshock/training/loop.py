@@ -109,6 +109,7 @@ class TrainingLoop:
         """The state of the newest checkpoint, with its weights, or that of the beginning."""
         checkpoint = self._store.newest()
         step = checkpoint.position.global_step if checkpoint is not None else 0
+        # A mean unlike this worker's step says that a worker is at another step.
         if self._replication.workers > 1 and self._stepper.agreed(float(step)) != step:
             raise ServiceError(
                 f"training worker {self._replication.worker} found the checkpoint of step {step}, "
@@ -161,6 +162,7 @@ class TrainingLoop:
             global_step = state.position.global_step + len(pending_results)
             is_last = step == share.steps
             is_due = global_step % self._options.checkpoint_steps == 0 and not is_last
+            # Fetched together: the device would wait for every result that is fetched alone.
             if is_due or is_last or len(pending_results) >= CHECK_EVERY:
                 losses = self._losses_of(pending_results, state.position)
                 current_time = time.monotonic()
@@ -266,6 +268,7 @@ class TrainingLoop:
     def _saved(self, state: TrainingState) -> TrainingState:
         """The state once the first worker has written a checkpoint of it."""
         if not self._replication.is_chief:
+            # The first worker writes the losses; other workers must not collect them for ever.
             return replace(state, unsaved=())
         self._watch.state("save")
         position = replace(state.position, replicas=self._replication.replicas)
@@ -279,7 +282,8 @@ class TrainingLoop:
         """Record which blocks this worker saw in an epoch, in order."""
         folder = self._store.folder / "blocks"
         folder.mkdir(parents=True, exist_ok=True)
-        npy_file = io.BytesIO()  # np.save opens local paths only, and a run directory may lie on S3
+        # np.save opens local paths only, and a run directory may lie on S3.
+        npy_file = io.BytesIO()
         np.save(npy_file, np.array(self._data.seen, np.int64))
         file_name = f"epoch-{epoch:05d}-worker-{self._replication.worker}.npy"
         write_bytes(folder / file_name, npy_file.getvalue())

@@ -63,12 +63,20 @@ class TrainingSpec:
         return Dealing(self.seed, self.options.batch, self.workers, self.windows_per_epoch)
 
     def trainable(self) -> Trainable:
-        """The network to fit."""
+        """The network to fit, by the detector's `Trainable`.
+
+        It loads what the network is made with, TensorFlow for one. Raises KeyError for a detector
+        that is not in the registry, or if the network's spec is not whole.
+        """
         trainable: Trainable = REGISTRY[self.detector].load_trainable()(self.network)
         return trainable
 
     def identity(self, trainable: Trainable) -> Plain:
-        """What a checkpoint must agree with to be resumed."""
+        """What a checkpoint must agree with to be resumed: `model`, `dataset`, `plan`, `training`.
+
+        It reads the dataset's manifest. Options that may change between two starts of a training
+        (NOT_IN_IDENTITY) are no part of it.
+        """
         options = {
             key: value for key, value in asdict(self.options).items() if key not in NOT_IN_IDENTITY
         }
@@ -84,5 +92,8 @@ class TrainingSpec:
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> Self:
-        """What `to_mapping` gave."""
+        """What `to_mapping` gave, before or after it was JSON.
+
+        Raises TypeError for an unknown key, KeyError if there are no options.
+        """
         return cls(**{**mapping, "options": TrainingOptions(**mapping["options"])})

@@ -82,6 +82,7 @@ class Stepper:
         self.note = ""
         with replication.strategy.scope():
             self.optimizer = ReducedAdam(rate)
+            # Its variables must exist before a checkpoint is assigned to them.
             self.optimizer.build(network.trainable_variables)
         self._compile(jit)
 
@@ -105,6 +106,7 @@ class Stepper:
         with tf.GradientTape() as tape:
             loss_sum, windows = self._trainable.loss(network, *batch, training=True)
             weight_penalties = tf.add_n([tf.constant(0.0), *network.losses])
+            # Times the windows, by which the sum over replicas is divided: one penalty is left.
             objective = loss_sum + windows * weight_penalties
         return loss_sum, windows, tape.gradient(objective, network.trainable_variables)
 
@@ -123,6 +125,7 @@ class Stepper:
         )
         gradients = [gradient / tf.maximum(windows, 1.0) for gradient in gradients]
         gradient_norm = tf.linalg.global_norm(gradients)
+        # The summed gradient is clipped, so that the number of replicas changes nothing.
         if self._clip_norm is not None:
             gradients, _ = tf.clip_by_global_norm(
                 gradients, self._clip_norm, use_norm=gradient_norm
@@ -165,7 +168,11 @@ class Stepper:
         return self._replication.strategy.experimental_local_results(value)
 
     def validation(self, examples: Batch, batch: int) -> float:
-        """The mean loss of examples, in batches of one shape; the same on every worker."""
+        """The mean loss of examples, in batches of one shape; the same on every worker.
+
+        examples: arrays that share their first axis, which is not empty. batch: how many go through
+        the network together. The last batch is filled up with examples of weight 0.
+        """
         n_examples = len(examples[0])
         loss_sum = 0.0
         for first_example in range(0, n_examples, batch):
@@ -177,7 +184,10 @@ class Stepper:
         return self.agreed(loss_sum / n_examples)
 
     def agreed(self, value: float) -> float:
-        """The mean of a value over all workers, so that they decide alike."""
+        """The mean of a value over all workers, so that they decide alike.
+
+        All workers must call it at the same place, for it waits for every one of them.
+        """
         if self._replication.workers == 1:
             return value
 

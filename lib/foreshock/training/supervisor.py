@@ -32,6 +32,7 @@ from foreshock.training.fitted import WorkerResult
 from foreshock.training.spec import TrainingSpec
 from foreshock.training.worker import AGAIN, note_failure
 
+# A worker beats every two seconds; before its first beat Python has to start.
 SILENT_SECONDS, START_SECONDS = 30.0, 120.0
 PROGRESS = "progress.jsonl"
 ACTIVITIES = {
@@ -49,7 +50,8 @@ class _Place:
 
     number: int
     host: str
-    folder: Path  # of checkpoints, where all workers' logs lie
+    # Of checkpoints, where all workers' logs lie.
+    folder: Path
 
     def log_name(self) -> str:
         return f"worker-{self.number}.log"
@@ -66,6 +68,7 @@ def supervise(spec: TrainingSpec) -> WorkerResult:
     host = context.getTaskInfos()[number].address.rsplit(":", 1)[0]
     place = _Place(number, host, at(spec.checkpoints))
     environment = _environment(context, place)
+    # A process logs to a local file. If the folder lies on S3, it goes up at the end.
     log_folder = Path(tempfile.mkdtemp()) if is_remote(place.folder) else place.folder
     log = log_folder / place.log_name()
     with log.open("w") as stderr:
@@ -101,6 +104,7 @@ def _environment(context: BarrierTaskContext, place: _Place) -> dict[str, str]:
         "cluster": {"worker": list(addresses)},
         "task": {"type": "worker", "index": place.number},
     }
+    # A new process does not know the folders and archives that Spark has given to this one.
     python_path = os.pathsep.join(folder for folder in sys.path if folder)
     return {**os.environ, "TF_CONFIG": json.dumps(cluster_config), "PYTHONPATH": python_path}
 
@@ -112,11 +116,13 @@ def _watched(process: subprocess.Popen[str], spec: TrainingSpec, place: _Place) 
         f"training worker {place.number} (of {spec.workers}, on {place.host}, process "
         f"{process.pid})"
     )
+    # A process that has died at once is told of below, with its exit code.
     with contextlib.suppress(BrokenPipeError):
         worker_order = {"number": place.number, "spec": spec.to_mapping()}
         process.stdin.write(json.dumps(worker_order) + "\n")
         process.stdin.flush()
     lines: queue.Queue[str | None] = queue.Queue()
+    # A thread of its own: a read from a pipe cannot be given a limit of time.
     threading.Thread(target=_pump, args=(process, lines), daemon=True).start()
     last_heard, patience = time.monotonic(), START_SECONDS
     while True:
@@ -134,7 +140,8 @@ def _watched(process: subprocess.Popen[str], spec: TrainingSpec, place: _Place) 
                 f"{place.folder / place.log_name()}. {AGAIN}"
             )
         last_heard = time.monotonic()
-        with contextlib.suppress(ValueError):  # a line of a library
+        # What is not JSON is a line of a library.
+        with contextlib.suppress(ValueError):
             fields = json.loads(line)
             if "result" in fields:
                 return WorkerResult(**fields["result"], host=place.host)

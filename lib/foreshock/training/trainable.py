@@ -77,16 +77,25 @@ class TrainingData(Protocol):
         """What this worker reads in an epoch; epochs count from 1."""
 
     def dataset(self, share: Any, first: int = 0) -> Iterable[Batch]:
-        """The batches of an epoch from a step on, one element a replica."""
+        """The batches of an epoch from a step on, one element a replica.
+
+        share: what `share` gave. first: the step, counted from 0.
+        """
 
     def blocks_of(self, epoch: int, step: int) -> list[int]:
-        """Ids of the blocks in a step's batch, of all workers; steps count from 0."""
+        """Ids of the blocks in a step's batch, of all workers; steps count from 0.
+
+        The error for a loss that is not finite names them.
+        """
 
     def empty(self, epoch: int) -> int:
         """Windows of weight 0 that fill batches up in an epoch, of all workers."""
 
     def held_out(self, most: int) -> Batch:
-        """The validation examples, at most so many, as one batch of arrays."""
+        """The validation examples, at most so many, as one batch of arrays.
+
+        The arrays are empty if there is none; then the loop does not stop early.
+        """
 
 
 class Trainable(Protocol):
@@ -97,13 +106,19 @@ class Trainable(Protocol):
 
     @classmethod
     def spec_of(cls, model_settings: Plain, *, length: int, features: int) -> Plain:
-        """The spec of the network that the settings `model` describe, for windows (N, L, F)."""
+        """The spec of the network that the settings `model` describe, for windows (N, L, F).
+
+        length: L, in events. features: F. Raises KeyError if a setting is missing.
+        """
 
     def spec(self) -> Plain:
         """The network's spec, as the checkpoints hold it."""
 
     def build(self) -> Network:
-        """A new network, with weights drawn from Keras's random state."""
+        """A new network, with weights drawn from Keras's random state.
+
+        It is called after the seed is set, in the scope of the strategy.
+        """
 
     def loss(self, network: Network, *batch: Tensor, training: bool) -> tuple[Tensor, Tensor]:
         """The sum of the losses of a batch's examples, and their number.
@@ -112,10 +127,16 @@ class Trainable(Protocol):
         """
 
     def has_fused_kernels(self, network: Network) -> bool:
-        """Whether a GPU has kernels of its own for the network, which are faster than XLA."""
+        """Whether a GPU has kernels of its own for the network, which are faster than XLA.
+
+        If it has, `training.jit_compile: auto` does without XLA.
+        """
 
     def data_identity(self, folder: Path, dealing: Dealing) -> Plain:
-        """What tells this dataset and its dealing from another: parts `dataset` and `plan`."""
+        """What tells this dataset and its dealing from another: parts `dataset` and `plan`.
+
+        A checkpoint of other parts is not resumed, and the error names what differs in them.
+        """
 
     def open_data(
         self, folder: Path, dealing: Dealing, *, worker: int, replicas: int
@@ -126,17 +147,26 @@ class Trainable(Protocol):
         """
 
     def detector(self, weights: Weights) -> Any:
-        """The fitted detector."""
+        """The fitted detector with weights in the order of the network's.
+
+        It computes in float32, whatever the training computed in.
+        """
 
 
 class TrainingWatch(Protocol):
     """Who is told how training goes."""
 
     def steps(self, position: Position, steps: int, loss: float, norm: float, rate: float) -> None:
-        """Some steps of the epoch's `steps` are done; `loss` is their mean."""
+        """Some steps of the epoch's `steps` are done; `loss` is their mean.
+
+        position: after them. norm: of the last step's gradient. rate: the learning rate there.
+        """
 
     def epoch(self, record: EpochRecord, position: Position) -> None:
-        """An epoch is done."""
+        """An epoch is done.
+
+        record: what it gave. position: at its end, which says if it is the last.
+        """
 
     def note(self, message: str) -> None:
         """What a user should know."""

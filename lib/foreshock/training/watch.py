@@ -56,7 +56,10 @@ class TrainingProgress:
         self._began: tuple[int, float] | None = None  # global step and time
 
     def steps(self, position: Position, steps: int, loss: float, norm: float, rate: float) -> None:
-        """Some steps of the epoch's `steps` are done; `loss` is their mean."""
+        """Some steps of the epoch's `steps` are done; `loss` is their mean.
+
+        Scalars are written at every call, a line is said if the last one is ten seconds old.
+        """
         scalars = {
             "step/loss": loss,
             "step/gradient_norm": norm,
@@ -64,6 +67,7 @@ class TrainingProgress:
         }
         self._write(position.global_step, scalars)
         now = time.monotonic()
+        # The rate is that of this process: a resumed training made its earlier steps before.
         self._began = self._began or (position.global_step, now)
         if now - self._last_said < EVERY_SECONDS:
             return
@@ -82,7 +86,10 @@ class TrainingProgress:
         )
 
     def epoch(self, record: EpochRecord, position: Position) -> None:
-        """An epoch is done."""
+        """An epoch is done: write its scalars and say a line.
+
+        The time left at most is that of all epochs left, each as long as this one.
+        """
         windows_per_second = record.windows / max(record.seconds, LEAST_SECONDS)
         scalars = {
             "epoch/loss": record.loss,
@@ -119,10 +126,14 @@ class TrainingProgress:
         with self._writer.as_default(step=step):
             for name, value in scalars.items():
                 tf.summary.write(name, tf.constant(value, tf.float32), metadata=SCALAR)
+        # A training that is killed keeps its curve up to here.
         self._writer.flush()
 
     def close(self) -> None:
-        """Close the event file, and carry it to S3 if the folder lies there."""
+        """Close the event file, and carry it to S3 if the folder lies there.
+
+        Call it once, and after an error too: what was written so far is kept.
+        """
         if self._writer is not None:
             self._writer.close()
         if self._local is not None and self._folder is not None:

@@ -25,6 +25,7 @@ BEAT_SECONDS = 2.0
 FIRST_SECONDS, AGAIN_SECONDS, AGAIN_TIMES = 300.0, 45.0, 20.0
 # Seconds: a dead peer's own supervisor is to be heard first.
 COLLECTIVE_PATIENCE = 38.0
+# How TensorFlow says that another worker did not answer.
 COLLECTIVE_ERRORS = (
     "UnavailableError",
     "AbortedError",
@@ -43,7 +44,8 @@ class _LineWriter:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._output = os.fdopen(os.dup(1), "w", encoding="utf-8")
-        os.dup2(2, 1)  # what libraries print to standard output is no line of ours
+        # What libraries print to standard output is no line of ours.
+        os.dup2(2, 1)
 
     def __call__(self, **fields: Any) -> None:
         with self._lock:
@@ -85,6 +87,7 @@ def note_failure(folder: Path, error: str, message: str) -> None:
 
     What comes after it follows from it.
     """
+    # A file that exists is not replaced, so the first failure stays.
     with contextlib.suppress(OSError):
         create(folder / FAILURE, json.dumps({"error": error, "message": message}))
 
@@ -97,11 +100,15 @@ def _end_with_supervisor(number: int, folder: Path) -> None:
         f"training worker {number} lost the Spark task that watched over it: the task's Python "
         f"process died. {AGAIN}",
     )
+    # Not sys.exit: the main thread may wait in TensorFlow for ever.
     os._exit(1)
 
 
 def main() -> int:
-    """Train as worker `number` of the specification; exit code 0 with a result, 1 with an error."""
+    """Train as worker `number` of the specification, the first line of standard input.
+
+    Returns the exit code: 0 with a result, 1 with an error, which is written to standard output.
+    """
     write = _LineWriter()
     worker_order = json.loads(sys.stdin.readline())
     number, folder = int(worker_order["number"]), at(worker_order["spec"]["checkpoints"])
@@ -145,6 +152,7 @@ def _explained(error: Exception, number: int) -> tuple[str, str]:
     if known_error is not None:
         return type(known_error).__name__, str(known_error)
     if type(error).__name__ in COLLECTIVE_ERRORS:
+        # Whoever has died is to be named, and not the worker that noticed it.
         time.sleep(COLLECTIVE_PATIENCE)
         message = f"training worker {number} lost another worker: {error_text}. {AGAIN}"
         return "ServiceError", message

@@ -16,7 +16,8 @@ from foreshock.sequences.split import BlockRole, Split
 from foreshock.statistics.arrays import BoolArray, Int8Array, Int64Array
 from foreshock.windows.cut.grid import WindowGrid
 
-NO_ROLE = 0  # of a window that belongs to no block
+# Of a window that belongs to no block.
+NO_ROLE = 0
 # By Split; a training window that ends in the last part of train is one of VALIDATION instead.
 ROLE_OF_SPLIT = np.array(
     [NO_ROLE, BlockRole.FIT, BlockRole.CALIBRATION, BlockRole.TEST], dtype=np.int8
@@ -153,6 +154,7 @@ def reasons(facts: EventFacts, place: FilePlace, grid: WindowGrid) -> Int8Array:
     is_training = facts.split == Split.TRAIN
     # A window ends here, but train does not admit one of its events.
     is_mixed = ends_window & is_training & (_roles(facts, sequence_rows, grid) == NO_ROLE)
+    # A later line wins: in a short sequence that is the reason, even for its warm-up.
     reason_of_row = np.where(is_warm_up, NoWindow.WARM_UP, NoWindow.STRIDE)
     reason_of_row = np.where(is_short, NoWindow.SHORT_SEQUENCE, reason_of_row)
     reason_of_row = np.where(ends_window, NoWindow.WINDOW_ENDS, reason_of_row)
@@ -180,10 +182,12 @@ def _is_owned(rows: SequenceRows, place: FilePlace, grid: WindowGrid) -> BoolArr
     """
     cell_numbers = _ordinals(rows, grid) // grid.cell_windows
     is_owned = np.ones(len(cell_numbers), np.bool_)
-    if place.first_index:  # earlier cells of the first sequence were cut by files before this one
+    # Earlier cells of the first sequence were cut by files before this one.
+    if place.first_index:
         first_length = rows.lengths[0]
         is_owned[:first_length] = cell_numbers[:first_length] >= grid.first_cell(place.first_index)
-    if place.beyond:  # a cell that goes on is left to a later file
+    # A cell that goes on is left to a later file.
+    if place.beyond:
         last_begin, last_index = rows.begin[-1], rows.index[-1]
         cell_last_event = (cell_numbers[last_begin:] + 1) * grid.cell_windows - 1
         cell_last_event = cell_last_event * grid.stride + grid.length - 1
@@ -200,7 +204,8 @@ def _roles(facts: EventFacts, rows: SequenceRows, grid: WindowGrid) -> Int8Array
     # The cumulated sums are for training windows alone.
     if not is_training.any():
         return split_roles
-    refused_before = np.concatenate([[0], np.cumsum(~facts.admitted)])  # events before each row
+    # Events refused before each row: the count rises over a window that holds one.
+    refused_before = np.concatenate([[0], np.cumsum(~facts.admitted)])
     rows_after = np.arange(len(split_roles)) + 1
     window_events = np.minimum(rows.index + 1, grid.length)
     is_clean = (

@@ -68,7 +68,11 @@ class Cutting:
         return cut_blocks(facts, self.files.places[number], self.grid)
 
     def rest(self, events: pa.Table, facts: EventFacts, number: int) -> pa.Table:
-        """The file's events at which no window of their split ends, each with its reason."""
+        """The file's events at which no window of their split ends, each with its reason.
+
+        events, facts: of the same file. Returns a table of REST; events outside every split are not
+        in it.
+        """
         place = self.files.places[number]
         reason_codes = reasons(facts, place, self.grid)
         has_none = (reason_codes != NoWindow.WINDOW_ENDS) & (facts.split != Split.OUTSIDE)

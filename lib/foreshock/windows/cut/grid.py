@@ -50,7 +50,8 @@ class WindowGrid:
         >>> WindowGrid(length=3, stride=2, block=8, max_gap=None, pad=False).first_cell(10)
         1
         """
-        first_start = max(0, index - self.length + 1)  # of the windows that hold the event
+        # Of the windows that hold the event.
+        first_start = max(0, index - self.length + 1)
         # Rounded up: a window that starts before `first_start` ends before the event.
         ordinal = -(-first_start // self.stride)
         return ordinal // self.cell_windows

@@ -101,11 +101,19 @@ class CodedTexts:
         return cls(np.array(words, dtype=np.str_), encoded_texts.indices.to_numpy())
 
     def word(self, row: int) -> str:
-        """The text of a row."""
+        """The text of a row.
+
+        >>> CodedTexts.of(pa.chunked_array([["a", "b"]])).word(1)
+        'b'
+        """
         return str(self.words[self.codes[row]])
 
     def rows(self, rows: slice) -> TextArray:
-        """The texts of some rows."""
+        """The texts (n,) of some rows.
+
+        >>> CodedTexts.of(pa.chunked_array([["a", "b"]])).rows(slice(1, 2)).tolist()
+        ['b']
+        """
         texts_of_rows: TextArray = self.words[self.codes[rows]]
         return texts_of_rows
 
@@ -192,6 +200,7 @@ class PieceWriter:
         ]
         piece_path = self.folder / PIECES / f"{role:d}-{chunk:06d}-{self.file:06d}.parquet"
         write_file(piece_path, pa.Table.from_pylist(encoded_rows, schema=BLOCK_SCHEMA))
+        # Partitions are those of judged events: a block begins with events before them.
         window_ends = np.concatenate([self._window_ends(member) for member in members.tolist()])
         partition_names = self.columns.partition.words[
             np.unique(self.columns.partition.codes[window_ends])
@@ -235,6 +244,7 @@ class PieceWriter:
             "event_group": columns.group.rows(block_rows),
             "kind": columns.kind.rows(block_rows),
         }
+        # Padding has no label; 0 would say that it is normal.
         padding_fills = {"label": C.UNKNOWN_LABEL}
         encoded_arrays = {
             field_name: encode(_padded(values, padding, padding_fills.get(field_name, 0)))

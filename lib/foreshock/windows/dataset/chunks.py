@@ -96,6 +96,7 @@ def deal(
     for pool in range(share.pool_of(first_step), len(share.pool_bounds) - 1):
         n_blocks = int(share.pool_bounds[pool + 1] - share.pool_bounds[pool])
         pool_start = int(pool_starts[pool])
+        # An epoch that is resumed begins within a pool, whose order is drawn all the same.
         skipped = max(0, first_step * share.batch - pool_start)
         order = share.shuffled(pool)[skipped : max(0, share.used - pool_start)]
         windows = _pool_of(list(itertools.islice(blocks, n_blocks)), stride).take(order)
@@ -148,6 +149,7 @@ def _compacted(pool: WindowPool, length: int) -> WindowPool:
 def _filled_up(pool: WindowPool, wanted: int, length: int) -> WindowPool:
     """A pool with empty windows behind, so that there are as many as wanted."""
     empty = wanted - len(pool.start)
+    # Empty windows begin at row 0, so there must be rows.
     rows = pool.rows if len(pool.rows) else np.zeros((length, pool.rows.shape[1]), np.float32)
     start = np.append(pool.start, np.zeros(empty, np.int64))
     return WindowPool(rows, start, np.append(pool.padding, np.full(empty, length)))

@@ -45,7 +45,11 @@ def feature_shapes(
     features: tuple[str, ...],
     shape: BlockShape,
 ) -> SlicedHistograms:
-    """Histograms of the scaled features of the events that end a window of the blocks."""
+    """Histograms of the scaled features of the events that end a window of the blocks.
+
+    features: their names, in the blocks' order. A key has the split of the event's chunk, and the
+    event's group, partition and slice of the chunk's span.
+    """
 
     def shapes_of_chunk(chunk: ShapedChunk) -> Iterator[pa.RecordBatch]:
         chunk_histograms = _chunk_histograms(chunk, features, shape)
@@ -80,6 +84,7 @@ def _window_ends(
     block: BlockRow, shape: BlockShape
 ) -> tuple[TextArray, TextArray, Int64Array, Float32Array]:
     """Group, partition, time (n,) and features (n, F) of the events that end a block's windows."""
+    # Of several windows no two end at the same event, so each event counts once.
     ends = np.arange(block["n_windows"]) * shape.stride + shape.length - 1
     return (
         block["event_group"][ends],

@@ -56,6 +56,7 @@ class _Cutting:
         """Runs [first, end) of a block's windows that do not touch the span."""
         times = block_row["event_time"]
         starts = np.arange(block_row["n_windows"]) * self.shape.stride
+        # Padding has no time: a padded window begins with its first event.
         first_times = times[np.maximum(starts, block_row["first_padding"])]
         return apart(first_times, times[starts + self.shape.length - 1], self.span)
 
@@ -120,6 +121,7 @@ def write_without(
     target.mkdir(parents=True)
     cutting = _Cutting(folder, target, manifest.block_shape, span)
     fitted_chunks = manifest.chunks_of(BlockRole.FIT)
+    # Counted first: a chunk's block ids begin after those of the chunks before it.
     block_counts = each_item(spark, fitted_chunks, cutting.count, "blocks bigint")
     blocks_left = {
         chunk.file: int(count["blocks"])
@@ -127,6 +129,7 @@ def write_without(
     }
     numbered_chunks: list[tuple[Chunk, int]] = []
     next_id = 0
+    # Blocks of validation are numbered after those that are fitted.
     for chunk in sorted(manifest.chunks, key=lambda chunk: chunk.role != BlockRole.FIT):
         if blocks := blocks_left.get(chunk.file, chunk.blocks):
             numbered_chunks.append((chunk, next_id))

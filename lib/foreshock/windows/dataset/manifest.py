@@ -91,6 +91,7 @@ class Chunk:
             _check_type(name, fields[name], int)
         for name in ("file", "sha256"):
             _check_type(name, fields[name], str)
+        # A name with a slash would lead out of the dataset's folder.
         if not CHUNK_NAME.fullmatch(fields["file"]):
             raise ValueError(f"{fields['file']!r} is not the name of a file of blocks")
         role = BlockRole(fields.pop("code"))
@@ -152,11 +153,15 @@ class Manifest:
         return cls(features=features, chunks=chunks, **fields)
 
     def write(self, folder: Path) -> None:
-        """Write the manifest beside the dataset's files, whole or not at all."""
+        """Write the manifest beside the dataset's files, whole or not at all.
+
+        Write it last: a folder without a manifest is not read.
+        """
         write_json(folder / MANIFEST_NAME, self.to_mapping())
 
 
 def _check_type(name: str, value: object, wanted: type) -> None:
+    # Not isinstance, for which True is an int.
     if type(value) is not wanted:
         raise TypeError(f"{name} is {value!r}, where {wanted.__name__} is wanted")
 
@@ -208,6 +213,7 @@ def _check_files(folder: Path, manifest: Manifest) -> None:
         for file, size, _ in stamps(folder)
         if not file.name.startswith((".", "_")) or file.name.endswith("_metadata")
     }
+    # The metadata is checked by its digest.
     sizes.pop(METADATA_NAME, None)
     if extra := sorted(set(sizes) - {chunk.file for chunk in manifest.chunks}):
         raise DataError(f"{folder / extra[0]}: not in the manifest; {REMEDY}")

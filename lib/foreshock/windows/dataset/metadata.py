@@ -28,7 +28,10 @@ def write_metadata(folder: Path, n_features: int, files: Sequence[str]) -> bool:
 
 
 def metadata_bytes(n_features: int, files: Sequence[str]) -> bytes | None:
-    """What `write_metadata` writes for Petastorm; None if Petastorm is not installed."""
+    """What `write_metadata` writes for Petastorm; None if Petastorm is not installed.
+
+    files: names of the files of blocks, in the manifest's order; each has one row group.
+    """
     petastorm = _petastorm_metadata(n_features, files)
     return None if petastorm is None else schema_bytes(BLOCK_SCHEMA.with_metadata(petastorm))
 
@@ -36,6 +39,7 @@ def metadata_bytes(n_features: int, files: Sequence[str]) -> bytes | None:
 def _petastorm_metadata(n_features: int, files: Sequence[str]) -> Mapping[bytes, bytes] | None:
     try:
         from foreshock.windows.dataset.petastorm_schema import petastorm_metadata
+    # Petastorm is optional: PyArrow reads the dataset without its metadata.
     except ImportError:
         return None
     return petastorm_metadata(n_features, files)

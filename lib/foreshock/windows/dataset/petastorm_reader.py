@@ -79,6 +79,7 @@ class _CheckedWorker(PyDictReaderWorker):  # type: ignore[misc]
         check_columns(file, pq_file.schema_arrow)
         try:
             rows = super()._load_rows(pq_file, piece, shuffle_row_drop_range)
+        # `read_blocks` tells a failed service from a damaged file.
         except (OSError, pa.ArrowException):
             raise
         except Exception as error:
@@ -111,6 +112,7 @@ class _OrderedReader(Reader):  # type: ignore[misc]
     def _filter_row_groups(
         self, dataset: Any, row_groups: list[Any], *_: Any
     ) -> tuple[list[int], None]:
+        # Petastorm sorts row groups by file name; the wanted order is the caller's.
         places = {PurePosixPath(group.path).name: place for place, group in enumerate(row_groups)}
         return [places[file] for file in self._order], None
 
@@ -136,6 +138,7 @@ class PetastormBlockReader:
             for row in reader:
                 yield row._asdict()
         finally:
-            with contextlib.redirect_stdout(io.StringIO()):  # Petastorm prints as it closes
+            # Petastorm prints as it closes.
+            with contextlib.redirect_stdout(io.StringIO()):
                 reader.stop()
                 reader.join()

@@ -45,8 +45,12 @@ def block_schema(n_features: int) -> Unischema:
 
 
 def petastorm_metadata(n_features: int, files: Sequence[str]) -> Mapping[bytes, bytes]:
-    """What Petastorm wants in the metadata of a dataset: the pickled schema, row groups a file."""
+    """What Petastorm wants in the metadata of a dataset: the pickled schema, row groups a file.
+
+    files: names of the files of blocks; each has one row group.
+    """
     return {
+        # The protocol is fixed because the bytes are compared; Python's default changes.
         UNISCHEMA_KEY: pickle.dumps(block_schema(n_features), protocol=2),
         ROW_GROUPS_PER_FILE_KEY: json.dumps(dict.fromkeys(files, 1)).encode(),
     }

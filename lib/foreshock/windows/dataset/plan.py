@@ -83,7 +83,13 @@ class WorkerShare:
         return generator.permutation(int(starts[pool + 1] - starts[pool]))
 
     def pool_of(self, step: int) -> int:
-        """The pool that holds the first window of a step; steps count from 0."""
+        """The pool that holds the first window of a step; steps count from 0.
+
+        >>> blocks = BlockTable(np.array([0, 0]), np.array([7, 8]), np.array([4, 2]))
+        >>> plan = EpochPlan(blocks, seed=1, batch=4, workers=1, limit=None, pool=3)
+        >>> plan.share(epoch=1, worker=0).pool_of(step=1)
+        1
+        """
         first_window = step * self.batch
         pool = int(np.searchsorted(self.pool_starts(), first_window, side="right")) - 1
         return min(pool, len(self.pool_bounds) - 2)
@@ -158,7 +164,10 @@ class EpochPlan:
         return self.blocks.total_windows
 
     def share(self, epoch: int, worker: int) -> WorkerShare:
-        """What a worker reads in an epoch; epochs count from 1."""
+        """What a worker reads in an epoch; epochs count from 1.
+
+        It depends on the plan, epoch and worker alone, so every process finds the same.
+        """
         order, trained_windows = self._epoch_order(epoch)
         bounds = self._worker_bounds(order)
         shares = [self.blocks.take(order[first:end]) for first, end in itertools.pairwise(bounds)]
@@ -221,7 +230,8 @@ class EpochPlan:
         targets = np.arange(1, self.workers) * int(window_ends[-1]) / self.workers
         inner_bounds = np.searchsorted(window_ends, targets, side="right").tolist()
         bounds = [0, *inner_bounds, len(order)]
-        for worker in range(1, self.workers):  # every worker gets a block at least
+        # Every worker gets a block at least.
+        for worker in range(1, self.workers):
             latest = len(order) - (self.workers - worker)
             bounds[worker] = min(max(bounds[worker], bounds[worker - 1] + 1), latest)
         return bounds

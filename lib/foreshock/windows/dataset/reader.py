@@ -60,7 +60,11 @@ class ArrowBlockReader:
 
 
 def block_reader(folder: Path, manifest: Manifest) -> BlockReader:
-    """Petastorm's reader if it is installed and the metadata is what it writes; else Arrow's."""
+    """Petastorm's reader if it is installed and the metadata is what it writes; else Arrow's.
+
+    The metadata's bytes are compared with those that this installation writes: others are never
+    unpickled.
+    """
     files = [chunk.file for chunk in manifest.chunks]
     trusted_metadata = metadata_bytes(len(manifest.features), files)
     if trusted_metadata is not None and (folder / METADATA_NAME).read_bytes() == trusted_metadata:
@@ -109,12 +113,14 @@ def read_blocks(
     reader = reader or block_reader(folder, manifest)
     rows = reader.rows([visit.file for visit in visits], TRAINING_FIELDS)
     try:
+        # Whoever reads may stop early; open files are closed then too.
         with contextlib.closing(rows):
             for visit in visits:
                 yield from _visited_blocks(folder, rows, visit, wanted)
     except (OSError, pa.ArrowException) as error:
         if is_remote(folder) and not isinstance(error, FileNotFoundError | pa.ArrowException):
-            raise  # the service failed, not the dataset
+            # The service failed, not the dataset.
+            raise
         raise DataError(
             f"{folder}: a file of the dataset cannot be read "
             f"({' '.join(str(error).split())[:300]}); it was altered or removed. "
@@ -130,6 +136,7 @@ def _visited_blocks(
     wanted_windows = wanted.window_count[visit.first : visit.end].tolist()
     position = 0
     for row in itertools.islice(rows, visit.n_blocks):
+        # A whole file is read, of which an epoch that is resumed may want the last blocks only.
         if not min(wanted_ids) <= row["block_id"] <= max(wanted_ids):
             continue
         if position == len(wanted_ids) or (row["block_id"], row["n_windows"]) != (
@@ -173,7 +180,8 @@ def sample_windows(
     for block in read_blocks(folder, manifest, wanted):
         windows, weight = block_windows(block, manifest.length, manifest.stride)
         first = -windows_before % spacing
-        if first < block.n_windows:  # copies: a view would keep its whole block
+        # Copies, because a view would keep its whole block.
+        if first < block.n_windows:
             sampled_windows.append(windows[first::spacing].copy())
             sampled_weights.append(weight[first::spacing].copy())
         windows_before += block.n_windows

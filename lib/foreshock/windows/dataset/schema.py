@@ -64,6 +64,7 @@ class BlockRow(TypedDict, total=False):
 
 @functools.lru_cache(maxsize=4096)
 def _header(dtype: str, shape: tuple[int, ...]) -> bytes:
+    # Kept by the cache above: blocks share few types and shapes.
     memory = io.BytesIO()
     header = {"descr": dtype, "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(memory, header)  # type: ignore[no-untyped-call]
@@ -98,9 +99,11 @@ def text_array(column: pa.StringArray) -> TextArray:
     """
     offsets, data = column.buffers()[1:]
     n_offsets = len(column) + 1
+    # A slice shares the buffers of its column and begins at an offset in them.
     text_ends = np.frombuffer(offsets, np.int32, n_offsets, column.offset * 4).astype(np.int64)
     characters = np.frombuffer(data or b"", np.uint8)[text_ends[0] : text_ends[-1]]
-    if not len(characters) or characters.max() > 127:  # a letter may take several bytes
+    # A letter may take several bytes.
+    if not len(characters) or characters.max() > 127:
         return np.array(column.to_pylist(), dtype=np.str_)
     text_sizes = np.diff(text_ends)
     letters = np.zeros((len(column), int(text_sizes.max())), np.uint32)
@@ -225,6 +228,7 @@ def _decoded(file: Path, field_name: str, value: Any) -> Any:
         return value
     try:
         return decode(value)
+    # A damaged header may ask for more memory than there is.
     except (ValueError, OSError, MemoryError) as error:
         raise DataError(
             f"{file}: the column {field_name} holds a value that is not an array ({error}); "

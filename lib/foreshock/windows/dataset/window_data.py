@@ -77,6 +77,7 @@ class WindowData:
                 first_step,
             )
         except Exception as error:
+            # tf.data raises an error of its own; the loop looks here for the reason.
             self.failure = error
             raise
 
@@ -91,7 +92,8 @@ class WindowData:
     def dataset(self, share: WorkerShare, first: int = 0) -> tf.data.Dataset:
         """An epoch from a step on as a tf.data pipeline that prefetches.
 
-        A step has `replicas` elements. If the batch is no multiple of the replicas, empty windows fill it up.
+        A step has `replicas` elements. If the batch is no multiple of the replicas, empty windows
+        fill it up.
         """
         n_features = len(self.manifest.features)
         places = tf.TensorSpec((None,), tf.int64)
@@ -123,6 +125,7 @@ class _Batching:
         replica_batch = (self.batch + missing) // self.replicas
         values_of_batch = replica_batch * self.length * self.n_features
         at_once = max(1, VALUES_AT_ONCE // values_of_batch)
+        # Each batch is filled up by itself, so that a step holds the plan's windows.
         fill = [[0, 0], [0, missing]]
         start = tf.pad(tf.reshape(start, (-1, self.batch)), fill)
         padding = tf.pad(tf.reshape(padding, (-1, self.batch)), fill, constant_values=self.length)

@@ -23,7 +23,10 @@ CHUNK_EVENTS = 1 << 16
 
 
 def write_file(path: Path, rows: pa.Table) -> None:
-    """Write blocks as one row group, whole or not at all; a repeated task replaces its file."""
+    """Write blocks as one row group, whole or not at all.
+
+    rows: a table of BLOCK_SCHEMA. A repeated task replaces its file.
+    """
     # The same blocks give the same bytes, however many pieces they came in.
     contiguous_rows = rows.combine_chunks()
     write_table(
@@ -38,7 +41,11 @@ def write_file(path: Path, rows: pa.Table) -> None:
 
 
 def join_pieces(pieces: list[str], target: str) -> Iterator[pa.RecordBatch]:
-    """Join pieces, in order, into the chunk's file; yields its (target, file, bytes, sha256)."""
+    """Join pieces, in order, into the chunk's file; yields its (target, file, bytes, sha256).
+
+    A piece alone is moved and no longer there. The bytes are the same, whatever pieces the blocks
+    came in.
+    """
     path = at(target)
     if len(pieces) == 1:
         move(at(pieces[0]), path)

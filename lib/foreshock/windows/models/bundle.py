@@ -54,10 +54,15 @@ def fold_name(fold: int) -> str:
 
 
 def save(folder: Path, bundle: Bundle) -> None:
-    """Write the bundle into an existing, empty folder."""
+    """Write the bundle into an existing, empty folder.
+
+    The arrays of a detector lie in `<name>.npz`, everything else in bundle.json, with their
+    digests. That is written last: a folder without it is no bundle.
+    """
     entries = {}
     for name, model in bundle.models.items():
         file = folder / f"{name}.npz"
+        # np.savez opens local paths only, and a run directory may lie on S3.
         npz_file = io.BytesIO()
         np.savez(npz_file, **model.arrays())
         file.write_bytes(npz_file.getbuffer())
@@ -66,6 +71,7 @@ def save(folder: Path, bundle: Bundle) -> None:
     description = {
         "format": FORMAT,
         "models": entries,
+        # The run's model is the first, and JSON promises no order of keys.
         "order": list(bundle.models),
         "features": list(bundle.features),
         "length": bundle.length,
@@ -107,6 +113,7 @@ def load(folder: Path, *, names: tuple[str, ...] | None = None) -> Bundle:
 def _load_model(folder: Path, name: str, entry: Mapping[str, Any]) -> FittedDetector:
     """One model of a bundle. Raises DataError if its file is missing, altered or damaged."""
     file = folder / entry["file"]
+    # The digest comes first, so that no altered file is parsed.
     if not file.exists() or file_sha256(file) != entry["sha256"]:
         raise DataError(
             f"{file}: missing or altered; it does not belong to {folder / NAME}. "

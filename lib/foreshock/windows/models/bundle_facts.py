@@ -38,7 +38,10 @@ class TrainingFacts:
     folds: tuple[Fold, ...] | None = None
 
     def to_mapping(self) -> dict[str, Any]:
-        """Plain data for JSON. The keys and their order are part of the bundle's format."""
+        """Plain data for JSON.
+
+        The keys and their order are part of the bundle's format.
+        """
         folds = {} if self.folds is None else {"folds": self.folds}
         explained = {
             name: None if facts is None else facts.to_mapping()
@@ -57,7 +60,11 @@ class TrainingFacts:
 
     @classmethod
     def from_mapping(cls, mapping: PlainMapping) -> Self:
-        """What `to_mapping` gave; bundles of older versions have fewer keys."""
+        """What `to_mapping` gave.
+
+        Bundles of older versions have fewer keys: what they lack is empty or None. Raises KeyError
+        if one of the keys is missing that all versions have.
+        """
         folds = mapping.get("folds")
         explained = mapping.get("explained") or {}
         return cls(
@@ -88,13 +95,23 @@ class FoldFacts:
 
     @classmethod
     def from_mapping(cls, mapping: PlainMapping) -> Self:
-        """What `to_mapping` gave."""
+        """What `to_mapping` gave, before or after it was JSON.
+
+        >>> FoldFacts.from_mapping({"fold": 1, "span": [0, 60]})
+        FoldFacts(fold=1, span=(0, 60))
+        """
         begin, end = mapping["span"]
         return cls(mapping["fold"], (begin, end))
 
 
 def facts_of(mapping: PlainMapping) -> TrainingFacts | FoldFacts:
-    """The facts of a bundle's record `info`. Raises KeyError or TypeError for anything else."""
+    """The facts of a bundle's record `info`: those of a fold if it has a span.
+
+    Raises KeyError or TypeError for anything else.
+
+    >>> facts_of({"fold": 1, "span": [0, 60]}).fold
+    1
+    """
     return (
         FoldFacts.from_mapping(mapping)
         if "span" in mapping

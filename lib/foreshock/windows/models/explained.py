@@ -27,7 +27,10 @@ class Reconstructing(Protocol):
     """A detector that says what it expected."""
 
     def reconstruct(self, windows: Float32Array) -> Float32Array | None:
-        """The expected values (N, L, F), or None."""
+        """The expected values (N, L, F) of windows (N, L, F).
+
+        None from a detector that expects no values.
+        """
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,14 @@ class Explained:
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> Self:
-        """What `to_mapping` gave; bundles of older versions have no `reachable`."""
+        """What `to_mapping` gave.
+
+        Bundles of older versions have no `reachable`: it is empty then.
+
+        >>> old = {"windows": 1, "share": {}, "spread": {}, "outside": {}}
+        >>> Explained.from_mapping(old).reachable
+        {}
+        """
         return cls(**{"reachable": {}, **mapping})
 
 
@@ -97,6 +107,7 @@ def explained(
         least_error = np.square(
             training_values - np.clip(training_values, lowest_output, highest_output)
         ).sum(axis=0)
+    # Below, what does not vary is divided by 1: `_known` makes None of the result.
     standard_deviation = training_values.std(axis=0)
     outside_share = _beyond(training_values, lowest_output, highest_output).mean(axis=0)
     return Explained(

@@ -22,13 +22,20 @@ def fit_sample(
 
 
 def fit_moments(name: str, moments: WindowMoments) -> WindowDetector:
-    """An additive detector, fitted exactly on all windows from their moments."""
+    """An additive detector, fitted exactly on all windows from their moments.
+
+    Other detectors have no `from_moments` (`DetectorEntry.is_additive`). Raises KeyError for an
+    unknown name, DataError if the windows are too few.
+    """
     fitted: WindowDetector = REGISTRY[name].load_class().from_moments(moments)
     return fitted
 
 
 def load_fitted(name: str, spec: Spec, arrays: Mapping[str, AnyArray]) -> FittedDetector:
-    """A fitted detector from its spec and arrays. Raises DataError if they do not fit."""
+    """A fitted detector from its spec and arrays, as a bundle holds them.
+
+    Raises DataError for a name that this version does not know, or if they do not fit.
+    """
     if name not in REGISTRY:
         raise DataError(f"model bundle: no such model {name!r} in this version.")
     try:

@@ -70,7 +70,12 @@ class IsolationForest:
 
     @classmethod
     def fit(cls, windows: Float32Array, weights: Float32Array, seed: int = 0) -> IsolationForest:
-        """Fit on the last event of each window (N, L, F). Raises DataError for fewer than two."""
+        """Fit on the last event of each window (N, L, F), at most 200,000.
+
+        Weights do not matter: the last event of a window is no padding. Raises DataError for fewer
+        than two windows.
+        """
+        # Imported here: scoring needs no scikit-learn.
         from sklearn.ensemble import IsolationForest as Forest
 
         rows = windows[:, -1][:MOST_ROWS]
@@ -83,7 +88,10 @@ class IsolationForest:
         return cls(_tree_arrays(forest), int(forest.max_samples_), len(rows))
 
     def score_rows(self, rows: Float32Array) -> Float64Array:
-        """The anomaly score of events (N, F), in (0, 1]; minus scikit-learn's `score_samples`."""
+        """The anomaly score (N,) of events (N, F), in (0, 1]; greater is more unusual.
+
+        It is minus scikit-learn's `score_samples`.
+        """
         trees = self._trees
         n_trees = len(trees["feature"])
         total_path = np.zeros(len(rows))
@@ -91,6 +99,7 @@ class IsolationForest:
         for tree in range(n_trees):
             node_of_row = np.zeros(len(rows), np.int32)
             active_rows = all_rows
+            # All events go down a tree together, a level at a time, until they are at a leaf.
             while len(active_rows):
                 cut_feature = trees["feature"][tree, node_of_row[active_rows]]
                 is_inner = cut_feature >= 0
@@ -105,12 +114,18 @@ class IsolationForest:
         return anomaly_scores
 
     def errors(self, windows: Float32Array) -> Float32Array:
-        """The scores (N, L, 1) of the events of windows (N, L, F)."""
+        """The scores (N, L, 1) of the events of windows (N, L, F).
+
+        The last axis is 1 and not F, for the score is of the whole event.
+        """
         scores = self.score_rows(windows.reshape(-1, windows.shape[-1]))
         return scores.reshape(*windows.shape[:2], 1).astype(np.float32)
 
     def errors_of(self, windows: Float32Array, expected: Float32Array) -> Float32Array:
-        """The scores; nothing is expected."""
+        """The scores (N, L, 1) of the events of windows (N, L, F).
+
+        `expected` does not matter: nothing is expected.
+        """
         return self.errors(windows)
 
     def reconstruct(self, windows: Float32Array) -> None:
@@ -156,6 +171,7 @@ def _tree_arrays(forest: Forest) -> dict[str, AnyArray]:
         cut_threshold[tree_nodes] = tree.threshold
         left_child[tree_nodes] = np.maximum(tree.children_left, 0)
         right_child[tree_nodes] = np.maximum(tree.children_right, 0)
+        # scikit-learn numbers a parent before its children, so one pass gives every depth.
         node_depth = np.zeros(tree.node_count)
         for node in np.flatnonzero(~is_leaf):
             children = [tree.children_left[node], tree.children_right[node]]

@@ -55,6 +55,7 @@ class KMeans:
 
         Weights (N, L) are 0 where a window is padded. Raises DataError if every window is.
         """
+        # Imported here: scoring needs no scikit-learn.
         from sklearn.cluster import KMeans as Lloyd
 
         whole_windows = windows[weights.min(axis=1) > 0]
@@ -65,15 +66,20 @@ class KMeans:
         thinned_windows = whole_windows[:: -(-len(whole_windows) // SAMPLE)]
         window_size = windows.shape[1] * windows.shape[2]
         flat_windows = thinned_windows.reshape(-1, window_size).astype(np.float64)
+        # More centroids than different windows could only lie on each other.
         n_distinct = len(np.unique(flat_windows, axis=0))
         n_centroids = max(1, min(MOST_CENTROIDS, len(flat_windows) // LEAST_MEMBERS, n_distinct))
-        with threadpool_limits(1):  # sums in one order, so that a seed gives the same centroids
+        # Sums in one order, so that a seed gives the same centroids.
+        with threadpool_limits(1):
             lloyd = Lloyd(n_centroids, n_init=1, max_iter=MOST_ITERATIONS, random_state=seed)
             centroids = lloyd.fit(flat_windows).cluster_centers_
         return cls(centroids, windows.shape[1], len(flat_windows))
 
     def reconstruct(self, windows: Float32Array) -> Float32Array:
-        """The nearest centroid of each window (N, L, F)."""
+        """The nearest centroid of each window (N, L, F), in its shape.
+
+        Of centroids equally near it is the first.
+        """
         nearest_centroid = self._nearest(
             windows.reshape(len(windows), windows.shape[1] * windows.shape[2]).astype(np.float64)
         )
@@ -81,6 +87,7 @@ class KMeans:
 
     def _nearest(self, flat: Float64Array) -> Int64Array:
         """The place of the nearest centroid of each flat window (N, L·F), by |c|² − 2 c·w."""
+        # |w|² is left out: it is the same for every centroid.
         squared_norms = np.square(self.centroids).sum(axis=1)
         nearest_centroid = np.zeros(len(flat), np.int64)
         for first_window in range(0, len(flat), CHUNK):

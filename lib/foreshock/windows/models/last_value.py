@@ -49,10 +49,14 @@ class LastValue:
                 "Leave last_value out of detectors."
             )
         mean_square = np.square(event_steps).mean(axis=0)
+        # A feature that never steps in train has its steps judged by their size.
         return cls(np.where(mean_square > 0, mean_square, 1.0), len(windows))
 
     def reconstruct(self, windows: Float32Array) -> Float32Array:
-        """Each event's predecessor, of windows (N, L, F). The first event stands for its own."""
+        """Each event's predecessor, of windows (N, L, F).
+
+        The first event of a window has none and stands for itself, so its error is 0.
+        """
         return np.concatenate([windows[:, :1], windows[:, :-1]], axis=1)
 
     def errors_of(self, windows: Float32Array, expected: Float32Array) -> Float32Array:

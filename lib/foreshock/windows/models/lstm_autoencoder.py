@@ -57,7 +57,10 @@ class NetworkSpec:
 
     @classmethod
     def from_mapping(cls, mapping: Spec) -> Self:
-        """What `to_mapping` gave. Raises KeyError if something is missing."""
+        """What `to_mapping` gave; keys that are not a network's are passed over.
+
+        Raises KeyError if something is missing.
+        """
         members = {name: mapping[name] for name in cls.__dataclass_fields__}
         return cls(**members | {"units": tuple(mapping["units"])})
 
@@ -124,7 +127,8 @@ class LSTMAutoencoder:
     """A trained network as a detector. The forward pass is compiled by XLA for one batch shape."""
 
     blind_events = 0
-    fitted_on = None  # it learns from all training windows
+    # It learns from all training windows.
+    fitted_on = None
 
     def __init__(self, network: keras.Model, spec: NetworkSpec) -> None:
         """Take a network that `build(spec)` made, with its weights."""
@@ -133,13 +137,18 @@ class LSTMAutoencoder:
         self._forward: Callable[[tf.Tensor], tf.Tensor] | None = None
 
     def reconstruct(self, windows: Float32Array) -> Float32Array:
-        """What the network rebuilds of windows (N, L, F)."""
-        if self._forward is None:  # compiled for the first windows: many processes never score
+        """What the network rebuilds of windows (N, L, F), in their shape.
+
+        The first call compiles the forward pass, for 512 windows at a time.
+        """
+        # Compiled for the first windows, because many processes never score.
+        if self._forward is None:
             self._forward = compile_scan(self.network, self.network_spec)
         rebuilt = np.empty_like(windows)
         for first_window in range(0, len(windows), BATCH):
             batch = windows[first_window : first_window + BATCH]
             n_windows = len(batch)
+            # Filled up: another shape would be compiled anew.
             if n_windows < BATCH:
                 empty_windows = np.zeros((BATCH - n_windows, *windows.shape[1:]), windows.dtype)
                 batch = np.concatenate([batch, empty_windows])
@@ -184,5 +193,6 @@ class LSTMAutoencoder:
         """
         network_spec = NetworkSpec.from_mapping(spec)
         network = build(network_spec)
+        # Names have numbers of three digits, so their order is that of the weights.
         network.set_weights([arrays[name] for name in sorted(arrays)])
         return cls(network, network_spec)

@@ -63,6 +63,7 @@ class _Cell:
     def of(cls, layer: keras.layers.LSTM) -> _Cell:
         """The cell of a Keras layer."""
         input_kernel, state_kernel, bias = layer.get_weights()
+        # By gate: input, forget, candidate, output. The candidate has no sigmoid.
         scale = np.repeat(np.array([0.5, 0.5, 1.0, 0.5], np.float32), layer.units)
         return cls(
             input_kernel * scale, state_kernel * scale, bias * scale, layer.units, layer.activation
@@ -147,6 +148,7 @@ def compile_scan(network: keras.Model, spec: Shape) -> Activation:
 def _encoded(cells: list[_Cell], windows: tf.Tensor, length: int) -> tf.Tensor:
     """The last output (B, H) of the encoder's last layer."""
     n_windows = windows.shape[0]
+    # Time first: a step of the loop then reads rows that lie together.
     time_steps = tf.transpose(windows, (1, 0, 2))  # (L, B, F)
     lowest_cell = cells[0]
     joined_kernel = lowest_cell.joined_kernel
@@ -170,9 +172,8 @@ def _decoded(
     """What the decoder makes (B, L, F) of the code (B, D), which it sees at every step."""
     n_windows, length, features = shape
     lowest_cell = cells[0]
-    code_gates = (
-        code @ lowest_cell.input_kernel + lowest_cell.bias
-    )  # (B, 4 H), the same at every step
+    # (B, 4 H): computed once, because the code is the same at every step.
+    code_gates = code @ lowest_cell.input_kernel + lowest_cell.bias
 
     def decode(
         step: tf.Tensor, states: list[State], rebuilt: tf.TensorArray

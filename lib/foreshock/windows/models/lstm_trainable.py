@@ -31,7 +31,10 @@ class LSTMTrainable(Trainable):
 
     @classmethod
     def spec_of(cls, model_settings: Plain, *, length: int, features: int) -> Plain:
-        """The spec of the network that the settings `model` describe, for windows (N, L, F)."""
+        """The spec of the network that the settings `model` describe, for windows (N, L, F).
+
+        Settings that are not the network's are passed over. Raises KeyError if one is missing.
+        """
         shape = {**model_settings, "length": length, "features": features}
         return NetworkSpec.from_mapping(shape).to_mapping()
 
@@ -46,17 +49,26 @@ class LSTMTrainable(Trainable):
     def loss(
         self, network: keras.Model, *batch: tf.Tensor, training: bool
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """`window_loss` of windows (B, L, F) with weights (B, L)."""
+        """`window_loss` of a batch: windows (B, L, F) with weights (B, L).
+
+        Returns the sum of losses, and the number of windows that are not padded throughout.
+        """
         windows, weights = batch
         return window_loss(network, windows, weights, training=training)
 
     def has_fused_kernels(self, network: keras.Model) -> bool:
-        """Whether cuDNN computes the network's LSTM layers: those with tanh."""
+        """Whether cuDNN computes the network's LSTM layers: those with tanh.
+
+        One layer with another activation is enough for no.
+        """
         layers = [layer for layer in network.layers if isinstance(layer, keras.layers.LSTM)]
         return all(layer.activation is keras.activations.tanh for layer in layers)
 
     def data_identity(self, folder: Path, dealing: Dealing) -> Plain:
-        """What tells this dataset and its dealing from another."""
+        """What tells this dataset and its dealing from another: parts `dataset` and `plan`.
+
+        Raises DataError if the dataset was altered, SettingsError as `make_plan`.
+        """
         manifest = read_manifest(folder)
         plan = _plan_of(manifest, dealing)
         return {"dataset": dataset_identity(manifest), "plan": plan.identity()}
@@ -64,12 +76,18 @@ class LSTMTrainable(Trainable):
     def open_data(
         self, folder: Path, dealing: Dealing, *, worker: int, replicas: int
     ) -> WindowData:
-        """A worker's windows of the dataset in a folder."""
+        """A worker's windows of the dataset in a folder.
+
+        Raises DataError if the dataset was altered, SettingsError as `make_plan`.
+        """
         manifest = read_manifest(folder)
         return WindowData(folder, manifest, _plan_of(manifest, dealing), worker, replicas)
 
     def detector(self, weights: Weights) -> LSTMAutoencoder:
-        """The fitted detector, in float32."""
+        """The fitted detector, from the weights of a network that `build` made.
+
+        It computes in float32, whatever the training computed in.
+        """
         network = build(self._network_spec)
         network.set_weights(weights)
         return LSTMAutoencoder(network, self._network_spec)

@@ -44,8 +44,9 @@ class MomentSums:
             np.zeros((n_edge_values, n_edge_values)),
         )
         self._head_total, self._tail_total = np.zeros(n_edge_values), np.zeros(n_edge_values)
-        self._waiting_heads: list[Float64Array] = []  # a run's first L − 1 rows, flattened
-        self._waiting_tails: list[Float64Array] = []  # and its last
+        # A run's first L − 1 rows, flattened, and its last.
+        self._waiting_heads: list[Float64Array] = []
+        self._waiting_tails: list[Float64Array] = []
 
     def add_block(self, rows: Float32Array, starts: Int64Array) -> None:
         """Add the windows at `starts` (ascending) of a block of events (n, F).
@@ -71,7 +72,8 @@ class MomentSums:
             ):
                 piece_rows = rows[piece_starts[0] : piece_starts[-1] + length]
                 self._add_run(piece_rows.astype(np.float64) - self.origin)
-        loose_starts = starts[np.repeat(run_sizes < length, run_sizes)]  # runs too short to gain
+        # Runs too short to gain from what their windows share.
+        loose_starts = starts[np.repeat(run_sizes < length, run_sizes)]
         for first_window in range(0, len(loose_starts), self._chunk_windows):
             row_positions = loose_starts[
                 first_window : first_window + self._chunk_windows, None
@@ -79,7 +81,10 @@ class MomentSums:
             self._add_flat(rows[row_positions].astype(np.float64) - self.origin)
 
     def add_windows(self, windows: Float32Array) -> None:
-        """Add windows (N, L, F) as they are."""
+        """Add windows (N, L, F) as they are.
+
+        `add_block` is faster for windows that overlap.
+        """
         for first_window in range(0, len(windows), self._chunk_windows):
             chunk = windows[first_window : first_window + self._chunk_windows]
             self._add_flat(chunk.astype(np.float64) - self.origin)
@@ -105,6 +110,7 @@ class MomentSums:
         later_rows = np.zeros((n_groups * group + length - 1, features))
         # Pairs whose later row is among the first L − 1 are the head's.
         later_rows[length - 1 : len(rows)] = rows[length - 1 :]
+        # A strip holds all rows that a group's windows pair it with, so one product has every lag.
         strip_width = (group + length - 1) * features
         strip_views = np.lib.stride_tricks.sliding_window_view(later_rows.ravel(), strip_width)
         strips = np.ascontiguousarray(strip_views[:: group * features])
@@ -165,5 +171,6 @@ class MomentSums:
         ahead = core[0, :, :length]
         for row in range(1, group):
             ahead = ahead + core[row, :, row : row + length]
+        # A lag back is the same lag ahead with its two rows exchanged.
         behind = ahead[:, :0:-1].transpose(2, 1, 0)
         return np.concatenate([behind, ahead], axis=1)

@@ -61,7 +61,11 @@ class WindowMoments:
     def empty(
         cls, length: int, features: int, origin: npt.ArrayLike | None = None
     ) -> WindowMoments:
-        """Of no windows. The origin (F,) is zero if it is not given."""
+        """Of no windows of `length` events.
+
+        origin: (F,), zero if it is not given. Raises ValueError for a size below 1 or an origin of
+        another shape.
+        """
         exact_origin = np.zeros(features) if origin is None else np.array(origin, np.float64)
         if length < 1 or features < 1 or exact_origin.shape != (features,):
             raise ValueError(
@@ -106,7 +110,10 @@ class WindowMoments:
     def of_windows(
         cls, windows: Float32Array, origin: npt.ArrayLike | None = None
     ) -> WindowMoments:
-        """Of windows (N, L, F) as they are; slower than `of` where windows overlap."""
+        """Of windows (N, L, F) as they are.
+
+        It is slower than `of` where windows overlap, with the same result to rounding.
+        """
         length, features = windows.shape[1:]
         sums = MomentSums(length, cls.empty(length, features, origin).origin)
         sums.add_windows(windows)
@@ -114,7 +121,10 @@ class WindowMoments:
 
     @classmethod
     def of_whole(cls, windows: Float32Array, weights: Float32Array) -> WindowMoments:
-        """Of the windows (N, ?, F) whose weights (N, L) are nowhere 0, about the mean event."""
+        """Of the windows (N, ?, F) whose weights (N, L) are nowhere 0, about the mean event.
+
+        The windows may hold fewer events than L: the last ones alone, for a forecast.
+        """
         whole_windows = windows[weights.min(axis=1) > 0]
         origin = whole_windows.mean(axis=(0, 1), dtype=np.float64) if len(whole_windows) else None
         return cls.of_windows(whole_windows, origin)
@@ -155,6 +165,7 @@ class WindowMoments:
         return self._combined(other, -1)
 
     def _combined(self, other: WindowMoments, sign: int) -> WindowMoments:
+        # Sums about another origin would have to be moved, which loses digits.
         if self.length != other.length or not np.array_equal(self.origin, other.origin):
             raise ValueError(
                 "moments of windows of other lengths, features or origins do not combine"
@@ -171,7 +182,12 @@ class WindowMoments:
         )
 
     def to_bytes(self) -> bytes:
-        """As an .npz file, in which nothing is pickled."""
+        """As an .npz file, in which nothing is pickled.
+
+        >>> moments = WindowMoments.of_windows(np.ones((2, 1, 1), np.float32))
+        >>> WindowMoments.from_bytes(moments.to_bytes()).n
+        2
+        """
         npz_file = io.BytesIO()
         np.savez(
             npz_file,
@@ -184,7 +200,10 @@ class WindowMoments:
 
     @classmethod
     def from_bytes(cls, encoded: bytes) -> WindowMoments:
-        """What `to_bytes` gave. Raises DataError for anything else."""
+        """What `to_bytes` gave.
+
+        Raises DataError for anything else, and for arrays whose shapes do not agree.
+        """
         try:
             with np.load(io.BytesIO(encoded), allow_pickle=False) as npz_members:
                 n_windows, length = (int(value) for value in npz_members["n"])

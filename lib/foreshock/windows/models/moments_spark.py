@@ -45,7 +45,10 @@ class MomentJob:
     without: tuple[int, int] | None = None
 
     def blocks_of(self, file: str) -> Iterator[tuple[Float32Array, Int64Array]]:
-        """The events (n, F) of a file's blocks with the starts of their whole windows."""
+        """The events (n, F) of a file's blocks with the starts (w,) of their whole windows.
+
+        A block is passed over if it has none, or none that keeps clear of `without`.
+        """
         shape = BlockShape(self.features, self.length, self.stride)
         for row in read_rows(at(file), shape, FIELDS, at_once=64):
             starts = np.arange(row["n_windows"]) * self.stride
@@ -53,6 +56,7 @@ class MomentJob:
                 times = row["event_time"]
                 ends = times[starts + self.length - 1]
                 starts = starts[~touching(times[starts], ends, self.without)]
+            # The window of a padded block is the only one that it has.
             if not row["first_padding"] and len(starts):
                 yield row["x"], starts
 
@@ -63,7 +67,10 @@ class MomentJob:
 
 
 def fit_files(folder: Path, manifest: Manifest) -> tuple[str, ...]:
-    """The chunk files of a training dataset that detectors are fitted on."""
+    """The chunk files of a training dataset that detectors are fitted on.
+
+    folder: the dataset's. Files of the last part of train are not among them.
+    """
     return tuple(str(folder / chunk.file) for chunk in manifest.chunks_of(BlockRole.FIT))
 
 
@@ -74,7 +81,11 @@ def moment_job(
     origin: Float64Array | None = None,
     without: tuple[int, int] | None = None,
 ) -> MomentJob:
-    """The moments of a training dataset's windows that detectors are fitted on."""
+    """The moments of a training dataset's windows that detectors are fitted on, as a job.
+
+    origin: (F,), near the middle of the data. without: leave out windows that touch this span of
+    time, [from, to) in microseconds.
+    """
     return MomentJob(
         fit_files(folder, manifest),
         manifest.length,
@@ -86,12 +97,17 @@ def moment_job(
 
 
 def window_moments(spark: SparkSession, job: MomentJob) -> WindowMoments:
-    """The moments of every whole window of the job's files. Padded windows are left out."""
+    """The moments of every whole window of the job's files.
+
+    Padded windows are left out. A task gives a matrix of (L·F)² numbers, and the driver adds it to
+    the sum as it comes.
+    """
 
     def encoded_moments(files: list[str]) -> Iterator[pa.RecordBatch]:
         encoded = job.moments_of(files).to_bytes()
         yield pa.RecordBatch.from_pydict({"moments": pa.array([encoded], pa.binary())})
 
+    # Every task sends a matrix to the driver, so long windows get fewer tasks.
     matrix_bytes = 8 * (job.length * job.features) ** 2
     tasks = min(4 * spark.sparkContext.defaultParallelism, max(2, AT_ONCE // matrix_bytes))
     files_a_task = max(1, -(-len(job.files) // tasks))

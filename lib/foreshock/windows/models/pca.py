@@ -56,12 +56,16 @@ class PCA:
 
     @classmethod
     def from_moments(cls, moments: WindowMoments) -> PCA:
-        """Fit on the moments of whole windows. Raises DataError for fewer than two."""
+        """Fit on the moments of whole windows: as `fit` on the windows, to rounding.
+
+        Raises DataError for fewer than two.
+        """
         if moments.n < 2:
             raise DataError(
                 f"detector pca: {moments.n} whole training windows; at least 2 are wanted. "
                 "Leave pca out of detectors."
             )
+        # Rounding may make the smallest eigenvalues negative, which no variance is.
         ascending_values, ascending_vectors = np.linalg.eigh(moments.covariance)
         variances = np.maximum(ascending_values[::-1], 0)
         directions = ascending_vectors[:, ::-1]
@@ -72,7 +76,10 @@ class PCA:
         return cls(moments.mean, components, moments.n)
 
     def reconstruct(self, windows: Float32Array) -> Float32Array:
-        """The windows (N, L, F), projected on the components."""
+        """The windows (N, L, F), projected on the components about the mean window.
+
+        They are computed in float64 and rounded to float32.
+        """
         centred_windows = (
             windows.reshape(len(windows), windows.shape[1] * windows.shape[2]).astype(np.float64)
             - self.mean

@@ -135,17 +135,22 @@ class RidgeForecast:
 
     @classmethod
     def from_moments(cls, moments: WindowMoments) -> RidgeForecast:
-        """Fit on moments of whole windows. Raises DataError for fewer than two, or L below 2."""
+        """Fit on moments of whole windows: as `fit` on the windows, to rounding.
+
+        Raises DataError for fewer than two, or L below 2.
+        """
         n_features = moments.features
         order = min(moments.length - 1, ORDER)
         scatter, _ = _last_rows(moments, order)
         penalty = PENALTY * np.diag(scatter)[: order * n_features]
         coefficients, intercept = ridge_from_moments(moments, order, penalty)
+        # The squares of residuals come from the scatter, without a second pass over windows.
         residual_map = np.concatenate([-coefficients, np.eye(n_features)])
         summed_squares = np.einsum(
             "if,ij,jf->f", residual_map, scatter, residual_map, optimize=True
         )
         mean_square = summed_squares / moments.n
+        # A forecast that is always right leaves rounding, which must not become a divisor.
         is_inexact = mean_square > TINY * np.diag(moments.products)[-n_features:] / moments.n
         return cls(
             coefficients,
@@ -161,6 +166,7 @@ class RidgeForecast:
         n_forecasts = length - self.order
         forecasts = np.tile(self.intercept, (n_windows, n_forecasts, 1))
         event_rows = windows.reshape(-1, n_features).astype(np.float64)
+        # A product a lag over all events at once, so that no window is copied.
         by_lag = self.coefficients.reshape(self.order, n_features, n_features)
         for lag, lag_coefficients in enumerate(by_lag):
             products = (event_rows @ lag_coefficients).reshape(windows.shape)
@@ -168,7 +174,10 @@ class RidgeForecast:
         return forecasts
 
     def reconstruct(self, windows: Float32Array) -> Float32Array:
-        """The forecasts (N, L, F); train's mean for the first `order` events of a window."""
+        """The forecasts (N, L, F) of the events of windows (N, L, F).
+
+        The first `order` events of a window have none: train's mean stands for them.
+        """
         expected = np.empty(windows.shape, np.float32)
         expected[:, : self.order] = self.mean
         chunk_windows = max(1, CHUNK // windows.shape[1])

@@ -44,6 +44,7 @@ class ZScore:
 
         Raises DataError if there is none.
         """
+        # In float64: the sum of many float32 values loses digits.
         events = windows[weights > 0].astype(np.float64)  # (n, F)
         if not len(events):
             raise DataError(
@@ -53,7 +54,10 @@ class ZScore:
         return cls(events.mean(axis=0), np.where(deviation > 0, deviation, 1.0), len(windows))
 
     def reconstruct(self, windows: Float32Array) -> Float32Array:
-        """The mean event, for every event of windows (N, L, F)."""
+        """The mean event, for every event of windows (N, L, F).
+
+        It is a view of one event, which cannot be written to.
+        """
         return np.broadcast_to(self.mean.astype(np.float32), windows.shape)
 
     def errors_of(self, windows: Float32Array, expected: Float32Array) -> Float32Array:

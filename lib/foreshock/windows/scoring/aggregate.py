@@ -1,8 +1,9 @@
 """From errors of windows to scores of events, block by block. NumPy alone.
 
-`window` and `last` judge the event that ends a window. `cover`, `mean`, `median`, `max` and `min` judge every event that a
-window holds, over all windows that hold it; the first and last L − 1 events of a block may lie in windows of other blocks, so
-what a block knows of them is partial and merged later.
+`window` and `last` judge the event that ends a window. `cover`, `mean`, `median`, `max` and `min`
+judge every event that a window holds, over all windows that hold it. The first and last L − 1
+events of a block may lie in windows of other blocks, so what a block knows of them is partial and
+merged later.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import numpy.typing as npt
 
 from foreshock.statistics.arrays import BoolArray, Float64Array, Int64Array
 
-ENDING = ("window", "last")  # the kinds of score that judge the event at a window's end
+# The kinds of score that judge the event at a window's end.
+ENDING = ("window", "last")
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,7 @@ def _totals(
     window_counts = np.zeros(layout.n, np.int64)
     for step in range(layout.length):
         event_positions = layout.starts + step
+        # Positions of one step do not repeat: NumPy would add to a repeated one only once.
         window_counts[event_positions] += 1
         if score_kind == "max":
             event_totals[event_positions] = np.maximum(

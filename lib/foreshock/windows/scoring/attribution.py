@@ -70,7 +70,8 @@ def _most_wrong_steps(
     expected: Float32Array,
     layout: Layout,
 ) -> Attribution:
-    from_end = without_padding[:, ::-1].argmax(axis=1)  # (w, F); of equal steps the last
+    # (w, F). Reversed: argmax takes the first of equal steps, and the last is wanted.
+    from_end = without_padding[:, ::-1].argmax(axis=1)
     window_step = layout.length - 1 - from_end
     event_values = np.take_along_axis(windows, window_step[:, None], axis=1)[:, 0]
     expected_value = np.take_along_axis(expected, window_step[:, None], axis=1)[:, 0]
@@ -96,6 +97,7 @@ def _over_windows(
     for window_step in range(layout.length):
         event_positions = layout.starts + window_step
         event_errors[event_positions] += step_errors[:, window_step]
+        # Assigned and not added: an event has the same values in every window.
         event_values[event_positions] = windows[:, window_step]
         if window_step < blind_events:
             blind_values[event_positions] = expected[:, window_step]

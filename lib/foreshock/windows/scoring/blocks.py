@@ -46,13 +46,20 @@ class OpenBlock:
 
     @cached_property
     def windows(self) -> Float32Array:
-        """The windows (w, L, F) to be scored."""
+        """The windows (w, L, F) to be scored.
+
+        They are copied from the block's events when they are first asked for, and kept.
+        """
         window_views = np.lib.stride_tricks.sliding_window_view(self.x, self.layout.length, axis=0)
         return np.asarray(window_views[self.layout.starts].transpose(0, 2, 1))
 
 
 def open_block(plan: ScoringPlan, task: ScoringTask, row: BlockRow) -> OpenBlock:
-    """The block of a dataset's row, with the windows that a task scores."""
+    """The block of a dataset's row, with the windows that a task scores.
+
+    row: with SCORED_FIELDS. Windows are left out that judge no event of the task's partitions, or
+    that the models of its fold saw; none may be left.
+    """
     x, partition = row["x"], row["event_partition"]
     window_ordinals = np.arange(row["n_windows"])
     layout = Layout(len(x), window_ordinals, plan.length, plan.stride, row["first_padding"])
@@ -73,6 +80,7 @@ def _reaches(plan: ScoringPlan, layout: Layout, is_wanted: BoolArray) -> BoolArr
     """Which windows judge a wanted event (n,)."""
     if plan.score_kind in ENDING:
         return np.asarray(is_wanted[layout.starts + plan.length - 1])
+    # A window holds a wanted event if the count of those before rises over it.
     wanted_before = np.concatenate([[0], np.cumsum(is_wanted)])
     return np.asarray(wanted_before[layout.starts + plan.length] > wanted_before[layout.starts])
 

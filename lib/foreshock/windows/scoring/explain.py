@@ -40,6 +40,7 @@ def explain_event(
     file: the chunk file that holds the block. Raises DataError if it does not.
     """
     block, length = _block(manifest, file, block_id), bundle.length
+    # Rounded up: the first window that does not end before the event.
     first_ending = -((length - 1 - position) // manifest.stride)
     window_ordinal = min(max(0, first_ending), block["n_windows"] - 1)
     first_row = window_ordinal * manifest.stride

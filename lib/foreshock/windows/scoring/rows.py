@@ -30,7 +30,8 @@ RowScorer = Callable[[Int64Array], Float64Array]
 BlockErrors = dict[str, Float32Array | RowScorer]
 Column = AnyArray | list[Any] | None
 
-EVENT_COLUMNS: dict[str, EventField] = {  # of scored rows, by what the dataset calls them
+# Of scored rows, by what the dataset calls them.
+EVENT_COLUMNS: dict[str, EventField] = {
     schema.EVENT_ID: "event_id",
     schema.EVENT_TIME: "event_time",
     schema.LABEL: "label",
@@ -47,7 +48,11 @@ def scored_rows(
     errors: BlockErrors,
     attribution: Attribution | None,
 ) -> pa.RecordBatch:
-    """A block's rows of `scored_schema`: its events of the task's split and partitions."""
+    """A block's rows of `scored_schema`: its events of the task's split and partitions.
+
+    errors: of every detector of the plan. attribution: of the block's scored events; None leaves
+    its columns null.
+    """
     scored_positions = block.layout.scored_positions(plan.score_kind)
     event_splits = block.column("split")[scored_positions]
     is_partial = np.zeros(len(scored_positions), bool)
@@ -111,6 +116,7 @@ def _score_columns(
         detector_errors = errors[detector_name]
         window_scores: list[list[float] | None] | None = None
         if callable(detector_errors):
+            # Rounded as `final_scores` rounds: all detectors share one type of column.
             event_scores = detector_errors(scored_positions).astype(np.float32).astype(np.float64)
         else:
             known_scores = aggregate(plan.score_kind, detector_errors, block.layout)

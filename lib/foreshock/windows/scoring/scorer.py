@@ -1,4 +1,7 @@
-"""Scores chunk files of blocks with a bundle: the bundle is loaded once a Python worker, the forward pass compiled once."""
+"""Scores chunk files of blocks with a bundle.
+
+The bundle is loaded, and its forward pass compiled, once a Python worker.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,9 @@ BLOCKS_AT_ONCE = 16  # read from a file
 @functools.lru_cache(maxsize=4)
 def _bundle(folder: str, sha256: str, detectors: tuple[str, ...]) -> bundles.Bundle:
     if any(entry_of(detector_name).is_trainable for detector_name in detectors):
+        # A task has one core: TensorFlow's threads would take those of other tasks.
         use_one_thread()
+    # A task that starts late must not score with other models than tasks before it.
     if file_sha256(at(folder) / bundles.NAME) != sha256:
         raise DataError(f"{folder}/{bundles.NAME}: altered while it was in use.")
     return bundles.load(at(folder), names=detectors)
@@ -46,7 +51,8 @@ def score_chunk(plan: ScoringPlan, task: ScoringTask) -> Iterator[pa.RecordBatch
     """
     if file_sha256(at(task.file)) != task.sha256:
         raise DataError(
-            f"{task.file}: its sha256 is not the manifest's; the dataset was altered. Run jobs/prepare.py --force."
+            f"{task.file}: its sha256 is not the manifest's; the dataset was altered. "
+            "Run jobs/prepare.py --force."
         )
     bundle_folder, bundle_sha256 = plan.bundle, plan.bundle_sha256
     if task.fold is not None:
@@ -71,7 +77,10 @@ def score_chunk(plan: ScoringPlan, task: ScoringTask) -> Iterator[pa.RecordBatch
 def score_blocks(
     plan: ScoringPlan, task: ScoringTask, bundle: bundles.Bundle, blocks: list[OpenBlock]
 ) -> Iterator[pa.RecordBatch]:
-    """Rows of `scored_schema` for each of some blocks, whose windows are scored together."""
+    """Rows of `scored_schema` for each of some blocks, whose windows are scored together.
+
+    blocks: at least one, each with a window to score. Yields a batch a block, in their order.
+    """
     windows_by_block = [block.windows for block in blocks]
     windows = np.ascontiguousarray(np.concatenate(windows_by_block))  # (N, L, F)
     block_ends = np.cumsum([len(block_windows) for block_windows in windows_by_block])[:-1]

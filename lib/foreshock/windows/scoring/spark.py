@@ -1,4 +1,7 @@
-"""Scores a dataset's chunks in Spark, one task a file, and merges what several blocks know of the same event."""
+"""Scores a dataset's chunks in Spark, one task a file.
+
+What several blocks know of the same event is merged.
+"""
 
 from __future__ import annotations
 
@@ -54,6 +57,7 @@ def score_files(
     judges_ends = plan.score_kind in ENDING
     scored_files = written_files(raw_folder)
     if not judges_ends:
+        # Read back from files: rows are used twice, and nothing is scored twice.
         all_rows = spark.read.parquet(str(raw_folder))
         is_partial = F.col(schema.IS_PARTIAL)
         all_rows.filter(~is_partial).write.parquet(str(work / "whole"))
@@ -72,6 +76,7 @@ def _merged(partial: DataFrame, plan: ScoringPlan, n_features: int) -> DataFrame
     score_columns = []
     for detector_name in plan.detectors:
         merged_rows = _merged_score(plan.score_kind, detector_name, n_windows)
+        # Through float32, as `final_scores` rounds what one block knows.
         rounded_score = merged_rows.cast("float").cast("double")
         score_columns.append(rounded_score.alias(schema.score_column(detector_name)))
     error_lists = F.col(schema.ERRORS)
@@ -110,6 +115,7 @@ def _merged_score(score_kind: str, detector: str, n_windows: Column) -> Column:
     if score_kind == "median":
         window_scores = F.collect_list(schema.window_scores_column(detector))
         ordered_scores = F.array_sort(F.flatten(window_scores))
+        # Both are the middle score if the number of scores is odd.
         half_size = F.size(ordered_scores) / 2
         low_middle, high_middle = (
             F.ceil(half_size).cast("int"),
