@@ -1,6 +1,7 @@
-"""Causes that lie in the model or the data: out of reach, under-fitted, drifted, over-fitted, no signal.
+"""Causes that lie in the model or the data.
 
-Each function gives the cause with its evidence, or None.
+They are: out of reach, under-fitted, drifted, over-fitted, no signal. Each function gives the cause
+with its evidence, or None.
 """
 
 from __future__ import annotations
@@ -25,10 +26,13 @@ from foreshock.statistics.histogram import Histogram
 
 # A model is under-fitted if it explains less than this, or less than that part of what it could.
 LEAST_EXPLAINED, LEAST_OF_REACHABLE = 0.1, 1 / 3
-FLAT = 0.1  # of the data's spread: what is expected then hardly varies
+# A share of the data's spread: what the model expects hardly varies below it.
+FLAT = 0.1
 OVER_RATIO = 1.2
 SIGNAL, LEAST_POSITIVE = 0.65, 10
-CHANCE, CLUSTERED = 0.52, 0.02  # of a ROC AUC: above the first by chance, lifted by the second
+# A ROC AUC below the first is no better than chance. Clustering in time lifts it if without
+# clusters it is lower by the second.
+CHANCE, CLUSTERED = 0.52, 0.02
 TINY = 1e-30
 
 
@@ -44,7 +48,10 @@ def name_values(values: Mapping[str, float], form: str, most: int = 3) -> str:
 
 
 def out_of_reach(facts: Facts) -> Cause | None:
-    """Training values that the output's range leaves out."""
+    """Training values that the output's range leaves out.
+
+    It needs `facts.explained`; features with more than 5 % of such values carry the cause.
+    """
     outside: Mapping[str, float] = (facts.explained or {}).get("outside", {})
     by_share = sorted(outside.items(), key=lambda item: -item[1])
     unreached = {feature: share for feature, share in by_share if share > UNREACHED}
@@ -52,21 +59,25 @@ def out_of_reach(facts: Facts) -> Cause | None:
         return None
     return Cause(
         OUT_OF_REACH,
-        f"The output cannot reach the data: `model.output: {facts.output}` leaves out the scaled values "
-        f"of {name_values(unreached, '.0%')} of training events, so their error is large whatever is "
-        "learned and hides the anomalies.",
+        f"The output cannot reach the data: `model.output: {facts.output}` leaves out the scaled "
+        f"values of {name_values(unreached, '.0%')} of training events, so their error is large "
+        "whatever is learned and hides the anomalies.",
         "Set model.output: linear.",
         tuple(unreached),
     )
 
 
 def _mean(shares: Mapping[str, float | None]) -> float | None:
+    # A single feature that is far worse than its median must not hide how the rest fares.
     known = [max(share, -1.0) for share in shares.values() if share is not None]
     return sum(known) / len(known) if known else None
 
 
 def under_fitted(facts: Facts) -> Cause | None:
-    """A model that explains next to nothing of its training windows."""
+    """A model that explains next to nothing of its training windows.
+
+    It needs `facts.explained`, and is said only of detectors that can be under-fitted.
+    """
     if facts.explained is None or not entry_of(facts.model).can_underfit:
         return None
     share = _mean(facts.explained["share"])
@@ -102,8 +113,8 @@ def _under_fitted_cause(facts: Facts, evidence: str, spread: float, *, is_flat: 
     if is_flat:
         return Cause(
             UNDER_FITTED,
-            f"The model is under-fitted: it expects nearly the same everywhere ({spread:.1%} of the "
-            f"data's variation), and {evidence}.",
+            f"The model is under-fitted: it expects nearly the same everywhere ({spread:.1%} of "
+            f"the data's variation), and {evidence}.",
             "Train longer, with a higher training.learning_rate, or with more units.",
         )
     return Cause(
@@ -114,7 +125,10 @@ def _under_fitted_cause(facts: Facts, evidence: str, spread: float, *, is_flat: 
 
 
 def drifted(facts: Facts) -> Cause | None:
-    """Features of calibration or test that lie apart from train."""
+    """Features of calibration or test that lie apart from train.
+
+    The three that moved farthest, against what is ordinary, are the evidence.
+    """
     shifts = [
         comparison
         for comparison in facts.shifts_from_train(of_scores=False)
@@ -181,8 +195,9 @@ def over_fitted(facts: Facts) -> Cause | None:
                 where = "on windows of train that it was fitted without (out of fold)"
             return Cause(
                 OVER_FITTED,
-                f"The model is over-fitted: {where}, its errors are {median_ratio:.2g} times those on "
-                f"the windows that it learned from (median; {high_ratio:.2g} times at 0.9).",
+                f"The model is over-fitted: {where}, its errors are {median_ratio:.2g} times "
+                f"those on the windows that it learned from (median; {high_ratio:.2g} times at "
+                "0.9).",
                 "Train on more data or with fewer units, and never take a threshold from training "
                 "errors.",
             )
@@ -205,12 +220,13 @@ def no_signal(facts: Facts) -> Cause | None:
     clustering = ""
     if best.within is not None and auc > CHANCE and best.within < auc - CLUSTERED:
         clustering = (
-            " What lifts it above 0.5 is that the labelled events cluster in time: within blocks of "
-            f"time it is {best.within:.2f}."
+            " What lifts it above 0.5 is that the labelled events cluster in time: within blocks "
+            f"of time it is {best.within:.2f}."
         )
     return Cause(
         NO_SIGNAL,
-        "There is no signal: the labelled events are hardly separated by any detector (best ROC AUC "
-        f"{best.value:.2f} by {best.detector}, 95 % interval up to {best.high:.2f}).{clustering}",
+        "There is no signal: the labelled events are hardly separated by any detector (best ROC "
+        f"AUC {best.value:.2f} by {best.detector}, 95 % interval up to "
+        f"{best.high:.2f}).{clustering}",
         "Other features or another entity are needed; no threshold can help.",
     )

@@ -58,7 +58,10 @@ class Comparison:
 
     @property
     def is_shifted(self) -> bool:
-        """Whether the second distribution lies apart from the first."""
+        """Whether the second distribution lies apart from the first.
+
+        It is False too if there are too few events to tell.
+        """
         return self.verdict == SHIFTED
 
 
@@ -81,19 +84,26 @@ class Shapes:
     def of(
         self, split: str, feature: str | None, group: str = C.ALL, partition: str | None = None
     ) -> Histogram:
-        """All of a split and feature, or one partition's; group `all` is all groups together."""
+        """All of a split and feature, or one partition's; group `all` is all groups together.
+
+        feature None: the score. The histogram is empty if there is nothing.
+        """
         key = (split, feature, group)
         parts = self._by_split.get(key, {})
         if partition is not None:
             return total(
                 histogram for part, histogram in parts.items() if part.partition == partition
             )
+        # Kept, for each pair of splits asks again; partitions are asked for once.
         if key not in self._sums:
             self._sums[key] = total(parts.values())
         return self._sums[key]
 
     def slices(self, split: str, feature: str | None, group: str = C.ALL) -> list[Histogram]:
-        """A split's slices of time that hold enough events, in order."""
+        """A split's slices of time that hold enough events, in order.
+
+        Enough are LEAST_EVENTS; partitions of a slice are joined.
+        """
         by_slice: dict[int, list[Histogram]] = defaultdict(list)
         for part, histogram in self._by_split.get((split, feature, group), {}).items():
             by_slice[part.slice].append(histogram)
@@ -114,7 +124,10 @@ class Shapes:
         return sorted({part.partition for part in self.parts if part.split == split})
 
     def to_rows(self, splits: tuple[str, ...]) -> list[list[Any]]:
-        """Plain data of some splits; `from_rows` reads it back."""
+        """Plain data of some splits; `from_rows` reads it back.
+
+        A row is split, group, partition, slice, feature and the histogram as JSON takes it.
+        """
         ordered = sorted(self.parts.items(), key=lambda item: (item[0][:4], item[0].feature or ""))
         return [
             [*part, histogram.to_mapping()] for part, histogram in ordered if part.split in splits
@@ -159,13 +172,19 @@ def compare(
     band: float | None,
     partition: str | None = None,
 ) -> Comparison:
-    """One pair of splits; with a partition, the first split against that partition of the second."""
+    """How far the second split of a pair lies from the first.
+
+    With a partition, it is that partition of the second split. group, feature: of what; feature
+    None: the score. band: what `null_band` gave. With fewer than LEAST_EVENTS on either side the
+    verdict is `too_few` and the distances are null.
+    """
     reference = shapes.of(pair[0], feature, group)
     other = shapes.of(pair[1], feature, group, partition)
     if min(reference.n, other.n) < LEAST_EVENTS:
         nothing = (None, None, None, None)
         counts = (reference.n, other.n)
         return Comparison(*pair, group, feature, *nothing, band, *counts, TOO_FEW)
+    # One unit for all pairs, train's spread, so that their distances compare.
     train = shapes.of(C.TRAIN, feature, group)
     unit = spread(train if train.n else reference)
     distance = effect(reference, other, unit, score=feature is None)

@@ -30,7 +30,8 @@ ORDER = (
 )
 
 PROFILE_SHARE, LEAST_PROFILE = 0.01, 10
-UNREACHED = 0.05  # of a feature's training values: so many out of reach are a cause
+# If a larger share of a feature's training values is out of reach, it is a cause.
+UNREACHED = 0.05
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,10 @@ class Facts:
     admitted: bool = False
 
     def shifts_from_train(self, *, of_scores: bool) -> list[Comparison]:
-        """Where calibration or test lies apart from train, all groups together."""
+        """Where calibration or test lies apart from train, all groups together.
+
+        of_scores: the scores, else the features.
+        """
         return [
             comparison
             for comparison in self.comparisons
@@ -135,6 +139,7 @@ def ranking(
         for row in rows
         if row["metric"] == "roc_auc"
     )
+    # Each detector may judge other events: the fewest anomalies bound what can be said of all.
     positive_counts = [
         round(row["value"] * row["n"])
         for row in rows

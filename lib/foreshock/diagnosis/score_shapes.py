@@ -21,12 +21,13 @@ from foreshock.statistics.sliced import (
     time_slices,
 )
 
+# Roles of blocks, as drift calls them.
 ROLE_NAMES = {
     BlockRole.FIT: C.TRAIN,
     BlockRole.VALIDATION: VALIDATION,
     BlockRole.CALIBRATION: C.CALIBRATION,
     BlockRole.TEST: C.TEST,
-}  # of blocks, as drift calls them
+}
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,16 @@ class ScoreShapes:
         return (self.detector,)
 
     def of_file(self, rows: ScoredRows) -> pa.Table:
-        """The histograms of one file."""
+        """The histograms of one file, as `sliced.sliced_table` writes them.
+
+        rows: with the columns of the pass and the detector's scores.
+        """
         judged_rows = rows.judged(self.detector)
         event_roles, judged_scores = (
             schema.event_roles(judged_rows.table),
             judged_rows.scores(self.detector),
         )
+        # Out-of-fold scores share blocks with scores of train, but come from other models.
         is_out_of_fold = judged_rows.column(schema.SPLIT) == Split.OUT_OF_FOLD
         event_groups, event_partitions = (
             judged_rows.table[split_name].to_numpy(zero_copy_only=False).astype(str)
@@ -90,5 +95,8 @@ class ScoreShapes:
         return {}
 
     def add(self, total: SlicedHistograms, part: pa.Table) -> SlicedHistograms:
-        """The histograms with those of one more file."""
+        """The histograms with those of one more file.
+
+        Those of the same part are summed.
+        """
         return add_sliced(total, part.to_pylist())

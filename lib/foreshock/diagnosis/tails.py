@@ -1,4 +1,7 @@
-"""What the tails of scores say: anomalies among train or calibration, a threshold without scores."""
+"""What the tails of scores say.
+
+They tell of anomalies among train or calibration, and of a threshold without scores.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,8 @@ BIN_WIDTH = 1 / 128  # of a histogram, in logarithms
 # train's median, in logarithms, as train's own highest scores.
 SEVERAL_TIMES, LIFTED = 5, 2.5
 MOST_FLAGGED = 0.5
-LEAST_EXPECTED = 5  # events above a threshold, by its level, from which on none at all is no chance
+# From so many events expected above a threshold, by its level, none at all is no chance.
+LEAST_EXPECTED = 5
 
 
 def tail_bound(histogram: Histogram) -> float:
@@ -40,6 +44,7 @@ def tail_bound(histogram: Histogram) -> float:
     It is six times the upper quartile's distance from the median, in logarithms.
     """
     middle, upper = quantiles(histogram, [0.5, 0.75])
+    # Logarithms need a positive median; else the same is said of plain differences.
     if middle > 0:
         return float(middle * (upper / middle) ** TAIL_STRETCH)
     return float(upper + TAIL_STRETCH * (upper - middle))
@@ -60,8 +65,8 @@ def shelf(histogram: Histogram, overlap: int, share: float = 0.0) -> float:
 
     It is the largest ratio, over c from half of `share` on, of two distances in logarithms: between
     the highest 2c and c / 2, and between the highest c / 2 and c / 8. A tail that falls as a power
-    has 1 and a normal one less than 2, for both are of one piece. It is 0 if too few events are that
-    high. overlap: how many windows share an event.
+    has 1 and a normal one less than 2, for both are of one piece. It is 0 if too few events are
+    that high. overlap: how many windows share an event.
     """
     enough = 8 * max(LEAST_ABOVE, LEAST_APART * overlap) / max(histogram.n, 1)
     least = max(share / 2, enough)
@@ -79,8 +84,8 @@ def shelf(histogram: Histogram, overlap: int, share: float = 0.0) -> float:
 def contaminated(facts: Facts) -> Cause | None:
     """Anomalies among train's events.
 
-    They are a tail beyond the bulk, set apart from it, in the features of the highest test events. A
-    heavy tail of ordinary events lies beyond the bulk too, but is not set apart.
+    They are a tail beyond the bulk, set apart from it, in the features of the highest test events.
+    A heavy tail of ordinary events lies beyond the bulk too, but is not set apart.
     """
     train, test = facts.shapes.of(C.TRAIN, None), facts.shapes.of(C.TEST, None)
     if min(train.n, test.n) < LEAST_EVENTS:
@@ -101,9 +106,9 @@ def contaminated(facts: Facts) -> Cause | None:
     carriers = tuple(name for name, share in by_share if share >= 1 / len(train_profile))
     return Cause(
         CONTAMINATED,
-        f"Training holds anomalies: {train_share:.2%} of its events score above {bound:.4g}, set apart "
-        "from the bulk, and their errors lie in the same features as those of the highest events of "
-        f"test (cosine {likeness:.2f}).",
+        f"Training holds anomalies: {train_share:.2%} of its events score above {bound:.4g}, set "
+        "apart from the bulk, and their errors lie in the same features as those of the highest "
+        f"events of test (cosine {likeness:.2f}).",
         "Leave them out with events.train_where and events.calibrate_where, or take a lower level.",
         carriers,
     )
@@ -118,7 +123,10 @@ def _cosine(first: Mapping[str, float], second: Mapping[str, float]) -> float:
 
 
 def contaminated_calibration(facts: Facts) -> Cause | None:
-    """Anomalies among calibration's events alone, so many that the threshold lies among them."""
+    """Anomalies among calibration's events alone, so many that the threshold lies among them.
+
+    It is not said if `events.calibrate_where` chose the events that the threshold was fitted on.
+    """
     train, calibration = facts.shapes.of(C.TRAIN, None), facts.shapes.of(C.CALIBRATION, None)
     if min(train.n, calibration.n) < LEAST_EVENTS or facts.admitted:
         return None
@@ -133,19 +141,19 @@ def contaminated_calibration(facts: Facts) -> Cause | None:
         return None
     return Cause(
         CONTAMINATED_CALIBRATION,
-        f"Calibration holds anomalies, or a kind of events that train lacks: {share:.2%} of its events "
-        f"score above {bound:.4g}, far from the bulk, where {train_share:.2%} of train's do, so the "
-        f"threshold ({facts.threshold:.4g} by {facts.rule}) lies among them.",
-        "Leave them out with events.calibrate_where, take a lower level, or calibrate on another span "
-        "of time.",
+        f"Calibration holds anomalies, or a kind of events that train lacks: {share:.2%} of its "
+        f"events score above {bound:.4g}, far from the bulk, where {train_share:.2%} of train's "
+        f"do, so the threshold ({facts.threshold:.4g} by {facts.rule}) lies among them.",
+        "Leave them out with events.calibrate_where, take a lower level, or calibrate on another "
+        "span of time.",
     )
 
 
 def _is_lifted(train: Histogram, calibration: Histogram, share: float) -> bool:
     """Whether calibration's highest scores lie much farther out than train's.
 
-    Two samples of one heavy tail differ in how much lies above a bound, by the luck of a few events,
-    but not by so much in how far.
+    Two samples of one heavy tail differ in how much lies above a bound, by the luck of a few
+    events, but not by so much in how far.
     """
     middle, train_high = quantiles(train, [0.5, 1 - share / 2])
     if middle <= 0:
@@ -155,7 +163,10 @@ def _is_lifted(train: Histogram, calibration: Histogram, share: float) -> bool:
 
 
 def support(facts: Facts) -> Cause | None:
-    """A threshold that no score, or nearly every score, lies above; scores that are all equal."""
+    """A threshold that no score, or nearly every score, lies above; scores that are all equal.
+
+    It is not said without a threshold, nor without judged events.
+    """
     histograms = {split: facts.shapes.of(split, None) for split in (C.CALIBRATION, C.TEST)}
     judged = {split: histogram for split, histogram in histograms.items() if histogram.n}
     maxima = [h.maximum for h in judged.values() if h.maximum is not None]
@@ -168,9 +179,10 @@ def support(facts: Facts) -> Cause | None:
     if judged_count >= LEAST_EVENTS and all_equal:
         return Cause(
             OUT_OF_SUPPORT,
-            f"All scores of {splits} are equal ({highest:.4g}), so no threshold can tell events apart.",
-            "Look at the features (constant ones, scaling.clip), or take another model; another level "
-            "changes nothing.",
+            f"All scores of {splits} are equal ({highest:.4g}), so no threshold can tell events "
+            "apart.",
+            "Look at the features (constant ones, scaling.clip), or take another model; another "
+            "level changes nothing.",
         )
     # A conformal rule flags nothing if nothing stands out, and says so itself.
     if facts.rule == "conformal":
@@ -179,9 +191,9 @@ def support(facts: Facts) -> Cause | None:
     if highest <= facts.threshold and expected >= LEAST_EXPECTED:
         return Cause(
             OUT_OF_SUPPORT,
-            f"The threshold lies out of the tail's support: {facts.threshold:.4g} by {facts.rule} on "
-            f"{facts.fitted_on}, and no score of {splits} is above it (the highest is {highest:.4g}), "
-            "so nothing can be flagged.",
+            f"The threshold lies out of the tail's support: {facts.threshold:.4g} by {facts.rule} "
+            f"on {facts.fitted_on}, and no score of {splits} is above it (the highest is "
+            f"{highest:.4g}), so nothing can be flagged.",
             "Take a lower level or a greater risk, a margin of 1, or fit it on calibration.",
         )
     return _flags_nearly_all(facts, judged, facts.threshold)

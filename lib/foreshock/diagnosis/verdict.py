@@ -1,4 +1,7 @@
-"""The verdict: why a detector flags what it flags, in sentences with their evidence and a remedy."""
+"""The verdict: why a detector flags what it flags.
+
+It is made of sentences with their evidence and a remedy.
+"""
 
 from __future__ import annotations
 
@@ -38,11 +41,15 @@ CHECKS = (
 
 
 def verdict(facts: Facts) -> dict[str, Any]:
-    """{causes, features, text}: the causes in order, `healthy` alone if there is none."""
+    """{causes, features, text}: the causes in order, `healthy` alone if there is none.
+
+    features: those that carry a cause, the first most. text: evidence and remedy of each cause,
+    then detectors that rank better and features that are never reconstructed.
+    """
     found_causes = [cause for check in CHECKS if (cause := check(facts))]
     names = {cause.name for cause in found_causes}
-    # The errors of a model that learned nothing, or that cannot reach the data, have the tails of the
-    # data themselves.
+    # The errors of a model that learned nothing, or that cannot reach the data, have the tails of
+    # the data themselves.
     if not names & {OUT_OF_REACH, UNDER_FITTED}:
         found_causes += _if_any(tails.contaminated(facts))
     if not names & {OUT_OF_REACH, UNDER_FITTED, DRIFTED, OVER_FITTED}:
@@ -50,6 +57,7 @@ def verdict(facts: Facts) -> dict[str, Any]:
     found_causes.sort(key=lambda cause: ORDER.index(cause.name))
     sentences = [f"{cause.text} {cause.remedy}" for cause in found_causes] or [_healthy(facts)]
     sentences += _rivals(facts)
+    # An under-fitted model reconstructs nothing, and the cause has said so.
     if UNDER_FITTED not in names:
         sentences += _never_reconstructed(facts)
     features = dict.fromkeys(name for cause in found_causes for name in cause.features)
@@ -77,9 +85,9 @@ def _healthy(facts: Facts) -> str:
     ]
     if apart:
         return (
-            f"Nothing suspicious was found in the features of the {judged} judged events, but their "
-            f"scores lie apart from train's ({' and '.join(apart)}) though no feature alone moved: "
-            "true anomalies explain that, or a relation between features that changed."
+            f"Nothing suspicious was found in the features of the {judged} judged events, but "
+            f"their scores lie apart from train's ({' and '.join(apart)}) though no feature alone "
+            "moved: true anomalies explain that, or a relation between features that changed."
         )
     return (
         f"The run is healthy: its {judged} judged events are distributed like train, and the model "
@@ -102,9 +110,10 @@ def _never_reconstructed(facts: Facts) -> Iterator[str]:
             hidden[feature] = share
     if hidden:
         yield (
-            f"The model never reconstructs {causes.name_values(hidden, '.0%', 8)}; in brackets, the "
-            "share explained of their squared distance from the median. Errors there only measure the "
-            "values themselves: leave such a feature out, or give the model more units."
+            f"The model never reconstructs {causes.name_values(hidden, '.0%', 8)}; in brackets, "
+            "the share explained of their squared distance from the median. Errors there only "
+            "measure the values themselves: leave such a feature out, or give the model more "
+            "units."
         )
 
 
@@ -123,8 +132,8 @@ def _rivals(facts: Facts) -> Iterator[str]:
     better.sort(key=lambda ranked: -(ranked.value or 0))
     best = better[0]
     sentence = (
-        f"{best.detector} {_beats(best, model)} {model.detector} on the labelled test events (ROC AUC "
-        f"{best.value:.3f} against {model.value:.3f})"
+        f"{best.detector} {_beats(best, model)} {model.detector} on the labelled test events (ROC "
+        f"AUC {best.value:.3f} against {model.value:.3f})"
     )
     alone = next((ranked for ranked in better if ranked.detector != ENSEMBLE), None)
     if best.detector == ENSEMBLE and alone is not None:

@@ -14,6 +14,7 @@ from foreshock.evaluation.metrics import Scored, baselines, evaluate, with_inter
 from foreshock.sequences.split import Split
 from foreshock.statistics.histogram import key_values
 
+# Of more judged events scores are counted rounded, without intervals and baselines.
 MOST_EXACT_EVENTS = 5_000_000
 Metrics = Mapping[str, float | None]
 MetricRow = dict[str, Any]  # of the table `metrics`
@@ -34,7 +35,13 @@ class MetricKey:
     def rows(
         self, values: Metrics, n_events: int, intervals: Intervals | None = None
     ) -> list[MetricRow]:
-        """The rows of `metrics` for some metrics by name, of so many events."""
+        """The rows of `metrics` for some metrics by name, of so many events.
+
+        intervals: (low, high) by name; a metric that it lacks gets nulls.
+
+        >>> MetricKey("run-1", "pca", "test", "all", None, 7).rows({"f1": 0.5}, 20)[0]["value"]
+        0.5
+        """
         table_rows = []
         for metric_name, metric_value in values.items():
             interval_low, interval_high = (intervals or {}).get(metric_name, (None, None))
@@ -86,6 +93,7 @@ def _group_rows(
     counted: list[LabelledScores], key: MetricKey, *, is_coarse: bool, is_model: bool
 ) -> list[MetricRow]:
     group_scores, event_kinds = _scored(counted, is_coarse=is_coarse)
+    # Intervals cost a bootstrap each, so groups and the kinds of other detectors do without.
     is_whole = key.group == C.ALL
     table_rows = []
     # Ordinary events have no kind: they count with every kind of anomaly.
@@ -123,6 +131,7 @@ def _scored(counted: list[LabelledScores], *, is_coarse: bool) -> tuple[Scored, 
     """(the scores as one, the kind of anomaly of each)."""
     part_lengths = [len(counted_part.keys) for counted_part in counted]
     score_keys = np.concatenate([counted_part.keys for counted_part in counted])
+    # If one part has no threshold, flags of the rest would tell nothing of the whole.
     is_flagged = None
     if all(counted_part.has_threshold for counted_part in counted):
         is_flagged = np.repeat([counted_part.is_flagged for counted_part in counted], part_lengths)
@@ -135,6 +144,7 @@ def _scored(counted: list[LabelledScores], *, is_coarse: bool) -> tuple[Scored, 
         if is_coarse
         else np.repeat([counted_part.block for counted_part in counted], part_lengths),
     )
+    # Arrays of text have no null: "" stands for an event without a kind.
     return group_scores, np.repeat(
         [counted_part.kind or "" for counted_part in counted], part_lengths
     )

@@ -30,6 +30,7 @@ def block_length(low: int, high: int) -> int:
     """
     if high - low >= USUAL_BLOCKS * DAY:
         return DAY
+    # Rounded up: rounding down could make one block more than wanted, of a few events.
     return max(1, -(-(high - low + 1) // USUAL_BLOCKS))
 
 
@@ -37,6 +38,9 @@ def time_blocks(times: npt.ArrayLike, low: int, high: int) -> Int64Array:
     """The block (n,) of each time (n,), in microseconds, of a split that reaches from low to high.
 
     Days are those of UTC.
+
+    >>> time_blocks([0, 99, 100], 0, 1999).tolist()
+    [0, 0, 1]
     """
     microseconds, length = np.asarray(times, np.int64), block_length(low, high)
     if length == DAY:
@@ -66,6 +70,7 @@ def intervals(
         drawn_blocks = generator.integers(0, block_count, block_count)
         draws = np.bincount(drawn_blocks, minlength=block_count).astype(np.float64)
         for name, value in evaluate(draws[place]).items():
+            # A replicate may draw no anomaly. Its metrics are null and say nothing of the spread.
             values_by_name.setdefault(name, []).extend([] if value is None else [value])
     return {
         name: _percentile_interval(values, replicates) for name, values in values_by_name.items()
@@ -73,6 +78,7 @@ def intervals(
 
 
 def _percentile_interval(values: list[float], replicates: int) -> Interval:
+    # An interval of the few replicates in which the metric exists would be too narrow.
     if 2 * len(values) <= replicates:
         return None, None
     low, high = np.quantile(values, [0.025, 0.975])
@@ -104,7 +110,13 @@ class Ranking:
         return true_positives, false_positives
 
     def roc_auc(self, weight: npt.ArrayLike) -> float | None:
-        """The ROC AUC under weights (n,); ties count half. Null if one class has no weight."""
+        """The ROC AUC under weights (n,); ties count half. Null if one class has no weight.
+
+        weight: how often each row counts, 0 or more, in the order of the scores.
+
+        >>> Ranking([0.5, 0.5], [0, 1]).roc_auc([1, 1])
+        0.5
+        """
         true, false = self._counts(weight)
         if not len(true) or true[-1] <= 0 or false[-1] <= 0:
             return None
@@ -113,10 +125,17 @@ class Ranking:
         return float(area / (true[-1] * false[-1]))
 
     def pr_auc(self, weight: npt.ArrayLike) -> float | None:
-        """The average precision under weights (n,). Null if one class has no weight."""
+        """The average precision under weights (n,). Null if one class has no weight.
+
+        It is the sum of precision × gain in recall over the distinct scores, from the highest down.
+
+        >>> Ranking([0.9, 0.8], [0, 1]).pr_auc([1, 1])
+        0.5
+        """
         true, false = self._counts(weight)
         if not len(true) or true[-1] <= 0 or false[-1] <= 0:
             return None
         flagged = true + false
+        # The highest scores may have no weight in a replicate: 0 / 0 adds nothing there.
         precision = np.divide(true, flagged, out=np.zeros_like(true), where=flagged > 0)
         return float((np.diff(true, prepend=0.0) * precision).sum() / true[-1])

@@ -1,6 +1,6 @@
-"""What metrics need of scored events: labelled scores, counted or in their order. Labels are read here only.
+"""What metrics need of scored events: labelled scores, counted or in their order.
 
-Both are passes over scored files (`scored.passes`).
+Labels are read here only. Both are passes over scored files (`scored.passes`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from foreshock.sequences.split import Split
 from foreshock.statistics.arrays import Int64Array
 from foreshock.statistics.histogram import order_keys
 
-COARSE_BITS = 10  # of a score's 32 that are left out: 1/4096 of its value
+# Of a score's 32 bits those that are left out: what remains tells 1/4096 of its value.
+COARSE_BITS = 10
 COUNTED_BY = (schema.SPLIT, schema.PARTITION, schema.GROUP, schema.KIND, schema.LABEL)
 CELL_COLUMNS = (*COUNTED_BY, "block")
 ORDERED_BY = (
@@ -40,7 +41,11 @@ ThresholdOf = Callable[[str, str, str], float | None]
 
 
 def labelled(rows: ScoredRows) -> ScoredRows:
-    """The rows of judged splits that have a label."""
+    """The rows of judged splits that have a label.
+
+    A label is 0 or 1; a negative one stands for unknown. The columns `label` and `split` are
+    needed.
+    """
     has_label = pc.greater_equal(rows.table[schema.LABEL], 0)
     is_judged = pc.greater_equal(rows.table[schema.SPLIT], int(Split.CALIBRATION))
     return ScoredRows(rows.table.filter(pc.and_(has_label, is_judged)))
@@ -99,7 +104,10 @@ class LabelledCounts:
     columns: tuple[str, ...] = (*COUNTED_BY, schema.EVENT_TIME)
 
     def of_file(self, rows: ScoredRows) -> pa.Table:
-        """A row of `LabelledScores` for each that the file holds."""
+        """A row of `LabelledScores` for each that the file holds.
+
+        rows: with the columns of the pass and the scores of `detectors`.
+        """
         labelled_events = labelled(rows)
         time_block = pa.array(self._blocks(labelled_events))
         blocked_table = labelled_events.table.append_column("block", time_block)
@@ -131,6 +139,7 @@ class LabelledCounts:
         score_threshold = self.threshold_of(detector, cell[schema.GROUP], cell[schema.PARTITION])
         judged_scores = rows.judged(detector).scores(detector)
         score_keys = order_keys(judged_scores) >> (COARSE_BITS if self.is_coarse else 0)
+        # Without a threshold nothing is flagged, and `has_threshold` says that it means nothing.
         is_flagged = judged_scores > (np.inf if score_threshold is None else score_threshold)
         counted_scores = []
         for flag_value in (False, True):
@@ -155,7 +164,11 @@ class LabelledCounts:
         return []
 
     def add(self, total: list[LabelledScores], part: pa.Table) -> list[LabelledScores]:
-        """The counts with those of one more file."""
+        """The counts with those of one more file.
+
+        Parts are listed, not summed: metrics add up the counts of equal scores.
+        """
+        # Taken as arrays: lists of millions of keys would become as many Python objects.
         key_lists, count_lists = (part[name].combine_chunks() for name in ("keys", "counts"))
         counted_rows = part.drop_columns(["keys", "counts"]).to_pylist()
         for row_number, counted_row in enumerate(counted_rows):
@@ -166,6 +179,7 @@ class LabelledCounts:
 
 
 def _equal(column: pa.ChunkedArray, value: object) -> pa.ChunkedArray:
+    # In Arrow null equals nothing, not even null.
     return pc.is_null(column) if value is None else pc.equal(column, value)
 
 
@@ -177,7 +191,10 @@ class LabelledEvents:
     columns: tuple[str, ...] = ORDERED_BY
 
     def of_file(self, rows: ScoredRows) -> pa.Table:
-        """The labelled rows of the file."""
+        """The labelled rows of the file.
+
+        Scores are null where a detector did not judge the event.
+        """
         return labelled(rows).table.select(
             [*ORDERED_BY, *(schema.score_column(detector_name) for detector_name in self.detectors)]
         )
@@ -187,6 +204,9 @@ class LabelledEvents:
         return []
 
     def add(self, total: list[pa.Table], part: pa.Table) -> list[pa.Table]:
-        """The events with those of one more file."""
+        """The events with those of one more file.
+
+        They are put in order later: the events of an entity may lie in several files.
+        """
         total.append(part)
         return total

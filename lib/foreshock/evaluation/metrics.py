@@ -22,7 +22,8 @@ class Scored:
     """Judged, labelled events, each row of so many equal ones.
 
     score (n,); label (n,), 0 or 1; flagged (n,), null if no threshold judged; count (n,), how many
-    events a row stands for; block (n,), the block of time that a row is of, null if it is not known.
+    events a row stands for; block (n,), the block of time that a row is of, null if it is not
+    known.
     """
 
     score: Float64Array
@@ -32,7 +33,10 @@ class Scored:
     block: Int64Array | None = None
 
     def take(self, mask: BoolArray) -> Scored:
-        """The rows of a mask (n,)."""
+        """The rows of a mask (n,).
+
+        What is null (flags, blocks) stays null.
+        """
         return Scored(
             self.score[mask],
             self.label[mask],
@@ -47,7 +51,15 @@ def _ratio(numerator: float, denominator: float) -> float | None:
 
 
 def confusion(events: Scored) -> dict[str, float | None]:
-    """tn, fp, fn, tp and the ratios made of them; all null if no threshold judged."""
+    """tn, fp, fn, tp and the ratios made of them; all null if no threshold judged.
+
+    A ratio whose denominator is 0 is null.
+
+    >>> flagged = np.array([False, True])
+    >>> events = Scored(np.array([0.1, 0.9]), np.array([0, 1]), flagged, np.array([9, 1]))
+    >>> [confusion(events)[name] for name in ("tn", "fp", "fn", "tp", "mcc")]
+    [9, 0, 0, 1, 1.0]
+    """
     names = (*CELLS, *RATIOS)
     if events.flagged is None:
         return dict.fromkeys(names)
@@ -80,6 +92,7 @@ def ranking(events: Scored) -> dict[str, float | None]:
 
     The AUCs are null if one class is missing.
     """
+    # Here, because scikit-learn is slow to load and most of a run does without it.
     from sklearn.metrics import average_precision_score, roc_auc_score
 
     positive, total = int(events.count[events.label == 1].sum()), int(events.count.sum())
@@ -92,9 +105,10 @@ def ranking(events: Scored) -> dict[str, float | None]:
 
 
 def evaluate(events: Scored) -> dict[str, float | None]:
-    """All metrics by name.
+    """All metrics by name: those of `confusion` and of `ranking`.
 
-    >>> events = Scored(np.array([0.1, 0.9]), np.array([0, 1]), np.array([False, True]), np.array([9, 1]))
+    >>> flagged = np.array([False, True])
+    >>> events = Scored(np.array([0.1, 0.9]), np.array([0, 1]), flagged, np.array([9, 1]))
     >>> metrics = evaluate(events)
     >>> metrics["sensitivity"], metrics["roc_auc"], metrics["prevalence"]
     (1.0, 1.0, 0.1)
@@ -109,9 +123,11 @@ def with_intervals(events: Scored, seed: int) -> dict[str, tuple[float | None, f
     """
     if events.block is None:
         return {}
+    # Sorted once: scikit-learn would sort again in each of the replicates.
     ranking_of_weights = Ranking(events.score, events.label)
     cell = None
     if events.flagged is not None:
+        # 0 to 3 in the order of CELLS, so that bincount gives the confusion matrix.
         cell = (2 * events.label + events.flagged).astype(np.int64)
 
     def metrics_of_weights(draws: Float64Array) -> dict[str, float | None]:
@@ -156,6 +172,7 @@ def baselines(events: Scored, seed: int) -> dict[str, Scored]:
     # Sorted, so that the order in which events came in does not matter.
     order = np.lexsort([events.label, events.score])
     every_event = np.repeat(order, events.count[order])
+    # Every event is drawn for: equal events must not share a random score.
     drawn = np.random.default_rng([seed, len(every_event)]).random(len(every_event))
     ones = np.ones(len(every_event), np.int64)
     nothing = np.zeros(len(events.score), np.bool_)

@@ -1,4 +1,7 @@
-"""Rows of `metrics` that need the order of events: volumes under the surface, and anomalies as ranges of time."""
+"""Rows of `metrics` that need the order of events.
+
+They are volumes under the surface, and anomalies as ranges of time.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,8 @@ from foreshock.scored import schema
 from foreshock.sequences.split import Split
 from foreshock.statistics.arrays import BoolArray, Float64Array, Int64Array
 
-MOST_GROUPS = 200  # of which VUS is computed: those with most events
+# VUS takes long: of more groups it is computed for those with most events.
+MOST_GROUPS = 200
 CODED = (schema.ENTITY, schema.GROUP, schema.PARTITION, schema.KIND)
 
 
@@ -54,11 +58,17 @@ class OrderedEvents:
 
     @property
     def sequence(self) -> Int64Array:
-        """The entity (n,) of each event, as a number."""
+        """The entity (n,) of each event, as a number.
+
+        It is the place of the entity's text in `names`.
+        """
         return self.codes[schema.ENTITY]
 
     def take(self, positions: Int64Array | BoolArray) -> OrderedEvents:
-        """Some of the events, in their order."""
+        """Some of the events, in their order.
+
+        positions: (m,) places of events, or a mask (n,).
+        """
         column_codes = {
             column_name: text_code[positions] for column_name, text_code in self.codes.items()
         }
@@ -67,14 +77,20 @@ class OrderedEvents:
         )
 
     def named(self, column: str, is_admitted: BoolArray) -> list[NamedCode]:
-        """The texts of a column that occur among some of the events."""
+        """The texts of a column that occur among some of the events, sorted.
+
+        is_admitted: (n,), which events.
+        """
         column_codes = np.unique(self.codes[column][is_admitted]).tolist()
         return sorted(
             NamedCode(self.names[column][text_code], text_code) for text_code in column_codes
         )
 
     def groups(self) -> Iterator[tuple[str, Int64Array]]:
-        """All events, then those of each of the largest groups."""
+        """(name, positions) of all events, then of each of the largest groups, the largest first.
+
+        A group that is called `all` is left out: the name stands for all events.
+        """
         yield C.ALL, np.arange(len(self.label))
         group_codes = self.codes[schema.GROUP]
         group_sizes = np.bincount(group_codes)
@@ -85,9 +101,13 @@ class OrderedEvents:
                 yield group.name, np.flatnonzero(group_codes == group.code)
 
     def limits(self, threshold: Callable[[str, str], float | None]) -> Float64Array:
-        """The threshold (n,) of each event by its group and partition, NaN where there is none."""
+        """The threshold (n,) of each event by its group and partition, NaN where there is none.
+
+        threshold: from group and partition; None: there is none.
+        """
         group_names, partition_names = self.names[schema.GROUP], self.names[schema.PARTITION]
         pair_codes = self.codes[schema.GROUP] * len(partition_names) + self.codes[schema.PARTITION]
+        # Asked once for each pair, not for each of millions of events.
         distinct_pairs, pair_place = np.unique(pair_codes, return_inverse=True)
         limits = np.full(len(distinct_pairs), np.nan)
         for pair_number, pair_code in enumerate(distinct_pairs.tolist()):
@@ -107,10 +127,12 @@ def range_rows(
     run_id: str,
     seed: int,
 ) -> list[MetricRow]:
-    """Of all groups together and of each (the 200 with most events): VUS, whose buffer is a
-    window's length, and event-wise metrics. Of all groups event-wise recall and delay by kind too.
+    """Rows of metrics of event ranges, for all groups together and for each group.
 
-    tables: what `labelled.LabelledEvents` gave. What is undefined is null.
+    VUS has a window's length as its buffer; event-wise metrics come beside it. Of more than 200
+    groups those with most events are taken. Of all groups together there are event-wise recall and
+    delay by kind of anomaly too. tables: what `labelled.LabelledEvents` gave. What is undefined is
+    null.
     """
     if not tables:
         return []
@@ -140,6 +162,7 @@ def _ordered(table: pa.Table) -> tuple[Int64Array, OrderedEvents, Int64Array]:
     """(split of each event, the events as they came, their positions in total order)."""
     column_codes, column_texts = {}, {}
     for coded_column in CODED:
+        # Nulls have no code: "" stands for an event without a kind.
         encoded_column = pc.fill_null(table[coded_column].combine_chunks(), "").dictionary_encode()
         column_codes[coded_column] = encoded_column.indices.to_numpy().astype(np.int64)
         column_texts[coded_column] = encoded_column.dictionary.to_pylist()
@@ -147,6 +170,7 @@ def _ordered(table: pa.Table) -> tuple[Int64Array, OrderedEvents, Int64Array]:
     within_time = [
         table[column_name].to_numpy() for column_name in (schema.BLOCK_ROW, schema.BLOCK_ID)
     ]
+    # lexsort goes by its last key first: entity, time, then the place in the dataset for ties.
     total_order = np.lexsort([*within_time, event_times, column_codes[schema.ENTITY]])
     return (
         table[schema.SPLIT].to_numpy(),
@@ -180,6 +204,7 @@ def _range_metrics(
 def _event_wise(
     events: OrderedEvents, is_anomalous: BoolArray, score: Float64Array, limits: Float64Array
 ) -> dict[str, float | None]:
+    # Events without a threshold are neither flagged nor passed, so no range is judged whole.
     if np.isnan(limits).any():
         return dict.fromkeys(("event_precision", "event_recall", "detection_delay"))
     return event_wise(is_anomalous, score > limits, events.sequence, events.times)

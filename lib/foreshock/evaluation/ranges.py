@@ -2,11 +2,11 @@
 
 Whatever is undefined is null, never 0.
 
-VUS: Paparrizos, Boniol, Palpanas, Tsay, Elmore and Franklin, "Volume Under the Surface: A New Accuracy
-Evaluation Measure for Time-Series Anomaly Detection", PVLDB 15 (2022), in the form that the authors'
-package computes (vus 0.0.6, version `opt`; other versions give other values): 250 thresholds at evenly
-spaced ranks, and a buffer of half a window on each side of an anomaly, whose labels fall as
-sqrt(1 - distance / window), averaged over windows 0 to `buffer`.
+VUS: Paparrizos, Boniol, Palpanas, Tsay, Elmore and Franklin, "Volume Under the Surface: A New
+Accuracy Evaluation Measure for Time-Series Anomaly Detection", PVLDB 15 (2022), in the form that
+the authors' package computes (vus 0.0.6, version `opt`; other versions give other values): 250
+thresholds at evenly spaced ranks, and a buffer of half a window on each side of an anomaly, whose
+labels fall as sqrt(1 - distance / window), averaged over windows 0 to `buffer`.
 
 Point-adjusted F1 is not offered. It counts a whole anomaly as found by one of its events, so that
 random scores reach high values (Kim et al., "Towards a Rigorous Evaluation of Time-Series Anomaly
@@ -28,7 +28,7 @@ THRESHOLDS = 250
 def runs(flags: BoolArray, sequence: Int64Array) -> tuple[Int64Array, Int64Array]:
     """First and last positions of the maximal runs of true flags (n,) within sequences (n,).
 
-    The events of a sequence follow each other.
+    The events of a sequence must follow each other; a run never crosses two.
 
     >>> runs(np.array([True, True, False, True, True]), np.array([0, 0, 0, 0, 1]))
     (array([0, 3, 4]), array([1, 3, 4]))
@@ -56,6 +56,7 @@ class _Anomalies:
 
     @classmethod
     def of(cls, flags: BoolArray, sequence: Int64Array) -> _Anomalies:
+        """The runs of true flags (n,) within sequences (n,); one run at least."""
         first, last = runs(flags, sequence)
         breaks = np.flatnonzero(np.concatenate([[True], sequence[1:] != sequence[:-1]]))
         number = np.searchsorted(breaks, first, side="right") - 1
@@ -63,7 +64,10 @@ class _Anomalies:
         return cls(first, last, number, breaks[number], ends[number] - 1)
 
     def widened(self, half: int) -> tuple[Int64Array, Int64Array]:
-        """The runs with `half` events more on each side, joined if they touch."""
+        """The runs with `half` events more on each side, joined if they touch.
+
+        Returns first and last positions. A run stays within its sequence.
+        """
         starts = np.maximum(self.first - half, self.sequence_first)
         ends = np.minimum(self.last + half, self.sequence_last)
         other_sequence = self.sequence_number[1:] != self.sequence_number[:-1]
@@ -111,6 +115,7 @@ def _share_found(
 ) -> Float64Array:
     """The share of widened anomalies that reach each limit."""
     starts, ends = anomalies.widened(half)
+    # reduceat takes no index past the last element, and ends + 1 may be one.
     padded = np.append(scores, -np.inf)
     highest = np.maximum.reduceat(padded, np.column_stack([starts, ends + 1]).ravel())[::2]
     return np.asarray((len(starts) - np.searchsorted(np.sort(highest), limits)) / len(starts))
@@ -120,6 +125,7 @@ def _buffer(
     flags: BoolArray, anomalies: _Anomalies, window: int
 ) -> tuple[Int64Array, Float64Array]:
     """Unlabelled events within half a window of an anomaly, and their labels, at most 1 in sum."""
+    # Labels fall from just below 1 next to the anomaly to sqrt(1/2) at the buffer's end.
     step = np.arange(1, window // 2 + 1)
     fall = np.sqrt(1 - step / max(window, 1))
     after, before = anomalies.last[:, None] + step, anomalies.first[:, None] - step
@@ -132,6 +138,7 @@ def _buffer(
             np.broadcast_to(fall, before.shape)[within_before],
         ]
     )
+    # An event between two anomalies lies in both of their buffers.
     near, place = np.unique(positions, return_inverse=True)
     total = np.minimum(np.bincount(place, weights=weight, minlength=len(near)), 1.0)
     return near[~flags[near]], total[~flags[near]]
@@ -157,6 +164,7 @@ def event_wise(
     first, last = runs(is_anomalous, of_sequence)
     flagged_first, flagged_last = runs(is_flagged, of_sequence)
     flags_before = np.concatenate([[0], np.cumsum(is_flagged)])
+    # Differences of cumulative counts tell how many flags lie within each run.
     is_found = flags_before[last + 1] > flags_before[first]
     anomalous_before = np.concatenate([[0], np.cumsum(is_anomalous)])
     is_right = anomalous_before[flagged_last + 1] > anomalous_before[flagged_first]

@@ -40,6 +40,7 @@ def main_group(rows: Iterable[GroupRow]) -> str | None:
         group_events[group_row.group] += group_row.n or 0
     if ALL in group_events:
         return ALL
+    # Of groups with as many events the first counts, so that a page stays as it is.
     return max(group_events, key=lambda group: group_events[group], default=None)
 
 
@@ -71,7 +72,10 @@ def judging_rule(data: ReportData) -> JudgingRule | None:
 
 
 def judging_thresholds(data: ReportData, detector: str) -> list[ThresholdRow]:
-    """A detector's thresholds by the deciding rule, pooled ones and those of partitions."""
+    """A detector's thresholds by the deciding rule, pooled ones and those of partitions.
+
+    They come in the order of the table, and are none if no rule decides.
+    """
     deciding_rule = judging_rule(data)
     return [
         threshold_row
@@ -81,7 +85,10 @@ def judging_thresholds(data: ReportData, detector: str) -> list[ThresholdRow]:
 
 
 def pooled_thresholds(data: ReportData, detector: str) -> list[ThresholdRow]:
-    """A detector's deciding thresholds over all partitions: one a group, the main group first."""
+    """A detector's deciding thresholds over all partitions: one a group, the main group first.
+
+    The groups with more events come before those with fewer.
+    """
     pooled_rows = [
         threshold_row
         for threshold_row in judging_thresholds(data, detector)
@@ -96,5 +103,8 @@ def pooled_thresholds(data: ReportData, detector: str) -> list[ThresholdRow]:
 
 
 def pooled_threshold(data: ReportData, detector: str) -> ThresholdRow | None:
-    """The main group's threshold of `pooled_thresholds`; None if there is none."""
+    """The main group's threshold of `pooled_thresholds`; None if there is none.
+
+    Figures with room for one threshold show it.
+    """
     return next(iter(pooled_thresholds(data, detector)), None)

@@ -12,7 +12,10 @@ from foreshock.report.sections.overview import build_overview
 
 
 def render_page(data: ReportData) -> str:
-    """The whole page as HTML text. Everything from the data is escaped."""
+    """The whole page as HTML text. Everything from the data is escaped.
+
+    Sections without content are left out, of the navigation too. The same data give the same text.
+    """
     environment = _environment()
     section_contents = [(section, section.build(data)) for section in SECTIONS]
     # A section that has nothing to say is left out of the navigation too.
@@ -38,6 +41,7 @@ def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("foreshock.report", "."),
         autoescape=True,
+        # A template that names a field that is gone fails, where jinja's default writes nothing.
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

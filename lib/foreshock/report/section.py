@@ -24,5 +24,9 @@ class Section:
 
     @property
     def template(self) -> str:
-        """Path of the template in the package."""
+        """Path of the template in the package.
+
+        >>> Section("scores", "scores", "Scores", lambda data: None).template
+        'sections/scores.html'
+        """
         return f"sections/{self.name}.html"

@@ -69,6 +69,7 @@ def missed_gates(quality: QualitySettings, counts: RunCounts, flagged: int) -> l
         f"quality.{gate_name} is {limit:g}, but {share_words[gate_name]} "
         f"({part_count / whole_count:.4g})"
         for gate_name, limit, part_count, whole_count in gate_parts
+        # A run without such rows has no share that could exceed a limit.
         if limit is not None and whole_count and part_count / whole_count > limit
     ]
 

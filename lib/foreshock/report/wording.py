@@ -48,6 +48,7 @@ def format_share(part: float | None, whole: float | None) -> str:
     if part == 0:
         return "0 %"
     percent = 100 * part / whole
+    # In three digits 99.98 % would read as 100 %, which it is not.
     is_plain = 0.001 <= percent < 99.95 or part == whole
     return f"{percent:.3g} %" if is_plain else f"{percent:.4g} %"
 
@@ -62,6 +63,7 @@ def parse_time(text: object) -> datetime | None:
         parsed = datetime.fromisoformat(str(text))
     except ValueError:
         return None
+    # Times with a zone and times without do not compare, so all are without.
     return parsed.astimezone(UTC).replace(tzinfo=None) if parsed.tzinfo else parsed
 
 

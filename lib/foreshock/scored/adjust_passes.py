@@ -1,4 +1,7 @@
-"""What scores are adjusted by, as passes over scored files: scales of errors, sums over residuals."""
+"""What scores are adjusted by, as passes over scored files.
+
+The passes give scales of errors and sums over residuals.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,10 @@ class FittedEvents:
     only_admitted: bool
 
     def of(self, rows: ScoredRows) -> pa.Table:
-        """These events among the rows of a file."""
+        """These events among the rows of a file.
+
+        rows: with the columns FITTED.
+        """
         is_fitted = pc.equal(rows.table[schema.SPLIT], int(self.split))
         if self.only_admitted:
             is_fitted = pc.and_(is_fitted, pc.not_equal(rows.table[schema.CALIBRATE], 0))
@@ -37,18 +43,27 @@ class FittedEvents:
 
 
 def mean_errors(rows: pa.Table) -> Float64Array:
-    """The error (n, F) of each feature, averaged over the windows that hold the event."""
+    """The error (n, F) of each feature, averaged over the windows that hold the event.
+
+    rows: with errors, none of them null, and n_windows. Scored files hold sums over windows.
+    """
     window_counts = np.maximum(rows[schema.N_WINDOWS].to_numpy(), 1)
     return np.asarray(schema.matrix_of(rows, schema.ERRORS) / window_counts[:, None])
 
 
 def residuals_of(rows: pa.Table) -> Float64Array:
-    """Value less expected value (n, F), scaled."""
+    """Value less expected value (n, F), in scaled units.
+
+    It means nothing for a row of which the model expected nothing (`with_forecast`).
+    """
     return schema.matrix_of(rows, schema.VALUES) - schema.matrix_of(rows, schema.EXPECTED)
 
 
 def with_forecast(rows: pa.Table) -> pa.Table:
-    """The events of which the model expected something."""
+    """The events of which the model expected something in at least one window.
+
+    A model may be blind to the first steps of a window, and so to the first events of a sequence.
+    """
     return rows.filter(pc.greater(rows[schema.N_FORECASTS], 0))
 
 
@@ -61,9 +76,13 @@ class ErrorSums:
     columns: tuple[str, ...] = (*FITTED, schema.ERRORS, schema.N_WINDOWS)
 
     def of_file(self, rows: ScoredRows) -> pa.Table:
-        """The number and the sum of one file."""
+        """The number and the sum of one file; no row if it has no fitted event.
+
+        Events without an attribution, whose errors are null, are left out.
+        """
         fitted_rows = self.events.of(rows)
         fitted_rows = fitted_rows.filter(pc.is_valid(fitted_rows[schema.ERRORS]))
+        # Not zeros: without an event a file does not tell how many features there are.
         if not len(fitted_rows):
             return _packed(())
         return _packed((np.array([len(fitted_rows)]), mean_errors(fitted_rows).sum(axis=0)))
@@ -86,7 +105,10 @@ class ResidualSums:
     columns: tuple[str, ...] = (*FITTED, schema.VALUES, schema.EXPECTED, schema.N_FORECASTS)
 
     def of_file(self, rows: ScoredRows) -> pa.Table:
-        """The sums of one file."""
+        """The sums of one file; no row if it has no fitted event with a forecast.
+
+        Products are those of each pair of features, row by row.
+        """
         fitted_rows = with_forecast(self.events.of(rows))
         if not len(fitted_rows):
             return _packed(())
@@ -103,7 +125,10 @@ class ResidualSums:
         return _added(total, part)
 
     def residuals(self, sums: Sums) -> Residuals:
-        """The sums by name; the fourth powers are still to come (`FourthPowers`)."""
+        """The sums by name; the fourth powers are still to come (`FourthPowers`).
+
+        sums: the total over all files, of one event at least.
+        """
         n_fitted, residual_sum, product_sum = sums
         return Residuals(
             int(n_fitted[0]),
@@ -117,12 +142,16 @@ class FourthPowers:
     """A pass: the sum of the lengths, to the fourth, of residuals less their `mean` (F,)."""
 
     events: FittedEvents
+    # Known only once `ResidualSums` is through, which is why this is a pass of its own.
     mean: tuple[float, ...]
     detectors: tuple[str, ...] = ()
     columns: tuple[str, ...] = (*FITTED, schema.VALUES, schema.EXPECTED, schema.N_FORECASTS)
 
     def of_file(self, rows: ScoredRows) -> pa.Table:
-        """The sum of one file."""
+        """The sum of one file; no row if it has no fitted event with a forecast.
+
+        Events are those that `ResidualSums` counts.
+        """
         fitted_rows = with_forecast(self.events.of(rows))
         if not len(fitted_rows):
             return _packed(())
@@ -139,6 +168,7 @@ class FourthPowers:
 
 
 def _packed(arrays: Sums) -> pa.Table:
+    # A list a row: the arrays differ in length, and columns may not.
     sum_lists = pa.array([summed_array.tolist() for summed_array in arrays], pa.list_(pa.float64()))
     return pa.table({"sums": sum_lists})
 

@@ -42,13 +42,19 @@ class Rescoring:
 
     @classmethod
     def standardised(cls, scale: Float64Array) -> Rescoring:
-        """By a scale (F,)."""
+        """Rescoring by the scale (F,) of the errors.
+
+        scale: `error_scale`. A feature whose scale is 0 keeps its errors.
+        """
         empty = np.zeros(0)
         return cls("standardised", scale, empty, empty)
 
     @classmethod
     def mahalanobis(cls, mean: Float64Array, precision: Float64Array) -> Rescoring:
-        """By a mean (F,) and a precision (F, F)."""
+        """Rescoring by the distance of residuals from their calibration mean.
+
+        mean (F,) and precision (F, F): those of `residuals`.
+        """
         return cls("mahalanobis", np.zeros(0), mean, precision)
 
     def contributions(self, rows: pa.Table) -> Float64Array:
@@ -65,11 +71,17 @@ class Rescoring:
         return np.where(is_expected, feature_contributions, feature_errors)
 
     def scores(self, rows: pa.Table) -> NewColumn:
-        """The scores (n,)."""
+        """The scores (n,): the mean over features of `contributions`.
+
+        rows: with the attribution, none of it null.
+        """
         return NewColumn(np.asarray(self.contributions(rows).mean(axis=-1)))
 
     def errors(self, rows: pa.Table) -> NewColumn:
-        """The contributions as errors (n, F) summed over windows, at most 1e30 each."""
+        """The contributions as errors (n, F) summed over windows, at most 1e30 each.
+
+        A negative contribution becomes 0, for a share of the error cannot be negative.
+        """
         window_counts = np.maximum(rows[schema.N_WINDOWS].to_numpy(), 1)
         feature_errors = np.maximum(self.contributions(rows), 0) * window_counts[:, None]
         largest_errors = np.maximum(feature_errors.max(axis=-1, keepdims=True), 1)
@@ -78,13 +90,20 @@ class Rescoring:
 
 
 def error_scale(spark: SparkSession, scored: ScoredEvents, events: FittedEvents) -> Float64Array:
-    """The mean error (F,) of each feature over the fitted events: the scale of `standardised`."""
+    """The mean error (F,) of each feature over the fitted events: the scale of `standardised`.
+
+    Raises DataError if there is no such event.
+    """
     n_fitted, error_sum = _sums(spark, scored, ErrorSums(events))
     return np.asarray(error_sum / n_fitted[0])
 
 
 def residuals(spark: SparkSession, scored: ScoredEvents, events: FittedEvents) -> Residuals:
-    """The sums of `Residuals` over the fitted events of which the model expected something."""
+    """The sums of `Residuals` over the fitted events of which the model expected something.
+
+    The files are read twice: fourth powers need the mean. Raises DataError if there is no such
+    event.
+    """
     residual_pass = ResidualSums(events)
     residual_sums = residual_pass.residuals(_sums(spark, scored, residual_pass))
     fourth_pass = FourthPowers(events, tuple(residual_sums.mean.tolist()))
@@ -93,6 +112,7 @@ def residuals(spark: SparkSession, scored: ScoredEvents, events: FittedEvents) -
 
 
 def _sums(spark: SparkSession, scored: ScoredEvents, wanted: Pass[Sums]) -> Sums:
+    # Always in Spark: a product of matrices depends on the number of threads in its last digits.
     residual_sums = run_passes(spark, scored, [wanted], few_here=False).of(wanted)
     if not residual_sums:
         raise DataError(
@@ -105,7 +125,10 @@ def _sums(spark: SparkSession, scored: ScoredEvents, wanted: Pass[Sums]) -> Sums
 def rescored(
     spark: SparkSession, scored: ScoredEvents, rescoring: Rescoring, target: Path
 ) -> ScoredEvents:
-    """The events with another score of the run's model, and errors that are what features add."""
+    """The events with another score of the run's model, and errors that are what features add.
+
+    Scores of other detectors stay. target: the folder to write to, which must not exist.
+    """
     new_columns = {
         scored.score_column(scored.model): rescoring.scores,
         schema.ERRORS: rescoring.errors,
@@ -123,10 +146,14 @@ class Combination:
     how: str
 
     def scores(self, rows: pa.Table) -> NewColumn:
-        """The ensemble's scores (n,), missing where a member did not judge the event."""
+        """The ensemble's scores (n,), missing where a member did not judge the event.
+
+        rows: with the scores of every member.
+        """
         member_scores = np.column_stack(
             [schema.scores_of(rows, member_name) for member_name in self.members]
         )
+        # NaN where a member is missing; the mask makes these null, since NaN is no score.
         combined_scores = combined(member_scores, self.quantiles, self.how)
         return NewColumn(combined_scores, np.isnan(member_scores).any(axis=1))
 
@@ -138,6 +165,9 @@ def with_ensemble(
     detectors: tuple[str, ...],
     target: Path,
 ) -> ScoredEvents:
-    """The events with the scores of `detectors` in their order, the ensemble among them."""
+    """The events with the scores of `detectors` in their order, the ensemble among them.
+
+    target: the folder to write to, which must not exist.
+    """
     new_columns = {schema.score_column(combination.name): combination.scores}
     return rewritten(spark, scored, new_columns, detectors, target)

@@ -60,7 +60,10 @@ class HighestEvents:
         return (self.detector,)
 
     def of_file(self, rows: ScoredRows) -> pa.Table:
-        """The file's highest events, highest first."""
+        """The file's highest events of test, highest first: `among` at most.
+
+        rows: with the columns DESCRIBED_BY and the detector's scores.
+        """
         judged_rows = rows.judged(self.detector).table
         of_test = judged_rows.filter(pc.equal(judged_rows[schema.SPLIT], int(Split.TEST)))
         column_names = [*DESCRIBED_BY, schema.score_column(self.detector)]
@@ -71,19 +74,27 @@ class HighestEvents:
         return None
 
     def add(self, total: pa.Table | None, part: pa.Table) -> pa.Table | None:
-        """The highest events of the files so far."""
+        """The highest events of the files so far, highest first.
+
+        total None: there was no file before.
+        """
         return part if total is None else self._highest(pa.concat_tables([total, part]))
 
     def _highest(self, events: pa.Table) -> pa.Table:
         sort_keys = [(schema.score_column(self.detector), "descending")]
+        # Ties end by what an event is, so that the order of files and rows changes nothing.
         sort_keys += [(schema.EVENT_TIME, "ascending"), (schema.EVENT_ID, "ascending")]
         sort_keys += [(schema.ENTITY, "ascending")]
         return events.take(pc.sort_indices(events, sort_keys=sort_keys)[: self.among])
 
     def first_of_each_entity(self, highest: pa.Table | None) -> pa.Table | None:
-        """Of the highest events those of `most` entities, one each, highest first."""
+        """Of the highest events those of `most` entities, one each, highest first.
+
+        highest: the total of this pass. None stays None: no event of test was judged.
+        """
         if highest is None:
             return None
+        # The first row of an entity is its highest event, for rows come highest first.
         _, first_rows = np.unique(highest[schema.ENTITY].to_numpy(), return_index=True)
         return highest.take(np.sort(first_rows)[: self.most])
 
@@ -105,7 +116,10 @@ class EventSample:
         return (self.detector,)
 
     def of_file(self, rows: ScoredRows) -> pa.Table:
-        """The drawn events of the file."""
+        """The drawn events of the file, from calibration and test.
+
+        rows: with the columns DRAWN_BY and the detector's scores.
+        """
         judged_rows = rows.judged(self.detector).table
         is_judged = pc.greater_equal(judged_rows[schema.SPLIT], int(Split.CALIBRATION))
         column_names = [*DRAWN_BY, schema.score_column(self.detector)]
@@ -125,7 +139,11 @@ class EventSample:
 
 
 def event_hashes(events: pa.Table) -> AnyArray:
-    """A number (n,) uint64 of each event, as if drawn at random, always the same for an event."""
+    """A number (n,) uint64 of each event, as if drawn at random, always the same for an event.
+
+    events: with entity, id and time, which tell one event from another.
+    """
+    # `categorize` finds equal texts first, which costs time if nearly all of them differ.
     text_hashes = [
         hash_array(
             events[column_name].to_numpy(zero_copy_only=False).astype(object), categorize=False
@@ -147,6 +165,7 @@ def every_kth(events: pa.Table, most: int) -> pa.Table:
     >>> every_kth(events, 2)["event_time"].to_pylist()
     [1, 3]
     """
+    # Every k-th in order of time, not the first ones: the sample reaches over the whole time.
     sample_step = max(1, len(events) // most)
     sort_keys = [(schema.EVENT_TIME, "ascending"), (schema.EVENT_ID, "ascending")]
     return events.take(pc.sort_indices(events, sort_keys=sort_keys)[::sample_step])

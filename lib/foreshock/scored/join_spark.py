@@ -11,13 +11,14 @@ from foreshock.scored import schema
 from foreshock.scored.events import ScoredEvents
 from foreshock.scored.rewrite_spark import schema_ddl, written_files
 
+# What tells one event from another, whichever family scored it.
 EVENT = (
     schema.SPLIT,
     schema.ENTITY,
     schema.EVENT_ID,
     schema.EVENT_TIME,
     schema.PARTITION,
-)  # what tells one event from another
+)
 
 
 def joined(
@@ -46,10 +47,12 @@ def joined(
     )
     joined_frame = first_frame.join(second_frame, list(EVENT), "full_outer")
     selected_columns = []
+    # Columns are chosen one by one: after a full join either side of a row may be null.
     for name in schema.scored_schema(detectors).names:
         either_value = F.coalesce(F.col(f"first.{name}"), F.col(f"second.{name}"))
         if name in EVENT:
             selected_columns.append(F.col(name))
+        # Never a mixture of both: the lists of the two families have different elements.
         elif name in schema.ATTRIBUTION.names:
             side = "first" if model_is_first else "second"
             selected_columns.append(F.col(f"{side}.{name}").alias(name))

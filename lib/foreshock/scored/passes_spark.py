@@ -13,7 +13,8 @@ from foreshock.platform.session import each_item
 from foreshock.scored.events import ScoredEvents
 from foreshock.scored.passes import Pass, PassResults, parts_of_file, put_together, run_here
 
-FEW_FILES, FEW_ROWS = 16, 50_000  # of which a Spark job takes longer to start than to run
+# A Spark job over no more than these takes longer to start than to run.
+FEW_FILES, FEW_ROWS = 16, 50_000
 
 
 def run_passes(
@@ -33,6 +34,7 @@ def run_passes(
 
     def parts_in_task(file: str) -> Iterator[pa.RecordBatch]:
         for pass_number, file_part in parts_of_file(scored, passes, file):
+            # Each pass has a schema, and all share one frame: parts travel as Arrow's bytes.
             packed_part = pa.BufferOutputStream()
             with pa.ipc.new_stream(packed_part, file_part.schema) as arrow_stream:
                 arrow_stream.write_table(file_part)
@@ -48,6 +50,7 @@ def run_passes(
 
 
 def _are_few(scored: ScoredEvents) -> bool:
+    # Files are counted first: to count rows opens each of them.
     if len(scored.files) > FEW_FILES:
         return False
     return sum(count_rows(scored_file) for scored_file in scored.files) <= FEW_ROWS

@@ -30,13 +30,20 @@ Replacement = Callable[[pa.Table], NewColumn]
 
 
 def schema_ddl(schema: pa.Schema) -> str:
-    """An Arrow schema as Spark writes it."""
+    """An Arrow schema as Spark writes it.
+
+    >>> schema_ddl(pa.schema([("n", pa.int32()), ("names", pa.list_(pa.string()))]))
+    '`n` int, `names` array<string>'
+    """
     spark_fields = from_arrow_schema(schema)
     return ", ".join(f"`{field.name}` {field.dataType.simpleString()}" for field in spark_fields)
 
 
 def written_files(folder: Path) -> list[str]:
-    """The Parquet files that Spark wrote into a folder, in order."""
+    """The Parquet files that Spark wrote into a folder, in the order of its tasks.
+
+    Markers and checksums, which Spark writes beside them, are left out.
+    """
     return sorted(str(written_file) for written_file in folder.glob("part-*.parquet"))
 
 
@@ -49,11 +56,14 @@ def rewritten(
 ) -> ScoredEvents:
     """The events in files of the schema of `detectors`, some columns made from their rows.
 
-    Scores (n,) become float32 values, arrays (n, F) lists of float32. Columns that nobody makes and the files lack are null.
+    columns: by name what makes a column of a batch. Scores (n,) become float32 values, arrays
+    (n, F) lists of float32. A column that the files lack and `columns` does not make is null.
+    target: the folder to write to, which must not exist.
     """
     target_schema = scored_schema(detectors)
 
     def rewrite_file(file: str) -> Iterator[pa.RecordBatch]:
+        # By batches, for a file may be larger than the memory of a task.
         for row_batch in parquet_file(file).iter_batches():
             batch_rows = pa.Table.from_batches([row_batch])
             column_arrays = []
@@ -72,6 +82,7 @@ def rewritten(
 
 
 def _column(column: NewColumn) -> pa.Array:
+    # Rounded to float32: histograms and exact quantiles count scores by the bits of that type.
     single_values = finite(column.values).astype(np.float32)
     if single_values.ndim == 2:
         return list_column(single_values)

@@ -56,7 +56,9 @@ ATTRIBUTION = pa.schema(
     ]
 )
 
-WITHOUT_BLOCK = -1  # the block id of an event that no window holds: it stands before all blocks
+# The block id of an event that no window holds: it stands before all blocks.
+WITHOUT_BLOCK = -1
+# Where the parts of an event run's id begin, in bits; its place in the block takes the lowest 20.
 ROLE_SHIFT, FAMILY_SHIFT, BLOCK_SHIFT = 58, 54, 20
 
 
@@ -70,7 +72,13 @@ def score_column(detector: str) -> str:
 
 
 def window_scores_column(detector: str) -> str:
-    """The column of an event's scores window by window, kept where a median is still to be taken."""
+    """The column of an event's scores window by window.
+
+    It is kept where a median over windows is still to be taken, and null elsewhere.
+
+    >>> window_scores_column("pca")
+    'window_scores__pca'
+    """
     return f"{WINDOW_SCORES}{detector}"
 
 
@@ -98,14 +106,21 @@ def scored_schema(detectors: tuple[str, ...]) -> pa.Schema:
 
 
 def scores_of(rows: pa.Table, detector: str) -> Float64Array:
-    """A detector's scores (n,), NaN where it did not judge the event."""
+    """A detector's scores (n,), NaN where it did not judge the event.
+
+    >>> scores_of(pa.table({"score__pca": [1.5, None]}), "pca").tolist()
+    [1.5, nan]
+    """
     score_fields: Float64Array = rows[score_column(detector)].to_numpy()
     return score_fields
 
 
 def event_roles(rows: pa.Table) -> Int64Array:
-    """The `BlockRole` (n,) of each event: that of its split, for a block of test may hold events
-    of calibration; of training events that of their block, for only that tells the last part."""
+    """The `BlockRole` (n,) of each event.
+
+    It is that of its split, for a block of test may hold events of calibration. For an event of
+    train it is that of its block, which alone tells the last part, of validation.
+    """
     event_splits = rows[SPLIT].to_numpy().astype(np.int64)
     of_split = event_splits + (BlockRole.CALIBRATION - Split.CALIBRATION)
     return np.where(event_splits >= Split.CALIBRATION, of_split, rows[BLOCK_ROLE].to_numpy())
@@ -138,7 +153,13 @@ def list_column(values: AnyArray) -> pa.ListArray:
 
 
 def matrix_of(rows: pa.Table, name: str) -> Float64Array:
-    """The array (n, F) of a list column without nulls."""
+    """The array (n, F) of a list column without nulls, all of its lists of one length.
+
+    >>> rows = pa.table({"errors_by_feature": [[1.0, 2.0], [3.0, 4.0]]})
+    >>> matrix_of(rows, "errors_by_feature").tolist()
+    [[1.0, 2.0], [3.0, 4.0]]
+    """
+    # One flat array and a shape: `to_pylist` would make a Python object of each number.
     list_array = rows[name].combine_chunks()
     n_features = len(list_array[0]) if len(list_array) else 0
     return np.asarray(list_array.flatten().to_numpy(), np.float64).reshape(

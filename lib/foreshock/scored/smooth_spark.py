@@ -13,7 +13,8 @@ from foreshock.scored.events import ScoredEvents
 from foreshock.scored.rewrite_spark import written_files
 from foreshock.sequences.split import Split
 
-LEAST_WEIGHT = 1e-6  # of an exponential average's newest score: older ones are left out
+# Relative to an exponential average's newest score: older scores with less are left out.
+LEAST_WEIGHT = 1e-6
 
 
 def smoothed(
@@ -28,6 +29,7 @@ def smoothed(
     mean: over so many events. exponential: with the span of so many events, as far back as a
     weight is at least 1e-6 of the newest one's. An event without a score stays without.
     """
+    # Out-of-fold scores come from other models, so they do not enter the averages of later events.
     is_out_of_fold = F.col(schema.SPLIT) == int(Split.OUT_OF_FOLD)
     in_order = Window.partitionBy(schema.ENTITY, is_out_of_fold).orderBy(
         schema.EVENT_TIME, schema.BLOCK_ROLE, schema.BLOCK_ID, schema.BLOCK_ROW
@@ -39,6 +41,7 @@ def smoothed(
             average_score = F.avg(score_column).over(in_order.rowsBetween(-(mean - 1), 0))
         else:
             average_score = _exponential_average(score_column, in_order, exponential or 1)
+        # As every score is stored: float32 in a column of doubles.
         rounded_average = average_score.cast("float").cast("double")
         averaged_columns[score_column] = F.when(F.col(score_column).isNotNull(), rounded_average)
     scored_frame.withColumns(averaged_columns).select(*scored_frame.columns).write.parquet(
@@ -50,6 +53,7 @@ def smoothed(
 def _exponential_average(name: str, in_order: WindowSpec, span: int) -> Column:
     kept_weight = 1 - 2 / (span + 1)
     most_events = max(1, math.ceil(math.log(LEAST_WEIGHT) / math.log(kept_weight)))
+    # collect_list leaves out nulls: an event without a score takes no weight and no place.
     newest_first = F.reverse(F.collect_list(name).over(in_order.rowsBetween(-(most_events - 1), 0)))
     initial_state = F.struct(
         F.lit(0.0).alias("sum"), F.lit(0.0).alias("weights"), F.lit(1.0).alias("weight")

@@ -10,7 +10,8 @@ import pyarrow as pa
 from foreshock.scored import schema
 from foreshock.scored.events import ScoredRows
 
-Spans = dict[int, tuple[int, int]]  # first and last event time, microseconds, by `BlockRole`
+# First and last event time, microseconds, by `BlockRole`.
+Spans = dict[int, tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,10 @@ class EventSpans:
     columns: tuple[str, ...] = (schema.BLOCK_ROLE, schema.SPLIT, schema.EVENT_TIME)
 
     def of_file(self, rows: ScoredRows) -> pa.Table:
-        """A row for each role."""
+        """A row for each role that an event of the file has.
+
+        Roles are those of `schema.event_roles`, so that validation is apart from train.
+        """
         event_roles, event_times = schema.event_roles(rows.table), rows.column(schema.EVENT_TIME)
         role_spans = []
         for block_role in np.unique(event_roles).tolist():
@@ -36,7 +40,10 @@ class EventSpans:
         return {}
 
     def add(self, total: Spans, part: pa.Table) -> Spans:
-        """Spans that reach over those of one more file."""
+        """Spans that reach over those of one more file.
+
+        The order of files does not matter.
+        """
         for span_row in part.to_pylist():
             first_time, last_time = total.get(
                 span_row["role"], (span_row["first"], span_row["last"])

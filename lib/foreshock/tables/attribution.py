@@ -1,4 +1,7 @@
-"""The columns of `scores` that say why: each feature's share of the error, and the one that is most wrong, in original units."""
+"""The columns of `scores` that say why.
+
+They hold each feature's share of the error, and the feature that is most wrong, in original units.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,8 @@ from pyspark.sql import functions as F
 
 from foreshock.scored import schema
 
-LARGEST_EXPONENT = 700.0  # of what exp is taken
+# exp of more than about 709 overflows a double.
+LARGEST_EXPONENT = 700.0
 COLUMNS = ("feature_errors", "top_feature", "top_step", "top_value", "top_expected")
 
 
@@ -27,7 +31,11 @@ class FeatureUnits:
     transform: str
 
     def original(self, values: Column, feature: Column) -> Column:
-        """The value of a feature (counted from 0) of a scaled array, in original units."""
+        """The value of a feature of a scaled array, in original units.
+
+        values: an array column. feature: the place of the feature, counted from 0; null gives null.
+        A transform is undone up to exp(700), so that no value is infinite.
+        """
         feature_scale = F.get(_array(self.scale), feature)
         unscaled_value = F.get(values, feature) * feature_scale + F.get(
             _array(self.center), feature
@@ -47,7 +55,11 @@ def _array(values: tuple[float, ...]) -> Column:
 
 
 def explain(units: FeatureUnits) -> list[Column]:
-    """COLUMNS from the attribution of a scored row; all null where there is no error to split."""
+    """COLUMNS from the attribution of a scored row; all null where there is no error to split.
+
+    units: of the features, in the order of the attribution's lists. The frame must have the columns
+    of `schema.ATTRIBUTION`.
+    """
     feature_errors = F.col(schema.ERRORS)
     total_error = F.aggregate(
         feature_errors, F.lit(0.0), lambda sum_, error: sum_ + error.cast("double")

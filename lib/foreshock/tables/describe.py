@@ -1,6 +1,7 @@
-"""What every table holds, in words and types: Glue, Iceberg and docs/reference/tables.md are made from it.
+"""What every table holds, in words and types.
 
-Types are those of Spark's and Hive's DDL.
+Glue, Iceberg and docs/reference/tables.md are made from it. Types are those of Spark's and Hive's
+DDL.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The small tables of a run: their schemas, the rows of `error_distribution`, and reading back."""
+"""The small tables of a run: their schemas, the rows of `error_distribution`, and reading back.
+
+The tables' columns are described in `tables.describe`.
+"""
 
 from __future__ import annotations
 
@@ -88,6 +91,7 @@ def distribution_rows(
                 run_id, distribution_key, distributions.parts[distribution_key], n_unjudged, exact
             )
         )
+    # A place without any score has no histogram, but its events must be counted all the same.
     known_keys = set(scored_keys)
     unjudged_places = {
         (distribution_key.split, distribution_key.partition or "", distribution_key.group)
@@ -129,7 +133,10 @@ def _distribution_row(
 
 
 def write_rows(rows: list[Row], schema: pa.Schema, folder: Path) -> None:
-    """Write a small table as one Parquet file into a new folder."""
+    """Write a small table as one Parquet file into a new folder.
+
+    A row that lacks a column has null there. The folder must not exist yet.
+    """
     folder.mkdir(parents=True)
     column_arrays = [
         pa.array([unjudged_row.get(schema_field.name) for unjudged_row in rows], schema_field.type)
@@ -139,6 +146,10 @@ def write_rows(rows: list[Row], schema: pa.Schema, folder: Path) -> None:
 
 
 def open_scores(folder: Path) -> ds.Dataset:
-    """The `scores` table as an Arrow dataset, split and partition as text."""
+    """The `scores` table as an Arrow dataset, split and partition as text.
+
+    Nothing is read yet: filter by split or partition to read only their files.
+    """
+    # Types are said, for Arrow would take a partition such as 2024 for a number.
     folder_schema = pa.schema([("split", TEXT), (C.PARTITION, TEXT)])
     return dataset(folder, partitioning=ds.partitioning(folder_schema, flavor="hive"))

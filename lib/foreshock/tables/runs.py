@@ -65,7 +65,10 @@ class Attempt:
         return replace(self, status=status, counts=counts, ended=datetime.now(UTC))
 
     def write(self, tables: Path) -> None:
-        """Write the row to `tables/runs/`, in place of what was written of this attempt before."""
+        """Write the row to `tables/runs/`, in place of what was written of this attempt before.
+
+        tables: the run's folder of tables. The folder is made if it is missing.
+        """
         runs_folder = tables / RUNS
         runs_folder.mkdir(parents=True, exist_ok=True)
         table_row = asdict(self) | {

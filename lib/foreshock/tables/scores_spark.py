@@ -1,4 +1,7 @@
-"""Writes `scores` and `detector_scores` as Parquet with hive-style folders."""
+"""Writes `scores` and `detector_scores` as Parquet with hive-style folders.
+
+Their columns are described in `tables.describe`.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,10 @@ class Rest:
     partitions: tuple[str, ...] | None = None
 
     def judged_splits(self, spark: SparkSession) -> DataFrame:
-        """Those of calibration and test."""
+        """Those of calibration and test, in the wanted partitions.
+
+        The columns are those of REST_DDL; times are microseconds since 1970.
+        """
         rest_events = spark.read.schema(REST_DDL).parquet(self.folder).filter(_is_judged_split())
         if self.partitions is None:
             return rest_events
@@ -131,6 +137,7 @@ def _all_events(
     if rest_events is None:
         return all_events
     if scored.holds_rest:
+        # Left out here, for they have a row with their scores already.
         rest_events = rest_events.join(
             judged_events.select(*SAME_EVENT), list(SAME_EVENT), "left_anti"
         )
@@ -157,9 +164,11 @@ def _threshold_column(judging: Judging, detector: str) -> Column:
     by_cell: dict[str, float] = {}
     for (judged_detector, group, partition), threshold_value in judging.items():
         if judged_detector == detector and partition is not None:
+            # A map's key is one text; the zero character keeps a group and its partition apart.
             by_cell[f"{group}\x00{partition}"] = threshold_value
         elif judged_detector == detector and group is not None:
             by_group[group] = threshold_value
+    # A map of equal values would cost a look-up for each row and change nothing.
     if set(by_group.values()) - {pooled_threshold}:
         threshold_column = F.coalesce(_map(by_group)[F.col(C.GROUP)], threshold_column)
     if by_cell:
@@ -177,6 +186,7 @@ def _map(values: dict[str, float]) -> Column:
 
 def _write(frame: DataFrame, target: Path) -> None:
     hint = ", ".join(f"`{name}`" for name in BY_DAY)
+    # Balanced: a partition is neither a thousand small files nor one file of a single task.
     balanced_frame = frame.sparkSession.sql(
         f"SELECT /*+ REBALANCE({hint}) */ * FROM {{frame}}", frame=frame
     )

@@ -2,15 +2,15 @@
 
 Windows overlap, so not events are judged but event runs, by the highest score of their events.
 P-values: Vovk, Gammerman & Shafer, "Algorithmic Learning in a Random World" (2005), chapter 2.
-Selection by Benjamini and Hochberg holds the false discovery rate: Bates, Candès, Lei, Romano & Sesia,
-"Testing for Outliers with Conformal p-Values", Ann. Statist. 51 (2023), section 2.
+Selection by Benjamini and Hochberg holds the false discovery rate: Bates, Candès, Lei, Romano &
+Sesia, "Testing for Outliers with Conformal p-Values", Ann. Statist. 51 (2023), section 2.
 
-All supposes that calibration runs and ordinary test runs are exchangeable. Runs of a sequence depend
-on each other. By simulation (tests/thresholds/conformal_simulation.py) that did no harm if sequences
-are alike, or if the tested ones are those calibrated on. If they differ and new ones are tested, a few
-sequences of many runs promise too much: calibrate on one run of each, at random (Dunn, Wasserman &
-Ramdas, "Distribution-Free Prediction Sets for Two-Layer Hierarchical Models", J. Am. Stat. Assoc. 118
-(2023)).
+All supposes that calibration runs and ordinary test runs are exchangeable. Runs of a sequence
+depend on each other. By simulation (tests/thresholds/conformal_simulation.py) that did no harm if
+sequences are alike, or if the tested ones are those calibrated on. If they differ and new ones are
+tested, a few sequences of many runs promise too much: calibrate on one run of each, at random
+(Dunn, Wasserman & Ramdas, "Distribution-Free Prediction Sets for Two-Layer Hierarchical Models",
+J. Am. Stat. Assoc. 118 (2023)).
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ import numpy.typing as npt
 from foreshock.statistics.arrays import BoolArray, Float64Array, Int64Array
 
 LEAST_CALIBRATION = 20
-ROUNDING = 1e-12  # relative; a p-value equal to its bound but for rounding is within it
+# Relative. A p-value that equals its bound but for rounding counts as within it.
+ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ def unit_maxima(
 ) -> tuple[Int64Array, Float64Array]:
     """The event runs that occur, sorted, and the highest score of each: (E,), (E,) -> (U,), (U,).
 
-    Maxima of parts are joined by a second call. Raises ValueError for NaN, or if the lengths differ.
+    Maxima of parts are joined by a second call. Raises ValueError for NaN, or if the lengths
+    differ.
 
     >>> unit_maxima([7, 3, 7], [1.0, 2.0, 5.0])
     (array([3, 7]), array([2., 5.]))
@@ -67,6 +69,7 @@ def unit_maxima(
         raise ValueError(f"{run_ids.shape} unit ids, {values.shape} scores")
     if not len(run_ids):
         return run_ids, values
+    # reduceat goes from one start to the next, so the events of a run must lie together.
     order = np.argsort(run_ids, kind="stable")
     run_ids = run_ids[order]
     starts = np.concatenate([[0], np.flatnonzero(np.diff(run_ids)) + 1])
@@ -76,15 +79,16 @@ def unit_maxima(
 def p_values(calibration: npt.ArrayLike, test: npt.ArrayLike, seed: int) -> Float64Array:
     """Randomised conformal p-values: (n,), (m,) -> (m,), exactly uniform if exchangeable.
 
-    p = (#{c > s} + U (1 + #{c = s})) / (n + 1). U is drawn by rank among the test scores, so arrival
-    changes nothing but which of equal scores gets which of their p-values. Infinite scores are
-    ranked as numbers are. Raises ValueError for NaN. Vovk et al., chapter 2 (smoothed conformal
+    p = (#{c > s} + U (1 + #{c = s})) / (n + 1). U is drawn by rank among the test scores, so
+    arrival changes nothing but which of equal scores gets which of their p-values. Infinite scores
+    are ranked as numbers are. Raises ValueError for NaN. Vovk et al., chapter 2 (smoothed conformal
     predictors).
     """
     sorted_calibration = np.sort(_without_nan(calibration, "calibration"))
     test_scores = _without_nan(test, "test")
     n = len(sorted_calibration)
     generator = np.random.default_rng([seed, n, len(test_scores)])
+    # 1 − [0, 1) is (0, 1]: a draw of 0 could give a p-value of 0, which no score deserves.
     uniform_draws = np.empty(len(test_scores))
     uniform_draws[np.argsort(test_scores, kind="stable")] = 1 - generator.random(len(test_scores))
     below = np.searchsorted(sorted_calibration, test_scores, side="left")
@@ -118,13 +122,13 @@ def benjamini_hochberg(p: npt.ArrayLike, level: float) -> BoolArray:
 def fdr_cut(calibration: npt.ArrayLike, test: npt.ArrayLike, level: float) -> Cut | str:
     """The threshold above which lie exactly the test runs that Benjamini–Hochberg rejects.
 
-    calibration: (n,) scores of runs; test: (m,). Returns why there is no threshold if there is none.
-    P-values have U = 1, for a verdict must not depend on a seed: equal scores get equal p-values, so
-    the rejected are those above one value, the highest calibration score below them all, and a tie
-    with it is not flagged. For independent runs the rate holds, ties or not: given the calibration
-    scores and an ordinary run's in one bag, its p-value is uniform or larger, and no other falls as
-    it rises (Bates et al., section 2). If none is rejected, the threshold is the highest score, and
-    `reason` says so. Raises ValueError for NaN.
+    calibration: (n,) scores of runs; test: (m,). Returns why there is no threshold if there is
+    none. P-values have U = 1, for a verdict must not depend on a seed: equal scores get equal
+    p-values, so the rejected are those above one value, the highest calibration score below them
+    all, and a tie with it is not flagged. For independent runs the rate holds, ties or not: given
+    the calibration scores and an ordinary run's in one bag, its p-value is uniform or larger, and
+    no other falls as it rises (Bates et al., section 2). If none is rejected, the threshold is the
+    highest score, and `reason` says so. Raises ValueError for NaN.
 
     >>> cut = fdr_cut(range(100), [50, 60, 150, 160], 0.1)
     >>> cut.threshold, cut.flagged
@@ -143,6 +147,7 @@ def fdr_cut(calibration: npt.ArrayLike, test: npt.ArrayLike, level: float) -> Cu
     if is_rejected.any():
         lowest_rank = int(ranks[is_rejected].max())
         return _cut_at(sorted_calibration, lowest_rank, test_count, int(is_rejected.sum()))
+    # Said so that a user can tell few anomalies from a level that cannot be met.
     enough = ceil(test_count / (level * (n + 1)) * (1 - ROUNDING))
     reason = (
         f"none of {test_count} units is rejected at a false discovery rate of {level:g}; {enough} "
@@ -179,6 +184,7 @@ def _cut_at(
     n = len(sorted_calibration)
     threshold = float(sorted_calibration[n - rank])
     reason = None
+    # No error: scores may be infinite, and the threshold still tells which runs lie above.
     if not np.isfinite(threshold):
         reason = f"calibration unit {rank} of {n} from the top scores {threshold:g}"
     return Cut(threshold, n, rank / (n + 1), test_count, flagged, reason)
@@ -191,6 +197,7 @@ def _rank(n: int, level: float) -> int:
 
 def _too_few(n: int, level: float) -> str | None:
     """Why n calibration runs are too few for a level, if they are."""
+    # The least p-value is 1 / (n + 1): with fewer runs no score can be within the level.
     least = max(LEAST_CALIBRATION, ceil((1 - ROUNDING) / level) - 1)
     return f"{n} calibration units, of at least {least} wanted for {level:g}" if n < least else None
 

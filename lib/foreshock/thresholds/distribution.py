@@ -1,4 +1,7 @@
-"""Error distributions: one mergeable histogram per detector, split, partition and group, and exact quantiles of any of them."""
+"""Error distributions: one mergeable histogram per detector, split, partition and group.
+
+Exact quantiles of any of them take a second read of the scores.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from foreshock.statistics.histogram import Histogram, exact_value, key_values
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}
 # The events of the split that thresholds are fitted on that calibrate_where admits.
 ADMITTED = "admitted"
+# A bin is the upper 16 of a float32's 32 bits; the lower ones tell its values apart.
 LOW_KEYS = 1 << 16  # order keys of a bin
 
 
@@ -48,7 +52,10 @@ class Wanted(NamedTuple):
 
     @property
     def lowest(self) -> float:
-        """The least value that falls into the bin: the quantile is not below it."""
+        """The least value that falls into the bin: the quantile is not below it.
+
+        A bin spans at most 1/128 of its values.
+        """
         return float(key_values(np.array([self.bin << 16], np.uint32))[0])
 
 
@@ -65,7 +72,10 @@ class TailEvents(NamedTuple):
     homes: Int64Array
 
     def from_value(self, start: float) -> TailEvents:
-        """The tail from a higher value on."""
+        """The tail from a higher value on.
+
+        start: no less than the value that this tail begins at. Runs and their sizes stay.
+        """
         first = int(np.searchsorted(self.values, start, side="left"))
         return self._replace(values=self.values[first:], homes=self.homes[first:])
 
@@ -95,7 +105,10 @@ class Distributions:
             self.unjudged[key] = self.unjudged.get(key, 0) + unjudged
 
     def pooled(self, detector: str, split: str, group: str) -> Histogram:
-        """All partitions of a split; group `all` is all groups together."""
+        """All partitions of a split as one histogram; group `all` is all groups together.
+
+        It is empty where the detector judged no event.
+        """
         pooled_histogram = Histogram()
         for distribution_key, histogram in self.parts.items():
             if (
@@ -107,13 +120,23 @@ class Distributions:
         return pooled_histogram
 
     def of(self, key: Key) -> Histogram:
-        """The histogram of a key; empty where there is no score."""
+        """The histogram of a key; empty where there is no score.
+
+        >>> scores = Distributions({Key("pca", "test", "day", "eu"): Histogram.of([1.0, 2.0])})
+        >>> scores.of(Key("pca", "test", None, "all")).n
+        2
+        """
+        # Pooled histograms are summed, not stored: the parts alone are ever added to.
         if key.partition is None:
             return self.pooled(key.detector, key.split, key.group)
         return self.parts.get(key, Histogram())
 
     def groups(self, split: str) -> list[str]:
-        """The groups that a split has scores of."""
+        """The groups that a split has scores of, sorted.
+
+        >>> Distributions({Key("pca", "test", "day", "eu"): Histogram.of([1.0])}).groups("test")
+        ['eu']
+        """
         return sorted(
             {
                 distribution_key.group
@@ -123,7 +146,11 @@ class Distributions:
         )
 
     def partitions(self, split: str) -> list[str]:
-        """The partitions that a split has scores of."""
+        """The partitions that a split has scores of, sorted.
+
+        >>> Distributions({Key("pca", "test", "day", "eu"): Histogram.of([1.0])}).partitions("test")
+        ['day']
+        """
         partition_names = {
             distribution_key.partition
             for distribution_key in self.parts
@@ -132,7 +159,12 @@ class Distributions:
         return sorted(name for name in partition_names if name is not None)
 
     def judged(self, detector: str, splits: tuple[str, ...]) -> int:
-        """How many events of some splits a detector judged."""
+        """How many events of some splits a detector judged.
+
+        >>> scores = Distributions({Key("pca", "test", "day", "eu"): Histogram.of([1.0, 2.0])})
+        >>> scores.judged("pca", ("test",)), scores.judged("pca", ("calibration",))
+        (2, 0)
+        """
         detector_keys = (
             distribution_key
             for distribution_key in self.parts
@@ -164,7 +196,11 @@ def locate(
 
 
 def resolve(wanted: Iterable[Wanted], counts: Mapping[tuple[Key, int], Int64Array]) -> Exact:
-    """Exact quantiles from counts (65536,) by the lower 16 bits of the scores in each bin."""
+    """Exact quantiles from counts (65536,) by the lower 16 bits of the scores in each bin.
+
+    counts: over all files, by distribution and bin. Raises KeyError if a wanted bin is not among
+    them.
+    """
     low_keys = np.arange(LOW_KEYS)
     return {
         (wanted_quantile.key, wanted_quantile.level): exact_value(

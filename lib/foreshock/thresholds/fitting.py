@@ -1,4 +1,7 @@
-"""Fits every rule's thresholds: which passes over the scores the rules need, and the rows made of them."""
+"""Fits every rule's thresholds.
+
+It says which passes over the scores the rules need, and makes the rows from them.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,8 @@ from foreshock.thresholds.rules import (
 )
 from foreshock.thresholds.tail_passes import RunMaxima, Tails
 
-TAIL_MULTIPLE = 4  # of the share of scores above a quantile: what its bootstrap looks at
+# Of the share of scores above a quantile: the part of the tail that its bootstrap looks at.
+TAIL_MULTIPLE = 4
 
 
 @dataclass(frozen=True)
@@ -61,12 +65,18 @@ class ThresholdFit:
 
     @cached_property
     def keys(self) -> list[Key]:
-        """The distributions of which a threshold is wanted; none if there is no event to fit on."""
+        """The distributions of which a threshold is wanted; none if there is no event to fit on.
+
+        See `rules.wanted_keys` for their order.
+        """
         return wanted_keys(self.distributions, self.detectors, self.fitted_split)
 
     @cached_property
     def tail_starts(self) -> list[TailStart]:
-        """The tails that quantiles' intervals and peaks over threshold look at, each once."""
+        """The tails that quantiles' intervals and peaks over threshold look at, each once.
+
+        Distributions of fewer than min_count scores get no estimate, and so have no tail here.
+        """
         large_keys = [
             distribution_key
             for distribution_key in self.keys
@@ -83,7 +93,10 @@ class ThresholdFit:
 
     @cached_property
     def wanted_quantiles(self) -> list[Wanted]:
-        """The quantiles that rules want; a conformal rule for what it falls back on."""
+        """The quantiles that rules want, and those at which tails begin.
+
+        A conformal rule wants one for what it falls back on.
+        """
         wanted_levels = [
             threshold_rule.quantile
             for threshold_rule in self.rules
@@ -96,8 +109,11 @@ class ThresholdFit:
 
     @cached_property
     def tails(self) -> Tails:
-        """The tails as a pass. They begin at the lower edge of the bin that holds their first
-        quantile, for the quantile itself is found in the same read; `thresholds` cuts them."""
+        """The tails as a pass.
+
+        They begin at the lower edge of the bin that holds their first quantile, for the quantile
+        itself is found in the same read; `thresholds` cuts them.
+        """
         bin_edges = {
             (wanted_quantile.key, wanted_quantile.level): wanted_quantile.lowest
             for wanted_quantile in self.wanted_quantiles
@@ -110,7 +126,11 @@ class ThresholdFit:
 
     @cached_property
     def run_maxima(self) -> RunMaxima:
-        """What conformal rules judge: maxima of event runs, of the fitted split and of test."""
+        """What conformal rules judge: maxima of event runs, of the fitted split and of test.
+
+        It asks for nothing if no rule is conformal.
+        """
+        # Partitions are left out: conformal thresholds are fitted over all of them pooled.
         pooled_keys: list[Key] = []
         if any(threshold_rule.name == "conformal" for threshold_rule in self.rules):
             pooled_keys = [
@@ -118,6 +138,7 @@ class ThresholdFit:
                 for distribution_key in self.keys
                 if distribution_key.partition is None
             ]
+            # Selection by Benjamini and Hochberg looks at the runs of test too.
             pooled_keys += [
                 distribution_key._replace(split=C.TEST) for distribution_key in pooled_keys
             ]
@@ -141,6 +162,7 @@ class ThresholdFit:
         cut_tails = {}
         for tail_start in self.tail_starts:
             tail_events = tails[tail_start.key, bin_edges[tail_start.key, tail_start.level]]
+            # The quantile is known now; the tail was read from its bin's lower edge on.
             cut_tails[tail_start] = tail_events.from_value(exact[tail_start.key, tail_start.level])
         fitted_rows: list[Threshold] = []
         for threshold_rule in self.rules:
@@ -200,7 +222,10 @@ class ThresholdFit:
     def _conformal_estimate(
         self, rule: RuleSettings, exact: Exact, maxima: dict[Key, Float64Array], key: Key
     ) -> Estimate | str:
-        """A cut over event runs; all groups pooled with too few of them take the quantile instead."""
+        """A cut over event runs.
+
+        All groups pooled with too few runs take the quantile instead.
+        """
         calibration_maxima, test_maxima = maxima[key], maxima[key._replace(split=C.TEST)]
         if rule.control == "fdr":
             cut = fdr_cut(calibration_maxima, test_maxima, rule.level)

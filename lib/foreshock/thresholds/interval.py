@@ -2,9 +2,9 @@
 
 Whole blocks are drawn with replacement: Künsch, "The Jackknife and the Bootstrap for General
 Stationary Observations", Ann. Statist. 17 (1989). Here blocks do not overlap and never cross a
-sequence, and each holds at least a window. Few blocks reach the tail, so the percentiles are expanded
-by Student's t with as many degrees of freedom: Hesterberg, "What Teachers Should Know About the
-Bootstrap", Am. Stat. 69 (2015), section 5.3.
+sequence, and each holds at least a window. Few blocks reach the tail, so the percentiles are
+expanded by Student's t with as many degrees of freedom: Hesterberg, "What Teachers Should Know
+About the Bootstrap", Am. Stat. 69 (2015), section 5.3.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ def bootstrap_blocks(event_runs: Int64Array) -> Int64Array:
     """
     if not len(event_runs):
         return np.zeros(0, np.int64)
+    # The cube root lets blocks grow with the sample, but more slowly than their number does.
     runs_together = max(1, round(len(event_runs) ** (1 / 3)))
     dataset_block = event_runs >> BLOCK_SHIFT
     place = event_runs & ((1 << BLOCK_SHIFT) - 1)
@@ -67,6 +68,7 @@ def quantile_interval(
     home = block[np.searchsorted(run_ids, run_of_value)]
     quantiles = _replicates(values, home, block_sizes, level, seed)
     events_above = int((1 - level) * float(block_sizes.sum()))
+    # How many blocks the scores above the quantile come from; t is too wide with one degree.
     reaching = max(3, len(np.unique(home[: events_above + 1])))
     # Student's t and the normal distribution; scipy.stats would take a second to load.
     student = special.stdtrit(reaching - 1, (1 - COVERAGE) / 2)
@@ -80,12 +82,14 @@ def _replicates(
 ) -> Float64Array:
     """The quantile of each bootstrap replicate; values: descending; home: the block of each."""
     block_count = len(block_sizes)
+    # The seed alone would give distributions of all sizes the same draws.
     generator = np.random.default_rng([seed, block_count, len(values)])
     quantiles = np.empty(REPLICATES)
     for replicate in range(REPLICATES):
         drawn_blocks = generator.integers(0, block_count, block_count)
         draws = np.bincount(drawn_blocks, minlength=block_count)
         exceeding = np.cumsum(draws[home])
+        # 1e-9: rounding must not take away an event that may just lie above.
         allowed = np.floor((1 - level) * float(draws @ block_sizes) + 1e-9)
         rank = int(np.searchsorted(exceeding, allowed, side="right"))
         quantiles[replicate] = values[min(rank, len(values) - 1)]

@@ -1,10 +1,11 @@
 """Peaks over threshold: a generalised Pareto tail, and the quantile of a wanted risk.
 
-The tail above a high quantile is fitted by maximum likelihood: Pickands, "Statistical Inference Using
-Extreme Order Statistics", Ann. Statist. 3 (1975). The likelihood is profiled over
+The tail above a high quantile is fitted by maximum likelihood: Pickands, "Statistical Inference
+Using Extreme Order Statistics", Ann. Statist. 3 (1975). The likelihood is profiled over
 theta = shape / scale: Grimshaw, "Computing Maximum Likelihood Estimates for the Generalized Pareto
-Distribution", Technometrics 35 (1993). The interval is that of the profile likelihood of the quantile
-itself: Coles, "An Introduction to Statistical Modeling of Extreme Values" (2001), section 4.3.3.
+Distribution", Technometrics 35 (1993). The interval is that of the profile likelihood of the
+quantile itself: Coles, "An Introduction to Statistical Modeling of Extreme Values" (2001), section
+4.3.3.
 """
 
 from __future__ import annotations
@@ -19,10 +20,13 @@ from foreshock.thresholds.interval import LEAST_BLOCKS, bootstrap_blocks
 
 LEAST_EXCESSES, LEAST_DISTINCT = 50, 10
 USUAL_SHARE, LARGEST_SHARE, MOST_EXCESSES = 0.02, 0.1, 20_000
-LEAST_SHAPE = -1.0  # below it the likelihood has no maximum
+# The likelihood has no maximum below it.
+LEAST_SHAPE = -1.0
 COVERAGE = 0.95
-HOPELESS = 1e300  # stands for an infinite loss, which the optimiser does not take
-NEARLY_ZERO = 1e-9  # a shape this near to 0 is an exponential tail
+# Stands for an infinite loss, which the optimiser does not take.
+HOPELESS = 1e300
+# A shape this near to 0 is an exponential tail.
+NEARLY_ZERO = 1e-9
 
 # Quantiles of Anderson and Darling's statistic, a row a shape, a column a probability of exceeding.
 # They are our own, of 3,000 samples of 500 excesses a shape, seed 1.
@@ -60,7 +64,10 @@ class Tail:
     p: float
 
     def quantile(self, risk: float) -> float:
-        """The value exceeded with probability `risk`, which is at most `share`."""
+        """The value exceeded with probability `risk`.
+
+        risk: above 0 and at most `share`, for the tail says nothing of values below its start.
+        """
         return self.start + self.scale * float(_growth(self.shape, self.share / risk))
 
 
@@ -82,6 +89,7 @@ def fit_tail(excesses: npt.ArrayLike, start: float, n: int) -> Tail:
 
     Raises ValueError for fewer than 50 excesses, or if fewer than ten of them differ.
     """
+    # Here, because scipy.stats takes a second to load.
     from scipy import stats
 
     values = np.asarray(excesses, np.float64)
@@ -90,7 +98,8 @@ def fit_tail(excesses: npt.ArrayLike, start: float, n: int) -> Tail:
     distinct_count = len(np.unique(values))
     if distinct_count < LEAST_DISTINCT:
         raise ValueError(f"the {len(values)} excesses have only {distinct_count} values")
-    median = float(np.median(values))  # the mean of a very heavy tail says nothing of its scale
+    # In units of the median: the mean of a very heavy tail says nothing of its scale.
+    median = float(np.median(values))
     shape, scale, log_likelihood = _fit(values / median)
     uniform_values = np.sort(stats.genpareto.cdf(values / median, shape, scale=scale))
     return Tail(
@@ -113,6 +122,7 @@ def interval(
     """
     from scipy import optimize, stats
 
+    # In units of the mean, so that steps and tolerances suit scores of any size.
     mean = float(np.mean(np.asarray(excesses, np.float64)))
     values = np.asarray(excesses, np.float64) / mean
     ratio = tail.share / risk
@@ -127,6 +137,7 @@ def interval(
     ends = []
     for step in (0.9, 1.1):
         inner = outer = middle
+        # Outward by a tenth until the likelihood falls too far; the end lies in the last step.
         for _ in range(200):
             outer *= step
             if step < 1 and outer < NEARLY_ZERO * middle:
@@ -176,6 +187,7 @@ def _log_likelihood(values: Float64Array, shape: float, scale: float) -> float:
     bent = shape * values / scale
     if max(abs(shape), float(np.abs(bent).max())) < NEARLY_ZERO:
         return float(-len(values) * np.log(scale) - values.sum() / scale)
+    # A negative shape ends the tail: no value can lie beyond its end.
     if bent.min() <= -1:
         return -np.inf
     return float(-len(values) * np.log(scale) - (1 + 1 / shape) * np.log1p(bent).sum())
@@ -226,6 +238,7 @@ def _profile(values: Float64Array, quantile: float, ratio: float, near_shape: fl
     from scipy import optimize
 
     least_loss = np.inf
+    # A bounded search finds one minimum; the likelihood may have one in each of these ranges.
     for low, high in (
         (LEAST_SHAPE, near_shape),
         (near_shape, near_shape + 1),
@@ -244,8 +257,10 @@ def _anderson_darling_p(uniform_values: Float64Array, shape: float) -> float:
     "Goodness-of-Fit Tests for the Generalized Pareto Distribution", Technometrics 43 (2001).
     """
     n = len(uniform_values)
+    # At both ends one of the logarithms would be infinite.
     clipped = np.clip(uniform_values, 1e-12, 1 - 1e-12)
     weights = 2 * np.arange(1, n + 1) - 1
     statistic = -n - float((weights * (np.log(clipped) + np.log1p(-clipped[::-1]))).mean())
     quantiles = [float(np.interp(shape, SHAPES, column)) for column in STATISTICS.T]
+    # In logarithms of the probability the table is nearly straight.
     return float(np.exp(np.interp(statistic, quantiles, np.log(PROBABILITIES))))

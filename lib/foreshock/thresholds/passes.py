@@ -50,12 +50,16 @@ class ScoreHistograms:
     columns: tuple[str, ...] = CELL_COLUMNS
 
     def of_file(self, rows: ScoredRows) -> pa.Table:
-        """A row for each detector, split, partition and group."""
+        """A row for each detector, split, partition and group.
+
+        rows: with CELL_COLUMNS and the scores of every detector.
+        """
         histogram_rows = []
         for split_name, cell in named_cells(rows, self.admitted_split):
             for detector_name in self.detectors:
                 judged_scores = cell.rows.judged(detector_name).scores(detector_name)
                 distribution_key = Key(detector_name, split_name, cell.partition, cell.group)
+                # JSON keeps every digit: Python writes a float so that it reads back the same.
                 histogram_text = json.dumps(Histogram.of(judged_scores).to_mapping())
                 n_unjudged = len(cell.rows) - len(judged_scores)
                 histogram_rows.append(
@@ -72,7 +76,10 @@ class ScoreHistograms:
         return Distributions({})
 
     def add(self, total: Distributions, part: pa.Table) -> Distributions:
-        """The distributions with those of one more file."""
+        """The distributions with those of one more file.
+
+        Histograms add exactly, so the order of files does not matter.
+        """
         for part_row in part.to_pylist():
             distribution_key = Key(
                 part_row["detector"], part_row["split"], part_row["partition"], part_row["group"]
@@ -100,7 +107,10 @@ class ExactQuantiles:
 
     @property
     def bins(self) -> tuple[tuple[Key, int], ...]:
-        """The bins to look into, each once."""
+        """The bins to look into, each once.
+
+        Quantiles of a distribution that are near each other share a bin.
+        """
         return tuple(
             dict.fromkeys(
                 (wanted_quantile.key, wanted_quantile.bin) for wanted_quantile in self.wanted
@@ -108,9 +118,13 @@ class ExactQuantiles:
         )
 
     def of_file(self, rows: ScoredRows) -> pa.Table:
-        """A row for each bin and cell that has a score in it: counts by the lower 16 bits."""
+        """A row for each bin and cell that has a score in it: counts by the lower 16 bits.
+
+        rows: with CELL_COLUMNS and the scores of `detectors`.
+        """
         counted_rows = []
         wanted_bins = self.bins
+        # Cells are sorted for when they are asked for: without a bin that would be for nothing.
         for split_name, cell in named_cells(rows, self.admitted_split) if wanted_bins else ():
             for bin_number, (distribution_key, bin_) in enumerate(wanted_bins):
                 if distribution_key.holds(split_name, cell.partition, cell.group):
@@ -137,5 +151,8 @@ class ExactQuantiles:
         return total
 
     def resolved(self, counts: BinCounts) -> Exact:
-        """The quantiles, from the counts over all files."""
+        """The quantiles, from the counts over all files.
+
+        counts: the total of this pass.
+        """
         return resolve(self.wanted, counts)

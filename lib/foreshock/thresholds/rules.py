@@ -12,6 +12,7 @@ from foreshock.errors import DataError, SettingsError
 from foreshock.thresholds.distribution import ADMITTED, Distributions, Key, TailEvents
 from foreshock.thresholds.pareto import dispersion, fit_tail, interval
 
+# What `fitted_on` says of a test partition's threshold, which never judges, and of a fixed value.
 SELF, FIXED = "self", "fixed"
 
 
@@ -37,7 +38,10 @@ class Threshold:
     goodness: float | None = None
 
     def to_mapping(self) -> dict[str, Any]:
-        """The row by column."""
+        """The row by column, without `run_id`.
+
+        Values are plain, as Arrow and JSON take them.
+        """
         return asdict(self)
 
 
@@ -67,8 +71,8 @@ def wanted_keys(distributions: Distributions, detectors: tuple[str, ...], fitted
 class Estimate:
     """A rule's threshold of one distribution, with its 95 % interval.
 
-    goodness: the p-value of the fitted tail, if there is one. instead: which other rule gave it, and
-    why.
+    goodness: the p-value of the fitted tail, if there is one. instead: which other rule gave it,
+    and why.
     """
 
     threshold: float
@@ -91,11 +95,12 @@ def threshold_rows(
 ) -> list[Threshold]:
     """A rule's rows: pooled first.
 
-    estimate_of: a distribution's estimate, or why there is none. A partition that has too few events
-    (min_count) or no estimate falls back on its group pooled, a group on all groups pooled. Raises
-    DataError if even all together are too few.
+    estimate_of: a distribution's estimate, or why there is none. A partition that has too few
+    events (min_count) or no estimate falls back on its group pooled, a group on all groups pooled.
+    Raises DataError if even all together are too few.
     """
     rows: dict[Key, Threshold] = {}
+    # Pooled rows come first: a partition or group that falls back copies one of them.
     for key in sorted(keys, key=_pooled_first):
         n = distributions.of(key).n
         fitted_on = SELF if key.split == C.TEST else fitted
@@ -160,6 +165,7 @@ def _fallback_row(key: Key, rows: dict[Key, Threshold], reason: str, n: int) -> 
     """The row of the group pooled, or of all groups pooled, with the reason."""
     is_partition = key.partition is not None
     parent = rows[Key(key.detector, key.split, None, key.group if is_partition else C.ALL)]
+    # A group that fell back itself is no source: name where the value comes from.
     source = f"group {key.group}" if is_partition and parent.fallback is None else C.ALL
     reasons = [f"{source}: {reason}"] + ([parent.fallback] if parent.fallback else [])
     return replace(
@@ -176,7 +182,10 @@ def fixed_row(model: str, value: float) -> Threshold:
 
 
 def check_borrowed(rows: list[Threshold], rule: str, level: float | None, where: str) -> None:
-    """Raise SettingsError if none of another run's rows is of the rule that is to judge."""
+    """Raise SettingsError if none of another run's rows is of the rule that is to judge.
+
+    rows: the other run's thresholds. where: how the error calls that run.
+    """
     if any(row.rule == rule and row.level == level and row.fitted_on != SELF for row in rows):
         return
     available = sorted({f"{row.rule} {row.level:.10g}" for row in rows if row.level is not None})
@@ -215,13 +224,15 @@ def quantile_estimate(
 ) -> Estimate | str:
     """The exact quantile at a level of n scores, with its interval.
 
-    instead: why it stands in for another rule. If fewer than one score would lie above it, it is the
-    highest of them, whatever the level. Only all groups pooled take that, and say so; any other
+    instead: why it stands in for another rule. If fewer than one score would lie above it, it is
+    the highest of them, whatever the level. Only all groups pooled take that, and say so; any other
     distribution gets why it has no estimate.
     """
     reasons = [] if instead is None else [f"quantile: {instead}"]
+    # 10,000 × (1 − 0.9999) is a little less than 1 in floating point.
     if n * (1 - level) > 1 - 1e-9:
         return Estimate(value, *ends, instead="; ".join(reasons) or None)
+    # 1 / (1 − 0.9999) is a little more than 10,000 in floating point.
     least = math.ceil(1 / (1 - level) - 1e-6)
     too_few = f"n = {n} < {least}, too few for level {level:.10g}"
     if key.partition is not None or key.group != C.ALL:
@@ -236,7 +247,12 @@ Judging = dict[tuple[str, str | None, str | None], float]
 def judging(
     rows: list[Threshold], *, rule: str, level: float | None, per: str, partition_is_time: bool
 ) -> Judging:
-    """Which threshold judges; the first row of each place."""
+    """Which threshold judges an event, by its detector, group and partition.
+
+    rule, level: of the rule that judges. per: `all`, `group` or `partition`, as `thresholds.per`.
+    partition_is_time: partitions are days or months, whose rows judge nothing. Of several rows of a
+    place the first counts. Rows fitted on a test partition's scores never judge.
+    """
     thresholds: Judging = {}
     for row in rows:
         if row.rule != rule or row.level != level or row.threshold is None or row.fitted_on == SELF:
@@ -255,7 +271,8 @@ def threshold_of(thresholds: Judging, detector: str, group: str, partition: str)
 
     None if there is none.
 
-    >>> threshold_of({("pca", None, None): 2.0, ("pca", "eu", None): 3.0}, "pca", "eu", "2024-01-01")
+    >>> thresholds = {("pca", None, None): 2.0, ("pca", "eu", None): 3.0}
+    >>> threshold_of(thresholds, "pca", "eu", "2024-01-01")
     3.0
     """
     for key in ((detector, group, partition), (detector, group, None), (detector, None, None)):

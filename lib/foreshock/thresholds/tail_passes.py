@@ -18,7 +18,8 @@ from foreshock.thresholds.conformal import unit_maxima
 from foreshock.thresholds.distribution import Key, TailEvents
 from foreshock.thresholds.passes import CELL_COLUMNS, named_cells
 
-Tail = tuple[Key, float]  # a distribution, and the value from which its tail is wanted
+# A distribution, and the value from which its tail is wanted.
+Tail = tuple[Key, float]
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,14 @@ class _TailPart:
     homes: list[Int64Array]
 
     def tail(self) -> TailEvents:
-        """All of it in order; the events of a run may lie in several files."""
+        """All of it in order; the events of a run may lie in several files.
+
+        Sizes of a run add up. Equal values are ordered by their run.
+        """
         event_runs, run_place = np.unique(np.concatenate(self.runs), return_inverse=True)
         run_sizes = np.bincount(run_place, weights=np.concatenate(self.sizes)).astype(np.int64)
         tail_values, home_runs = np.concatenate(self.values), np.concatenate(self.homes)
+        # lexsort goes by its last key first. Runs settle ties, whatever the order of files.
         value_order = np.lexsort((home_runs, tail_values))
         return TailEvents(event_runs, run_sizes, tail_values[value_order], home_runs[value_order])
 
@@ -53,7 +58,10 @@ class Tails:
         return tuple(dict.fromkeys(distribution_key.detector for distribution_key, _ in self.asked))
 
     def of_file(self, rows: ScoredRows) -> pa.Table:
-        """A row for each asked distribution and cell of it."""
+        """A row for each asked distribution and cell of it.
+
+        rows: with CELL_COLUMNS, the event run and the scores of `detectors`.
+        """
         tail_parts = []
         for split_name, cell in named_cells(rows, self.admitted_split) if self.asked else ():
             for asked_number, (distribution_key, tail_start) in enumerate(self.asked):
@@ -70,6 +78,7 @@ class Tails:
             judged_rows.scores(detector),
             judged_rows.column(schema.EVENT_RUN),
         )
+        # All runs, not only the tail's: the bootstrap draws blocks without a high score too.
         event_runs, run_sizes = np.unique(home_runs, return_counts=True)
         is_in_tail = judged_scores >= tail_start
         return {
@@ -86,6 +95,7 @@ class Tails:
     def add(self, total: dict[int, _TailPart], part: pa.Table) -> dict[int, _TailPart]:
         """The parts with those of one more file."""
         for column_name in ("runs", "sizes", "values", "homes"):
+            # Taken as arrays: a tail may have a million values, too many for Python's lists.
             lists = part[column_name].combine_chunks()
             for row_number, asked_number in enumerate(part["asked"].to_pylist()):
                 tail_part = total.setdefault(asked_number, _TailPart([], [], [], []))
@@ -93,7 +103,10 @@ class Tails:
         return total
 
     def tails(self, parts: dict[int, _TailPart]) -> dict[Tail, TailEvents]:
-        """The tail of each asked distribution."""
+        """The tail of each asked distribution.
+
+        parts: the total of this pass. Raises KeyError if a distribution has no event.
+        """
         return {tail: parts[asked_number].tail() for asked_number, tail in enumerate(self.asked)}
 
 
@@ -115,7 +128,8 @@ RUN_PART = pa.schema(
         ("highest", pa.list_(pa.float64())),
     ]
 )
-RunParts = dict[Key, list[tuple[Int64Array, Float64Array]]]  # runs and their highest, by file
+# Runs and the highest score of each, by distribution, a pair a file.
+RunParts = dict[Key, list[tuple[Int64Array, Float64Array]]]
 
 
 @dataclass(frozen=True)
@@ -132,7 +146,10 @@ class RunMaxima:
         return tuple(dict.fromkeys(distribution_key.detector for distribution_key in self.asked))
 
     def of_file(self, rows: ScoredRows) -> pa.Table:
-        """A row for each asked distribution and cell of it."""
+        """A row for each asked distribution and cell of it.
+
+        rows: with CELL_COLUMNS, the event run and the scores of `detectors`.
+        """
         run_parts = []
         for split_name, cell in named_cells(rows, self.admitted_split) if self.asked else ():
             for asked_number, distribution_key in enumerate(self.asked):
@@ -165,11 +182,15 @@ class RunMaxima:
         return total
 
     def maxima(self, parts: RunParts) -> dict[Key, Float64Array]:
-        """The highest scores of each asked distribution's runs, sorted."""
+        """The highest scores of each asked distribution's runs, sorted, empty if it has no event.
+
+        parts: the total of this pass.
+        """
         sorted_maxima = {}
         for distribution_key in self.asked:
             highest_scores = np.zeros(0)
-            if distribution_key in parts:  # the events of a run may lie in two files
+            # A run's events may lie in two files: its maximum is taken over all of them.
+            if distribution_key in parts:
                 event_runs, run_maxima = (
                     np.concatenate(part_columns)
                     for part_columns in zip(*parts[distribution_key], strict=True)

@@ -81,14 +81,20 @@ def draw_threshold(axes: Axes, limit: ThresholdRow | None, *, is_upright: bool =
 
 
 def set_calendar(axes: Axes) -> None:
-    """Have the horizontal axis show dates."""
+    """Have the horizontal axis show dates, with nine ticks at most.
+
+    The values on it must be those of `days_of`.
+    """
     locator = _date_locator(maxticks=9)
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(_date_formatter(locator))
 
 
 def finish_scores(figure: Figure, axes: Axes, scores: npt.ArrayLike) -> Figure:
-    """Scale the vertical axis for scores and put the legend above the figure."""
+    """Scale the vertical axis for scores and put the legend above the figure.
+
+    scores: those drawn, which the scale is chosen for. Returns the figure.
+    """
     set_scale(axes, "y", scores)
     axes.set_ylabel("score")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=5)

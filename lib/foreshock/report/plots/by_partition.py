@@ -68,8 +68,12 @@ def partition_bars(
     limit: ThresholdRow | None,
     mark: Literal["^", "o"],
 ) -> Figure | None:
-    """Bars by partition. A series is named for its split, which colours it, or for what its
-    threshold was fitted on; `self` has hollow marks."""
+    """Bars by partition, with a mark each; nothing without partitions.
+
+    series: bars by name. A series is named for its split, which colours it, or for what its
+    threshold was fitted on; `self` has hollow marks. limit: the threshold to draw. mark: `^` for
+    bands of scores, `o` for thresholds.
+    """
     partitions = sorted(
         {
             partition_bar.partition

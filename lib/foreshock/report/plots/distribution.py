@@ -30,7 +30,13 @@ class CumulativeCurve:
     shares: Float64Array
 
     def share_below(self, scores: Float64Array, left: float | None = None) -> Float64Array:
-        """The share of events at or below each score; left: what it is below the first value."""
+        """The share of events at or below each score; left: what it is below the first value.
+
+        left None: the share of the first value.
+
+        >>> CumulativeCurve(np.array([0.0, 4.0]), np.array([0.0, 1.0])).share_below(np.array([1.0]))
+        array([0.25])
+        """
         return np.asarray(np.interp(scores, self.values, self.shares, left=left), np.float64)
 
     def quantile(self, level: float) -> float:
@@ -60,6 +66,7 @@ def cumulative_curve(histogram: Histogram) -> CumulativeCurve:
     bin_ends = np.column_stack([key_values(first_keys), key_values(first_keys | 0xFFFF)])
     lowest = -np.inf if histogram.minimum is None else histogram.minimum
     highest = np.inf if histogram.maximum is None else histogram.maximum
+    # The outermost bins reach past the data, whose ends are known exactly.
     values = np.clip(bin_ends.astype(np.float64).ravel(), lowest, highest)
     events_up_to = np.cumsum(bin_counts)
     shares = np.column_stack([events_up_to - bin_counts, events_up_to]).ravel() / events_up_to[-1]
@@ -67,7 +74,11 @@ def cumulative_curve(histogram: Histogram) -> CumulativeCurve:
 
 
 def score_curves(by_split: Mapping[str, Histogram]) -> dict[str, CumulativeCurve]:
-    """The curve of each split that has events, in the order of the splits."""
+    """The curve of each split that has events, in the order of the splits.
+
+    >>> list(score_curves({"test": Histogram.of([1.0]), "train": Histogram.of([2.0])}))
+    ['train', 'test']
+    """
     curves = {
         split: cumulative_curve(by_split[split]) for split in SPLIT_COLOURS if split in by_split
     }
@@ -103,7 +114,10 @@ def _label_shares(axes: Axes, label: str) -> None:
 def score_bodies(
     curves: Mapping[str, CumulativeCurve], limit: ThresholdRow | None, title: str
 ) -> Figure | None:
-    """Where most scores lie: the share of each split's events in equal steps of the axis."""
+    """Where most scores lie: the share of each split's events in equal steps of the axis.
+
+    curves: by split (`score_curves`); nothing is drawn without any. limit: the threshold to draw.
+    """
     if not curves:
         return None
     figure = Figure(figsize=FULL_SIZE)
@@ -132,7 +146,11 @@ def score_tails(
     *,
     is_small: bool = False,
 ) -> Figure | None:
-    """How the tails fall: the share of each split's events above every score."""
+    """How the tails fall: the share of each split's events above every score.
+
+    curves: by split (`score_curves`); nothing is drawn without any. limit: the threshold to draw.
+    is_small: one of several figures in a row, without a legend.
+    """
     if not curves:
         return None
     figure = Figure(figsize=SMALL_SIZE if is_small else FULL_SIZE)

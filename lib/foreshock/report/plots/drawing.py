@@ -40,7 +40,9 @@ CSS_VARIABLES = {
 # Any: matplotlib types the keys as one long literal, which no plain dict of ours satisfies.
 FIGURE_STYLE: Any = {
     "svg.fonttype": "none",
+    # Without a salt ids differ from run to run.
     "svg.hashsalt": "foreshock",
+    # A feature's name may hold dollars, which would begin a formula.
     "text.parse_math": False,
     "font.size": 9,
     "text.color": INK,

@@ -29,7 +29,10 @@ def _draw_loss(
 
 @inline_svg
 def loss_curves(epochs: Sequence[EpochRow], best_epoch: int | None) -> Figure | None:
-    """Losses by epoch; nothing if there was no epoch."""
+    """Losses by epoch; nothing if there was no epoch.
+
+    best_epoch: the one whose weights were kept, drawn as a line; None: not known.
+    """
     if not epochs:
         return None
     figure = Figure(figsize=(5.3, 3))

@@ -59,7 +59,10 @@ def _scatter(axes: Axes, label: str, dots: Sequence[_Dot], most: int, style: Any
 def score_timeline(
     events: Sequence[TimelineEvent], limits: Sequence[ThresholdRow]
 ) -> Figure | None:
-    """The scores of sampled events over time, with at most four thresholds."""
+    """The scores of sampled events over time, with at most four thresholds.
+
+    Events without a score or a time are left out; nothing is drawn if none remains.
+    """
     event_dots = _dots(events)
     if not event_dots:
         return None

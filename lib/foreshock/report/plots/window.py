@@ -39,7 +39,11 @@ def _draw_feature(axes: Axes, values: Float64Array, expected: Float64Array | Non
 
 @inline_svg
 def event_window(event: TopEvent, shown: Sequence[int]) -> Figure | None:
-    """An event's window. shown: the features to draw, by their position."""
+    """An event's window; nothing if it is not known or no feature is shown.
+
+    shown: the features to draw, by their position. The errors of the steps come below them, if
+    known.
+    """
     if not shown or event.x is None:
         return None
     feature_values = np.array(event.x or [], np.float64)

@@ -58,6 +58,7 @@ def list_settings(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tup
     [('windows.length', '16'), ('windows.short', 'drop')]
     """
     for setting_name, value in settings.items():
+        # An empty section is written as {}, so that no setting is missing from the list.
         if isinstance(value, dict) and value:
             yield from list_settings(value, f"{prefix}{setting_name}.")
         elif isinstance(value, str):

@@ -41,7 +41,10 @@ class TopEvent:
 
     @classmethod
     def from_mapping(cls, raw: Mapping[str, Any]) -> TopEvent:
-        """The event in `score_details.json`, whose times are microseconds since 1970."""
+        """The event in `score_details.json`, whose times are microseconds since 1970.
+
+        Raises KeyError without `event_time`, TypeError without another field that has no default.
+        """
         times = tuple(iso_of_micros(micros) for micros in raw.get("times", ()))
         event_time = iso_of_micros(raw["event_time"])
         return read_record(cls, {**raw, "times": times, "event_time": event_time})

@@ -18,7 +18,11 @@ class Fold:
     end: str | None
 
     def to_mapping(self) -> dict[str, str | None]:
-        """Plain data for `summary.json`."""
+        """Plain data for `summary.json`.
+
+        >>> Fold(None, "1970-01-01T00:00:00+00:00").to_mapping()
+        {'from': None, 'to': '1970-01-01T00:00:00+00:00'}
+        """
         return {"from": self.start, "to": self.end}
 
 
@@ -61,7 +65,11 @@ class FitFacts:
 
     @classmethod
     def from_mapping(cls, raw: Mapping[str, Any]) -> FitFacts:
-        """The facts in `summary.json`."""
+        """The facts in `summary.json`; what a summary of an early version lacks is empty.
+
+        >>> FitFacts.from_mapping({"train_windows": 9}).folds
+        ()
+        """
         return cls(
             train_windows=raw.get("train_windows"),
             fitted_on=raw.get("fitted_on") or {},
@@ -70,7 +78,11 @@ class FitFacts:
         )
 
     def to_mapping(self) -> dict[str, object]:
-        """Plain data for `summary.json`."""
+        """Plain data for `summary.json`; `from_mapping` reads it back.
+
+        >>> list(FitFacts().to_mapping())
+        ['train_windows', 'fitted_on', 'explained', 'folds']
+        """
         return {
             "train_windows": self.train_windows,
             "fitted_on": self.fitted_on,

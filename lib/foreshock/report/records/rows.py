@@ -41,7 +41,10 @@ class ThresholdRow:
 
     @property
     def judging_rule(self) -> JudgingRule:
-        """The rule that the row is of."""
+        """The rule that the row is of.
+
+        Rows of one rule with two levels differ in it.
+        """
         return JudgingRule(self.rule, self.level)
 
 

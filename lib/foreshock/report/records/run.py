@@ -37,7 +37,10 @@ class RunCounts:
         return self.filtered + self.outside_splits + self.train + self.judged + without_score
 
     def to_mapping(self) -> dict[str, object]:
-        """Plain data for `summary.json`."""
+        """Plain data for `summary.json`, by the names of the fields.
+
+        `reading.read_record` reads it back.
+        """
         return asdict(self)
 
 
@@ -70,7 +73,11 @@ class Verdict:
         return cls(tuple(raw["causes"]), tuple(raw.get("features", ())), raw["text"])
 
     def to_mapping(self) -> dict[str, object]:
-        """Plain data for `summary.json`."""
+        """Plain data for `summary.json`; `from_mapping` reads it back.
+
+        >>> Verdict(("healthy",), (), "Fine.").to_mapping()
+        {'causes': ['healthy'], 'features': [], 'text': 'Fine.'}
+        """
         return {"causes": list(self.causes), "features": list(self.features), "text": self.text}
 
 
@@ -96,7 +103,12 @@ class SplitShift:
 
     @classmethod
     def from_mapping(cls, raw: Mapping[str, Any]) -> SplitShift:
-        """The shift in `summary.json`."""
+        """The shift in `summary.json`.
+
+        >>> raw = {"from": "train", "to": "test", "score": None, "features": []}
+        >>> SplitShift.from_mapping(raw).to_split
+        'test'
+        """
         features = {
             raw_row["feature"]: read_record(ShiftMeasures, raw_row) for raw_row in raw["features"]
         }
@@ -104,7 +116,11 @@ class SplitShift:
         return cls(raw["from"], raw["to"], score, features)
 
     def to_mapping(self) -> dict[str, object]:
-        """Plain data for `summary.json`."""
+        """Plain data for `summary.json`; `from_mapping` reads it back.
+
+        >>> SplitShift("train", "test", None, {}).to_mapping()
+        {'from': 'train', 'to': 'test', 'score': None, 'features': []}
+        """
         features = self.features.items()
         return {
             "from": self.from_split,

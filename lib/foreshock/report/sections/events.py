@@ -34,13 +34,19 @@ class Events:
 
 
 def build_events(data: ReportData) -> Events:
-    """The most anomalous events."""
+    """The most anomalous events, five at most, highest first.
+
+    They are taken as `data.top_events` has them in order.
+    """
     return Events([build_card(event) for event in data.top_events[:MOST_EVENTS]])
 
 
 def feature_weights(event: TopEvent) -> Float64Array:
-    """How much each feature is wrong, (F,): its share of the error, or if that is not known the
-    squared distance between its values and what was expected."""
+    """How much each feature is wrong, (F,).
+
+    It is the feature's share of the error or, if shares are not known, the sum of squared distances
+    between its values and what was expected.
+    """
     if event.feature_errors:
         error_shares = [
             event.feature_errors.get(feature_name) or 0.0 for feature_name in event.features

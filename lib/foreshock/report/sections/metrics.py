@@ -66,7 +66,11 @@ class Rivals:
 
     @property
     def is_guessing(self) -> bool:
-        """Whether the model is hardly better than guessing."""
+        """Whether the model is hardly better than guessing.
+
+        >>> Rivals(0.6, {}, {}).is_guessing, Rivals(0.7, {}, {}).is_guessing
+        (True, False)
+        """
         return self.area < CLOSE_TO_GUESSING
 
 
@@ -130,6 +134,7 @@ def build_metrics(data: ReportData) -> Metrics:
         model=data.model,
         split=split,
         group=shown_group,
+        # A metric that is not in the order, such as one of a later version, is shown all the same.
         names=[metric_name for metric_name in METRIC_ORDER if metric_name in metric_names]
         + sorted(metric_names - {*METRIC_ORDER}),
         table=overall_table,

@@ -21,7 +21,10 @@ class OverTime:
 
 
 def build_over_time(data: ReportData) -> OverTime:
-    """Scores over time."""
+    """Scores over time: the sample of events, and the bands of each partition's scores.
+
+    Figures are empty text if there is nothing to draw.
+    """
     partition_rows = of_main_group(
         partition_row for partition_row in data.partitions if partition_row.detector == data.model
     )

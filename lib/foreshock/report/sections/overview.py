@@ -85,6 +85,7 @@ def build_overview(data: ReportData) -> Overview:
 
 
 def _columns(expression: str | None) -> set[str]:
+    # A rough reading of SQL: a column too many makes a note too many, no wrong figure.
     return set(re.findall(r"[a-z_]\w*", (expression or "").lower())) - SQL_WORDS
 
 

@@ -24,6 +24,9 @@ class Training:
 
 
 def build_training(data: ReportData) -> Training:
-    """Training of the run's detectors."""
+    """Training of the run's detectors.
+
+    The figure of the losses is empty text if the model is not trained in epochs.
+    """
     curve = data.training
     return Training(curve, loss_curves(curve.epochs, curve.best_epoch), data.summary.fit)

@@ -27,7 +27,10 @@ class GlueSink:
     check_run: TurnCheck
 
     def look(self, descriptions: Mapping[str, TableDescription]) -> None:
-        """Raises SettingsError unless the tables lie on S3 and the database can take them."""
+        """Check that the tables lie on S3 and that the database can take them.
+
+        Raises SettingsError if not.
+        """
         if not is_remote(self.location):
             raise SettingsError(
                 "`tables.glue.database`: Glue registers tables on S3; these lie in "
@@ -45,11 +48,17 @@ class GlueSink:
         return nullcontext(self.check_run)
 
     def conflict(self, tables: RunTables) -> str | None:
-        """None: the rows are not here."""
+        """None: the rows are not here.
+
+        The sink that holds them tells of conflicts.
+        """
         return None
 
     def replace(self, tables: RunTables, check_turn: TurnCheck) -> dict[str, int]:
-        """Register each table that is there with the run's partitions."""
+        """Register each table that is there with the run's partitions.
+
+        Returns no snapshots, for Glue has none. Raises ServiceError if Glue refuses.
+        """
         for table_name, description in tables.descriptions.items():
             if (self.location / table_name).exists():
                 self._registry.register(
@@ -62,7 +71,10 @@ class GlueSink:
         return {}
 
     def publish_runs(self, folder: Path, run_id: str, description: TableDescription) -> None:
-        """Register the table `runs`."""
+        """Register the table `runs`.
+
+        Raises ServiceError if Glue refuses.
+        """
         self._registry.register(RUNS, description, self._place(RUNS))
 
     @cached_property

@@ -9,6 +9,7 @@ from botocore.exceptions import ClientError
 
 from foreshock.errors import ServiceError
 
+# Codes, not classes: botocore makes its exceptions' classes at run time.
 MISSING, THERE_ALREADY = "EntityNotFoundException", "AlreadyExistsException"
 
 # As boto3 takes and gives it: Glue's names to Glue's values.
@@ -55,12 +56,21 @@ class GlueClient(Protocol):
 
 
 def has_code(error: ClientError, code: str) -> bool:
-    """Whether an error of AWS has a code."""
+    """Whether an error of AWS has a code.
+
+    code: as AWS spells it, such as MISSING.
+    """
     return bool(error.response.get("Error", {}).get("Code") == code)
 
 
 def service_error(call: str, error: Exception) -> ServiceError:
-    """The project's error for a call that Glue refused."""
+    """The project's error for a call that Glue refused.
+
+    call: the call's name, or what it was for, as the message begins.
+
+    >>> str(service_error("GetTable", ValueError("no access"))).split(". ")[0]
+    'Glue GetTable: no access'
+    """
     return ServiceError(
         f"Glue {call}: {error}. Check permissions and the service, then run the same command."
     )

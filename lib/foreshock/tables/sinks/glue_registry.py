@@ -237,11 +237,13 @@ def merged_type(present: str, wanted: str) -> str:
     if not (_is_struct(present) and _is_struct(wanted)):
         return wanted
     inner_fields = [sql_type.removeprefix("struct<")[:-1] for sql_type in (present, wanted)]
+    # Fields of nested types hold commas, which the split below would take for ends of fields.
     if any("<" in fields for fields in inner_fields):
         return wanted
     field_types = {}
     for field_text in ",".join(inner_fields).split(","):
         field_name, _, field_type = field_text.partition(":")
+        # The wanted struct comes last, so that its type counts for a field of both.
         field_types[field_name] = field_type
     fields = ",".join(
         f"{field_name}:{field_type}" for field_name, field_type in field_types.items()

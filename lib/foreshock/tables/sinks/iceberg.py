@@ -41,20 +41,29 @@ class IcebergSink:
     announce: Callable[[str], None]
 
     def look(self, descriptions: Mapping[str, TableDescription]) -> None:
-        """Raises SettingsError if no region is set, or the namespace cannot take the tables."""
+        """Note what the tables' snapshots are.
+
+        Raises SettingsError if no region is set, or the namespace cannot take the tables.
+        """
         if self.settings.catalog in ("glue", "s3tables"):
             aws_boto.client(self.settings.catalog)
         self._tables.look(descriptions)
 
     def turn(self) -> AbstractContextManager[TurnCheck]:
-        """Hold the namespace's folder of a hadoop catalog; other catalogs order commits."""
+        """Hold the namespace's folder of a hadoop catalog; other catalogs order commits.
+
+        Raises ServiceError if another run holds it for ten minutes.
+        """
         if self.settings.catalog != "hadoop":
             return nullcontext(self.check_run)
         folder = at(str(self.settings.warehouse)) / self.settings.namespace
         return wait_for_turn(folder, "tables.iceberg.warehouse")
 
     def conflict(self, tables: RunTables) -> str | None:
-        """A partition of these that another run wrote."""
+        """What is wrong with a partition of these that another run wrote, in words; None: nothing.
+
+        Small tables have rows by run, so that runs do not meet there.
+        """
         for table_name in PARTITIONED_TABLES:
             other_partition = self._tables.conflict(table_name, tables.touched(table_name))
             if other_partition is not None:
@@ -67,7 +76,10 @@ class IcebergSink:
         return None
 
     def replace(self, tables: RunTables, check_turn: TurnCheck) -> dict[str, int]:
-        """Replace the run's rows, one commit a table; returns the snapshots that came of it."""
+        """Replace the run's rows, one commit a table; returns the snapshots that came of it.
+
+        Raises ServiceError if another run changed such rows since `look`, or once the turn is lost.
+        """
         snapshots = {}
         for table_name in WRITING_ORDER:
             if table_name in PARTITIONED_TABLES and not tables.touched(table_name):
@@ -93,7 +105,10 @@ class IcebergSink:
         return snapshots
 
     def publish_runs(self, folder: Path, run_id: str, description: TableDescription) -> None:
-        """Replace the run's attempts."""
+        """Replace the run's attempts in the table `runs`, in one commit.
+
+        It waits for the turn itself.
+        """
         with self.turn():
             replaced_rows = F.col("run_id") == run_id
             self._tables.replace(C.RUNS, description, self._frame(folder, run_id), replaced_rows)

@@ -56,6 +56,7 @@ def catalog_options(
     >>> catalog_options("hadoop", "/lake", None, AwsOptions())
     {'type': 'hadoop', 'cache-enabled': 'false', 'warehouse': '/lake'}
     """
+    # A cached table would hide what other runs commit.
     options = {**CATALOG_OPTIONS[catalog], "cache-enabled": "false"}
     if warehouse is not None:
         options["warehouse"] = warehouse

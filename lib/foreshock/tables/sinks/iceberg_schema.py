@@ -16,7 +16,10 @@ from foreshock.tables.sinks.protocol import PartitionKey
 
 
 def described_fields(description: TableDescription) -> list[StructField]:
-    """The columns of a description, with Spark's types."""
+    """The columns of a description, with Spark's types.
+
+    They come in the order of the description.
+    """
     columns_ddl = ", ".join(f"`{column.name}` {column.sql_type}" for column in description.columns)
     return cast(StructType, _parse_datatype_string(columns_ddl)).fields
 
@@ -42,12 +45,17 @@ def type_difference(present: DataType, wanted: DataType, name: str) -> str | Non
 
 
 def fit_column(schema: StructType, name: str, table_type: DataType) -> Column:
-    """A column of a run as the table has it: null if the run has none, and so for its fields."""
+    """A column of a run as the table has it: null if the run has none, and so for its fields.
+
+    schema: of the run's rows. table_type: the column's type in the table. Fields of a struct that
+    the table lacks are lost.
+    """
     if name not in schema.names:
         return F.lit(None).cast(table_type).alias(name)
     run_type = schema[name].dataType
     if not (isinstance(table_type, StructType) and isinstance(run_type, StructType)):
         return F.col(name)
+    # Rebuilding a struct costs for each row, and most runs have the table's fields.
     if table_type.names == run_type.names:
         return F.col(name)
     fitted_fields = []

@@ -69,8 +69,11 @@ class IcebergTables:
         return f"{CATALOG}.`{self.namespace}`.{table}{metadata}"
 
     def look(self, descriptions: Mapping[str, TableDescription]) -> None:
-        """Note the snapshots of tables. Raises SettingsError if the namespace is missing, or a
-        table of one of these names has another schema or other partitions."""
+        """Note the snapshots of tables, and make the namespace if that is wanted.
+
+        Raises SettingsError if the namespace is missing, or a table of one of these names has
+        another schema or other partitions.
+        """
         if not self.spark.catalog.databaseExists(f"{CATALOG}.`{self.namespace}`"):
             if not self.create and self.options.get("type") != "hadoop":
                 raise SettingsError(

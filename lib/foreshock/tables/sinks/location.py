@@ -60,16 +60,25 @@ class LocationSink:
     _noted: Contents = field(default_factory=dict)
 
     def look(self, descriptions: Mapping[str, TableDescription]) -> None:
-        """Note the files of every partition. Raises SettingsError if there is no such bucket."""
+        """Note the files of every partition.
+
+        Raises SettingsError if there is no such bucket.
+        """
         check_bucket(self.location, "tables.location")
         self._noted = self._contents()
 
     def turn(self) -> AbstractContextManager[TurnCheck]:
-        """Hold the folder: renaming and copying exclude nobody."""
+        """Hold the folder: renaming and copying exclude nobody.
+
+        Raises ServiceError if another run holds it for ten minutes.
+        """
         return wait_for_turn(self.location, "tables.location")
 
     def conflict(self, tables: RunTables) -> str | None:
-        """A partition of these whose files are not those that `look` noted."""
+        """What is wrong with a partition of these that another run wrote, in words; None: nothing.
+
+        A partition is another run's if its files are not those that `look` noted.
+        """
         present_contents = self._contents()
         for table_name in PARTITIONED_TABLES:
             touched_folders = {**self._removable(tables, table_name), **tables.written[table_name]}
@@ -122,7 +131,10 @@ class LocationSink:
         return {}
 
     def publish_runs(self, folder: Path, run_id: str, description: TableDescription) -> None:
-        """Copy the attempts of a run, a file each."""
+        """Copy the attempts of a run, a file each.
+
+        folder: the run's `tables/runs`. Files of an attempt are replaced.
+        """
         runs_folder = self.location / RUNS
         runs_folder.mkdir(parents=True, exist_ok=True)
         for file in folder.glob("*.parquet"):

@@ -60,7 +60,10 @@ class RunTables:
     removed: Mapping[str, Sequence[PartitionKey]]
 
     def touched(self, table: str) -> list[PartitionKey]:
-        """The partitions of a table that change: those written, then those removed."""
+        """The partitions of a table that change: those written, then those removed.
+
+        A table that is not partitioned has none.
+        """
         return [*self.written.get(table, {}), *self.removed.get(table, ())]
 
 
@@ -69,7 +72,10 @@ class Sink(Protocol):
     a conflict and replace."""
 
     def look(self, descriptions: Mapping[str, TableDescription]) -> None:
-        """Note what is there. Raises SettingsError if tables cannot be published there."""
+        """Note what is there, before the work begins.
+
+        Raises SettingsError if tables cannot be published there.
+        """
 
     def turn(self) -> AbstractContextManager[TurnCheck]:
         """Wait for the turn to write, if writers do not exclude each other by themselves.
@@ -78,7 +84,10 @@ class Sink(Protocol):
         """
 
     def conflict(self, tables: RunTables) -> str | None:
-        """What another run wrote since `look` that these tables would replace; None: nothing."""
+        """What another run wrote since `look` that these tables would replace, in words.
+
+        None: nothing. Ask within the turn, right before `replace`.
+        """
 
     def replace(self, tables: RunTables, check_turn: TurnCheck) -> dict[str, int]:
         """Put a run's rows in place of those that are there, each table all or nothing.
@@ -87,4 +96,7 @@ class Sink(Protocol):
         """
 
     def publish_runs(self, folder: Path, run_id: str, description: TableDescription) -> None:
-        """Publish a run's rows of the table `runs`, which lies in `folder`."""
+        """Publish a run's rows of the table `runs`, which lies in `folder`.
+
+        Rows of other runs stay.
+        """

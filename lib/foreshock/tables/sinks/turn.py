@@ -28,6 +28,7 @@ def wait_for_turn(folder: Path, setting: str) -> Iterator[TurnCheck]:
             try:
                 check_turn = stack.enter_context(locked(folder, setting))
                 break
+            # The lock belongs to a run that publishes now; it will end, so this is no error yet.
             except SettingsError:
                 if time.monotonic() > deadline:
                     raise ServiceError(
