@@ -11,6 +11,7 @@ import warnings
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -188,6 +189,7 @@ def windows(work: Path, spark: Any, *, cases: int, seed: int = 0) -> dict[str, A
 def prepare_with_parts(made: dict[str, Any], run_dir: Path, spark: Any, parts: int) -> Path:
     """Extract and prepare with a given number of sorted parts."""
     from foreshock.stages import prepare as stage
+    from foreshock.stages import prepare_windows
 
     class Session:
         """A session that answers with a wanted parallelism."""
@@ -198,8 +200,10 @@ def prepare_with_parts(made: dict[str, Any], run_dir: Path, spark: Any, parts: i
         def __getattr__(self, name: str) -> Any:
             return getattr(spark, name)
 
-    assert stage.ROWS_PER_PART > 10_000
-    return prepare_only(made, run_dir, Session())
+    assert prepare_windows.ROWS_PER_FILE > 10_000
+    # Small runs are cut in the driver, in one part: here it is Spark that cuts them.
+    with patch.object(prepare_windows, "ROWS_HERE", 0):
+        return prepare_only(made, run_dir, Session())
 
 
 def compare_windows(table: Any, made: dict[str, Any], dataset: Path) -> int:

@@ -67,7 +67,8 @@ def test_sequences_hold_every_event_of_the_splits(
         assert run_job("prepare", CONF, run) == 0
     rows = pq.read_table(run / "sequences").to_pandas()
 
-    events = pq.read_table(run / "events").to_pandas()
+    files = sorted((run / "events").rglob("*.parquet"))
+    events = pd.concat([pq.ParquetFile(file).read().to_pandas() for file in files])
     order = ["entity", "event_time", "tiebreak_0", "tiebreak_1", "event_id"]
     events = events.sort_values(order, ignore_index=True)
     events["gap"] = events.groupby("entity")["event_time"].diff().dt.total_seconds()
