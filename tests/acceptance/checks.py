@@ -188,7 +188,6 @@ def windows(work: Path, spark: Any, *, cases: int, seed: int = 0) -> dict[str, A
 
 def prepare_with_parts(made: dict[str, Any], run_dir: Path, spark: Any, parts: int) -> Path:
     """Extract and prepare with a given number of sorted parts."""
-    from foreshock.stages import prepare as stage
     from foreshock.stages import prepare_windows
 
     class Session:
