@@ -8,7 +8,10 @@ from foreshock.stages.command import run_job
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the job with these arguments, or the process's; returns the exit code."""
+    """Run the stage score from the command line.
+
+    argv: the arguments; None for those of the process. Returns the exit code.
+    """
     return run_job("score", argv)
 
 

@@ -20,7 +20,8 @@ RAW_PREFIX = "raw_"
 TRAIN, CALIBRATION, TEST = "train", "calibration", "test"
 SPLITS = (TRAIN, CALIBRATION, TEST)
 SCORED = (TRAIN, "out_of_fold", CALIBRATION, TEST)
-OUT_OF_FOLD = "out_of_fold"  # training events scored by a model that did not see them
+# Training events scored by a model that did not see them.
+OUT_OF_FOLD = "out_of_fold"
 
 SCORES = "scores"
 DETECTOR_SCORES = "detector_scores"

@@ -43,14 +43,20 @@ class Detector(Protocol):
 
     @classmethod
     def load(cls, spec: Spec, arrays: Mapping[str, AnyArray]) -> Self:
-        """What `spec` and `arrays` gave. Raises KeyError or ValueError if they do not fit."""
+        """The detector that `spec` and `arrays` were taken from.
+
+        Raises KeyError or ValueError if they do not fit together.
+        """
 
 
 class WindowDetector(Detector, Protocol):
     """A fitted detector of windows (N, L, F) float32, scaled."""
 
     def errors(self, windows: Float32Array) -> Float32Array:
-        """Errors (N, L, F), or (N, L, 1) from a detector that does not see features apart."""
+        """Errors (N, L, F), or (N, L, 1) from a detector that does not see features apart.
+
+        `scoring.score` says how an event's score is made of them.
+        """
 
     def reconstruct(self, windows: Float32Array) -> Float32Array | None:
         """The expected values (N, L, F). None from a detector that expects no values.
@@ -59,7 +65,10 @@ class WindowDetector(Detector, Protocol):
         """
 
     def errors_of(self, windows: Float32Array, expected: Float32Array) -> Float32Array:
-        """`errors(windows)`, computed from what `reconstruct(windows)` gave."""
+        """`errors(windows)`, computed from what `reconstruct(windows)` gave.
+
+        A caller that needs both saves computing the expected values twice.
+        """
 
 
 class RowDetector(WindowDetector, Protocol):
@@ -97,7 +106,10 @@ class SequenceDetector(Detector, Protocol):
         """The detector fitted on all summarised events. Raises ValueError if they are too few."""
 
     def judge(self, events: pa.Table) -> SequenceScores:
-        """The scores of events (n rows), with what explains them."""
+        """The scores of events, with what explains them.
+
+        events: n rows of `sequences.event_rows`, in total order.
+        """
 
 
 FittedDetector = WindowDetector | SequenceDetector  # which of them, `DetectorEntry.family` says
@@ -153,17 +165,29 @@ class DetectorEntry:
 
     @property
     def is_trainable(self) -> bool:
-        """Whether the training loop fits it (section `training`), rather than one call of `fit`."""
+        """Whether the training loop fits it (section `training`), rather than one call of `fit`.
+
+        >>> entry_of("pca").is_trainable, entry_of("lstm_autoencoder").is_trainable
+        (False, True)
+        """
         return self.trainable is not None
 
     @property
     def reads_windows(self) -> bool:
-        """Whether it scores the prepared windows."""
+        """Whether it scores the prepared windows.
+
+        >>> entry_of("pca").reads_windows, entry_of("gap").reads_windows
+        (True, False)
+        """
         return self.family == "windows"
 
     @property
     def reads_sequences(self) -> bool:
-        """Whether it scores the prepared sequences."""
+        """Whether it scores the prepared sequences.
+
+        >>> entry_of("pca").reads_sequences, entry_of("gap").reads_sequences
+        (False, True)
+        """
         return self.family == "sequences"
 
     def load_class(self) -> Any:
@@ -171,13 +195,17 @@ class DetectorEntry:
         return _load(self.location)
 
     def load_trainable(self) -> Any:
-        """The class of the detector's `Trainable`. Raises ValueError if there is none."""
+        """The class of the detector's `Trainable`. The first call imports its module.
+
+        Raises ValueError if the training loop does not fit the detector.
+        """
         if self.trainable is None:
             raise ValueError(f"detector {self.name} is not trained by the training loop")
         return _load(self.trainable)
 
 
 def _load(location: str) -> Any:
+    # At the first need: reading flags loads neither TensorFlow nor scikit-learn.
     module, _, attribute = location.partition(":")
     return getattr(importlib.import_module(module), attribute)
 

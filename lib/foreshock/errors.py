@@ -4,7 +4,10 @@ from __future__ import annotations
 
 
 class ForeshockError(Exception):
-    """A failure with a message for the user: what is wrong, where, what is allowed, what was received, what to do."""
+    """A failure with a message for the user.
+
+    The message says what is wrong and where, what is allowed, what was received and what to do.
+    """
 
     exit_code = 1
 

@@ -27,7 +27,8 @@ from foreshock.events.athena_query import (
 ENDED = ("SUCCEEDED", "FAILED", "CANCELLED")
 POLL_SECONDS, LONGEST_POLL_SECONDS, POLL_GROWTH = 0.2, 5.0, 1.5
 PROGRESS_SECONDS = 10.0
-STOP_SECONDS = 10.0  # that a query is given to end in, once it is told to
+# What a query is given to end in, once it is told to.
+STOP_SECONDS = 10.0
 STOPS_AT_ONCE = 16
 WHY_LENGTH = 300
 
@@ -117,7 +118,8 @@ class Unloading:
                 state=query.state,
                 **({"why": why} if why else {}),
             )
-            if query.id is not None:  # what it scanned is paid for, finished or not
+            # What it scanned is paid for, finished or not.
+            if query.id is not None:
                 self._note(query)
         self._running = []
 
@@ -126,7 +128,8 @@ class Unloading:
         deadline, is_told, why = time.monotonic() + STOP_SECONDS, False, None
         while time.monotonic() < deadline:
             try:
-                if query.id is None:  # it may have begun: the same token tells its id
+                # It may have begun: the same token tells its id.
+                if query.id is None:
                     query.id = self._begin(self.stopper, query)
                 if not is_told:
                     self.stopper.stop_query_execution(QueryExecutionId=query.id)

@@ -76,6 +76,7 @@ def _partition_key(
         return matches[0]
     if asked is None:
         return None
+    # Only of a single column is it plain that the partitions are meant to be its.
     if len(key_types) != 1:
         raise DataError(
             f"`source.partitions`: the table {full_name} has "
@@ -112,7 +113,8 @@ def _projected_locations(
     template: str = entry["Parameters"].get(
         "storage.location.template", f"{base.rstrip('/')}/{partition_key}={placeholder}"
     )
-    if key_count > 1:  # the other keys' values are not known
+    if key_count > 1:
+        # The values of the other keys are not known.
         return {value: [base] for value in calendar_range(*asked)}
     return {value: [template.replace(placeholder, value)] for value in calendar_range(*asked)}
 
@@ -124,7 +126,8 @@ def _listed_locations(
     for partition in partitions:
         value = partition["Values"][key_position]
         if key_type in WHOLE_NUMBERS and value != NULL:
-            value = str(whole_number(value))  # 09 and 9 are one partition
+            # 09 and 9 are one partition.
+            value = str(whole_number(value))
         locations.setdefault(value, []).append(partition["StorageDescriptor"]["Location"])
     return locations
 

@@ -22,8 +22,15 @@ class Query:
     started: float = 0.0  # on the monotonic clock, in seconds
 
     def update(self, execution: Execution) -> None:
-        """Take over what Athena says of the query."""
+        """Take over what Athena says of the query: its state, and the bytes scanned so far.
+
+        >>> query = Query("2019-12-30", "SELECT 1", "s3://lake/out")
+        >>> query.update({"Status": {"State": "RUNNING"}, "Statistics": {"DataScannedInBytes": 10}})
+        >>> query.state, query.bytes
+        ('RUNNING', 10)
+        """
         self.state = execution["Status"]["State"]
+        # A query that still waits has no statistics.
         self.bytes = int(execution.get("Statistics", {}).get("DataScannedInBytes", 0))
 
 

@@ -24,7 +24,7 @@ class AthenaTable:
     """What Athena is to give.
 
     sql: the query that yields the rows.
-    partition_key: the partition column; None where_clause the table is taken whole.
+    partition_key: the partition column; None if the table is taken whole.
     key_type: the SQL type of that column.
     locations: the folders of each partition. It is empty for a query, and `*` has those of a table
     that is taken whole.
@@ -89,7 +89,8 @@ def _fault(query: str) -> str | None:
     try:
         parsed: Any = sqlglot.parse_one(query, read="athena")
     except sqlglot.errors.SqlglotError:
-        return None  # Athena knows more than the parser does
+        # Athena knows more than the parser does.
+        return None
     return None if isinstance(parsed, sqlglot.exp.Query) else "it is no SELECT"
 
 
@@ -97,7 +98,8 @@ def _parentheses_match(token_types: list[TokenType]) -> bool:
     depth = 0
     for token_type in token_types:
         depth += (token_type == TokenType.L_PAREN) - (token_type == TokenType.R_PAREN)
-        if depth < 0:  # it closes the parenthesis that UNLOAD opens
+        if depth < 0:
+            # It closes the parenthesis that UNLOAD opens.
             return False
     return depth == 0
 
@@ -141,7 +143,8 @@ def _is_partition(partition_key: str, key_type: str, value: str) -> str:
     column = quoted_name(partition_key)
     if value == NULL:
         return f"{column} IS NULL"
-    if key_type == "varchar":  # of a query: the column's type is not known
+    if key_type == "varchar":
+        # The column of a query: its type is not known.
         return f"CAST({column} AS varchar) = {literal(value)}"
     return f"{column} = {_typed_literal(key_type, value)}"
 

@@ -65,12 +65,14 @@ class CellCounts:
         """
         if not self.filled:
             return VOID
+        # Only numbers may have cells that do not parse: booleans are all or none.
         if self.booleans == self.filled:
             return BOOLEAN
         if self.numbers < (1 - max_bad) * self.filled:
             return TEXT
         if self.integers != self.numbers or self.beyond_38_digits:
             return FLOATING
+        # 38 digits are the most that Spark's decimals have; a double rounds beyond 15.
         return LARGE_NUMBER if self.beyond_int64 else WHOLE_NUMBER
 
 

@@ -25,8 +25,10 @@ ROW_JSON = "row"
 SPLIT = "split"
 BAD_LABEL = "__bad_label"
 NULL_PREFIX = "__null_"
-SECONDS = (-62_135_596_800, 253_402_300_799)  # of the years 1 to 9999
-ID_LENGTH = 32  # hexadecimal digits of a row's SHA-256 that make its event id
+# The first and the last second of the years 1 to 9999.
+SECONDS = (-62_135_596_800, 253_402_300_799)
+# Hexadecimal digits of a row's SHA-256 that make its event id.
+ID_LENGTH = 32
 
 
 def contract(
@@ -70,10 +72,12 @@ def _contract_values(
     """The columns of the contract; a setting that is not there gives its column a constant."""
 
     def column_of(setting: str, sql_type: str, otherwise: Column) -> Column:
+        """The value of a setting's expression; `otherwise` if the setting is not there."""
         expression = expressions.get(setting)
         return otherwise if expression is None else expression.column.cast(sql_type)
 
     def condition_of(setting: str) -> Column:
+        """Whether a row meets a setting's condition; null counts as not met."""
         expression = expressions.get(setting)
         if expression is None:
             return F.lit(True)
@@ -167,7 +171,10 @@ def _is_copy(feature: str, expression: Expression, settings: Settings) -> bool:
 
 
 def split_of(time: Column, settings: Settings) -> Column:
-    """The split of a time; null outside all of them."""
+    """The split of a time; null outside all of them.
+
+    A split holds its start, and not its end.
+    """
     split = F.lit(None).cast("string")
     micros = F.unix_micros(time)
     for split_name, span in settings.split.spans().items():

@@ -15,6 +15,7 @@ from foreshock.errors import DataError
 from foreshock.platform.paths import at
 
 OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open}
+# Files of all other suffixes are left to Spark, which opens more compressions.
 PLAIN_SUFFIXES = (".csv", ".txt", "")
 
 
@@ -76,5 +77,6 @@ def _file_header(file: str) -> list[str] | None:
         return None
     with at(file).open("rb") as raw:
         unpacked = OPENERS[suffix](raw, "rb") if suffix in OPENERS else raw
+        # Excel begins a file with a byte order mark, which is no part of the first name.
         with io.TextIOWrapper(unpacked, encoding="utf-8-sig", errors="replace", newline="") as text:
             return header_names(text)

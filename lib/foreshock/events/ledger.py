@@ -19,7 +19,8 @@ MAIN, TEST_TABLE = "main", "test"
 EVENTS_FOLDERS = {MAIN: "events", TEST_TABLE: "events_test"}
 # Folder names are part of the run directory, which users read.
 QUARANTINE_FOLDERS = {MAIN: "quarantine", TEST_TABLE: "quarantine_test"}
-OUTSIDE = "outside"  # the split of kept rows whose time lies in no split
+# The split of kept rows whose time lies in no split.
+OUTSIDE = "outside"
 
 JsonObject = dict[str, Any]
 Json = Mapping[str, Any]

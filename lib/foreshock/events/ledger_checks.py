@@ -27,7 +27,10 @@ def refused_text(quarantined: Mapping[str, int]) -> str:
 
 
 def check_rows(settings: Settings, ledger: Ledger) -> None:
-    """Raise DataError if no row was read, or if none is left."""
+    """Raise DataError if no row was read, or if none is left.
+
+    The message says how many rows were filtered, and the commonest reasons of those refused.
+    """
     total = ledger.total()
     if not total.rows_read:
         raise DataError(
@@ -58,7 +61,8 @@ def check_splits(settings: Settings, ledger: Ledger) -> None:
     total = ledger.total()
     _check_needed_splits(settings, total)
     if settings.model.from_ is not None:
-        return  # scaler and thresholds come from the other run
+        # Scaler and thresholds come from the other run.
+        return
     _check_features(settings, total)
     _check_fitted_rows(settings, total)
 
@@ -94,6 +98,7 @@ def _check_features(settings: Settings, total: PartitionCounts) -> None:
 def _check_fitted_rows(settings: Settings, total: PartitionCounts) -> None:
     split, least = settings.fitted_rows, settings.thresholds.min_count
     fitted_events = total.kept.get(split, 0)
+    # A fixed threshold needs no event.
     all_fixed = all(rule.name == "fixed" for rule in settings.thresholds.rules)
     if not all_fixed and fitted_events < least:
         raise DataError(

@@ -20,7 +20,11 @@ ROW_COUNT, BAD_LABELS, FIRST, LAST = "__rows", "__bad_labels", "__first", "__las
 
 
 def count_rows(rows: DataFrame, features: Sequence[str]) -> dict[str, PartitionCounts]:
-    """Every row's fate by partition, exact. Raises DataError for labels other than 0 and 1."""
+    """Every row's fate by partition, exact, in one pass over the rows.
+
+    features: their names; of train the nulls of each are counted. Raises DataError if kept rows
+    have labels other than 0 and 1.
+    """
     is_kept = F.col(C.REASON).isNull()
     in_train = (F.col(SPLIT) == C.TRAIN) & is_kept
     micros = F.unix_micros(C.EVENT_TIME)
@@ -90,7 +94,10 @@ def write_events(rows: DataFrame, target: Path, *, aligned: bool) -> None:
 
 
 def write_quarantine(rows: DataFrame, target: Path) -> None:
-    """Write the refused rows to `target/partition=…/`: reason, column and the row as JSON."""
+    """Write the refused rows to `target/partition=…/`: reason, column and the row as JSON.
+
+    Rows that events.where leaves out are not among them.
+    """
     is_refused = F.col(C.REASON).isNotNull() & (F.col(C.REASON) != FILTERED)
     refused_rows = rows.filter(is_refused).select(
         C.PARTITION, C.REASON, BLAMED, C.ENTITY, C.EVENT_TIME, C.EVENT_ID, ROW_JSON

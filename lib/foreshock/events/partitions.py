@@ -13,8 +13,10 @@ from foreshock.errors import DataError, SettingsError
 from foreshock.platform.files import digest
 from foreshock.platform.paths import at, below, check_bucket, filesystem, is_remote, stamp, stamps
 
-WHOLE = "*"  # the source partition of a source that is not divided
-NULL = "__HIVE_DEFAULT_PARTITION__"  # how Spark and Hive file rows whose partition is null or empty
+# The source partition of a source that is not divided.
+WHOLE = "*"
+# How Spark and Hive file rows whose partition is null or empty.
+NULL = "__HIVE_DEFAULT_PARTITION__"
 DAY = r"^\d{4}-\d{2}-\d{2}$"
 MONTH = r"^\d{4}-\d{2}$"
 IDENTIFIER = re.compile(r"^`?([A-Za-z_][A-Za-z0-9_]*)`?$")
@@ -171,7 +173,8 @@ def _list_files(path: str, setting: str) -> tuple[Path, FilesByName]:
         raise SettingsError(
             f"{setting}: {path!r} cannot be read ({error}). Change its permissions."
         ) from None
-    if is_remote(root):  # on S3 a folder that is not there is an empty one
+    if is_remote(root):
+        # On S3 a folder that is not there is an empty one.
         return root, {}
     raise SettingsError(
         f"{setting}: there is no file or folder {path!r}. "

@@ -46,7 +46,10 @@ class ExtractPlan:
         ]
 
     def again(self) -> ExtractPlan:
-        """The plan that extracts every source partition, changed or not."""
+        """The plan that extracts every source partition, changed or not.
+
+        Needed if new text gives a column another type than it had in what was extracted before.
+        """
         return replace(self, pending=tuple(sorted([*self.kept, *self.pending])))
 
 
@@ -83,5 +86,6 @@ def plan_extract(
         )
         and (asked is None or source_partition in asked)
     ]
+    # What left the source leaves the run, whichever partitions were asked for.
     removed = sorted(set(extracted) - set(source.files_by_partition))
     return ExtractPlan(extracted, tuple(pending), tuple(removed))

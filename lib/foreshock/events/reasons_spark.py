@@ -16,7 +16,8 @@ from foreshock.events.source_spark import BAD_PREFIX, SourceTable
 from foreshock.events.text_spark import MALFORMED, quoted
 from foreshock.settings.root import Settings
 
-FILTERED = "__filtered"  # the reason of rows that events.where leaves out: they are not refused
+# The reason of rows that events.where leaves out: they are not refused.
+FILTERED = "__filtered"
 FLOAT_MAX = 3.4028234663852886e38
 REQUIRED = (C.EVENT_TIME, C.ENTITY, C.PARTITION, C.GROUP, C.EVENT_ID)
 PARTITION_FORMATS = {DAY: "yyyy-MM-dd", MONTH: "yyyy-MM"}

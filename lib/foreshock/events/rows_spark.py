@@ -21,7 +21,10 @@ ID_HASH, SHARED, NUMBER, KNOWN = "__hash", "__shared", "__number", "__known"
 
 
 def known_ids(spark: SparkSession, folders: Collection[Path]) -> DataFrame | None:
-    """The event ids of partitions already extracted; None if there are none."""
+    """The event ids of partitions already extracted; None if there are none.
+
+    folders: those of the partitions, in `events/`.
+    """
     return spark.read.parquet(*map(str, folders)).select(C.EVENT_ID) if folders else None
 
 
@@ -53,7 +56,8 @@ def contract_rows(
         yield _without_duplicates(rows, known, has_id=settings.events.id is not None)
     finally:
         if is_small:
-            with suppress(Exception):  # a JVM that is gone has forgotten them
+            # A JVM that is gone has forgotten them.
+            with suppress(Exception):
                 rows.unpersist()
 
 

@@ -54,7 +54,10 @@ class SourceTable:
 
 
 def must_infer(source: SourceFiles, settings: Settings) -> bool:
-    """Whether column sql_types are inferred from text."""
+    """Whether the types of columns are inferred from text.
+
+    That is so for csv and jsonl without `source.schema`. A synthetic table is typed already.
+    """
     is_typed = settings.source.format == "parquet" or settings.source.schema_ is not None
     return not is_typed and not _is_made_here(source, settings)
 
@@ -73,7 +76,7 @@ def open_source(
 ) -> SourceTable:
     """The typed table of some source partitions.
 
-    inferred: sql_types of `infer_types`, for text without a schema.
+    inferred: the types that `infer_types` gave, for text without a schema.
     typed_copy: a folder that is not there yet. Text is parsed once, into a copy there.
     Raises DataError for files that cannot be read, SettingsError for a bad schema.
     """
@@ -162,7 +165,7 @@ def _declared_types(schema: str | None) -> T.StructType | None:
 def _types_of_schema(
     declared: T.StructType, columns: list[str], source: SourceFiles
 ) -> dict[str, T.DataType]:
-    """The sql_types of the columns that `source.schema` names, in the order of the text.
+    """The types of the columns that `source.schema` names, in the order of the text.
 
     Raises DataError for one that is not there.
     """
@@ -179,7 +182,7 @@ def _types_of_schema(
 def _inferred_types(
     text: DataFrame, source: SourceFiles, inferred: Mapping[str, str]
 ) -> dict[str, T.DataType]:
-    """The sql_types of all columns.
+    """The types of all columns.
 
     One that these files lack but others of the source have is blank here.
     """

@@ -52,7 +52,8 @@ __all__ = [
 
 MAX_EVENTS_PER_DAY = 8_000_000  # string columns have 32-bit offsets
 ROW_GROUP = 500_000
-ZIPF = 1.0  # the exponent of the senders' activity by rank
+# The exponent of the senders' activity by rank.
+ZIPF = 1.0
 WEEKDAY_ACTIVITY = np.array([20, 21, 21, 21, 20, 16, 15])
 METHOD_BYTES = 4
 
@@ -129,7 +130,10 @@ class State:
 
 
 def initial_state(table: SyntheticTable) -> State:
-    """The state before day 0."""
+    """The state before day 0, for `generate_day`.
+
+    It is drawn from the table's seed: the same table begins with the same state on any machine.
+    """
     # Not [seed]: to a SeedSequence that is [seed, 0], day 0's.
     rng = np.random.default_rng(np.random.SeedSequence([table.seed, 0, 1]))
     entities = table.entities
@@ -178,12 +182,14 @@ def generate_day(table: SyntheticTable, day_index: int, state: State) -> pa.Tabl
         raise ValueError(
             f"day_index: the state is before day {state.next_day}; received {day_index}"
         )
+    # A generator for each day, whatever the days before it drew.
     rng = np.random.default_rng(np.random.SeedSequence([table.seed, day_index]))
     contracts = len(state.addresses) - table.entities
     rows = routine_rows(state.senders, contracts, rng, int(table.day_sizes()[day_index]))
     if table.plants_on(day_index):
         for anomaly_kind in state.owed:
             anomalous = len(rows.entity) * table.prevalence
+            # What is less than a segment goes over to the next day.
             state.owed[anomaly_kind] += anomalous / len(table.anomaly_kinds)
         plant(rows, rng, state.owed, len(state.addresses))
     chain_day = ChainDay(

@@ -9,7 +9,8 @@ import numpy as np
 
 from foreshock.statistics.arrays import Float64Array, Int8Array, Int64Array
 
-SLOTS = 7200  # of 12 s in a day
+# Slots of 12 s in a day, as on Ethereum.
+SLOTS = 7200
 
 # What a state puts into a row: log10 of the value in ether (nan: no value is sent), log10 of the
 # gas limit, share of it used, 32-byte words of input.
@@ -37,7 +38,8 @@ ROUTINES = np.array(
     ]
 )
 PERIOD = ROUTINES.shape[1]
-STAY, JUMP = 0.02, 0.01  # chance that an entity does not move on, or moves anywhere
+# Chance that an entity does not move on, or moves anywhere.
+STAY, JUMP = 0.02, 0.01
 VALUE_NOISE, VALUE_TAIL, GAS_NOISE = 0.30, 0.12, 0.06  # decades
 USED_NOISE = 0.05  # share of the limit
 
@@ -50,8 +52,10 @@ LENGTHS = {
     "drained_account": (10, 20),
     "order_only": (40, 80),
 }
-ORDINARY = -1  # the kind of a row that is no anomaly
-PLAIN_GAS = 21_000  # what a payment without input costs
+# The kind of a row that is no anomaly.
+ORDINARY = -1
+# What a payment without input costs.
+PLAIN_GAS = 21_000
 WEI_DECADES = 18  # an ether is 10^18 wei
 _TRIES, _SHUFFLES = 256, 16
 
@@ -269,6 +273,7 @@ def _order_only(rows: Rows, segment: slice, rng: np.random.Generator) -> None:
     phase = rows.phase[segment]
 
     def kept_successions(shuffle: Int64Array) -> int:
+        """How many rows still follow their neighbour as the routine has it."""
         return int((np.diff(phase[shuffle]) % PERIOD <= 1).sum())
 
     shuffles = [rng.permutation(len(phase)) for _ in range(_SHUFFLES)]

@@ -35,6 +35,7 @@ class Purpose(enum.IntEnum):
     BLOCK = 5
 
 
+# Both digits of a byte as one number, so that text is made by a lookup.
 _HEX = np.frombuffer(bytes(range(256)).hex().encode(), "<u2")
 _TYPES = {
     "hash": pa.string(),
@@ -61,6 +62,7 @@ _TYPES = {
     "kind": pa.string(),
 }
 SCHEMA = pa.schema(list(_TYPES.items()))
+# Columns whose values come often enough for a dictionary.
 REPEATING = [
     "from_address",
     "to_address",
@@ -73,6 +75,7 @@ REPEATING = [
     "label",
     "kind",
 ]
+# Digests look like chance, which does not compress.
 COMPRESSION = {column: "none" if column == "hash" else "snappy" for column in _TYPES}
 
 
@@ -85,13 +88,19 @@ class Blocks:
     of_row: Int64Array  # each row's block, counted from 0, [n]
 
     def running_total(self, amounts: Int64Array) -> Int64Array:
-        """The sum of amounts within the block, up to and with each row, [n]."""
+        """The sum of amounts within the block, up to and with each row, [n].
+
+        >>> blocks = Blocks(np.array([0, 2]), np.array([7, 7, 8]), np.array([0, 0, 1]))
+        >>> blocks.running_total(np.array([5, 6, 1])).tolist()
+        [5, 11, 1]
+        """
         total = np.cumsum(amounts)
         return total - (total - amounts)[self.first][self.of_row]
 
 
 def _blocks(date: dt.date, slot: Int64Array) -> Blocks:
     first, end = runs(slot)
+    # Numbers go on from day to day without a look at the days before.
     days_since_1970 = (date - dt.date(1970, 1, 1)).days
     return Blocks(
         first, days_since_1970 * SLOTS + slot, np.repeat(np.arange(len(first)), end - first)
@@ -108,12 +117,20 @@ class Prices:
 
     @property
     def price(self) -> Int64Array:
-        """What a row pays."""
+        """What a row pays for a unit of gas, int64 [n], in wei.
+
+        >>> Prices(np.array([10.0]), np.array([2.0]), np.array([1.5])).price.tolist()
+        [18]
+        """
         return ((self.base + self.tip) * self.factor).astype(np.int64)
 
     @property
     def most(self) -> Int64Array:
-        """The most that a row would have paid."""
+        """The most that a row would have paid for a unit of gas, int64 [n], in wei.
+
+        >>> Prices(np.array([10.0]), np.array([2.0]), np.array([1.5])).most.tolist()
+        [32]
+        """
         return (2 * self.base * self.factor + self.tip).astype(np.int64)
 
 
@@ -156,7 +173,10 @@ class ChainDay:
     inputs: pa.Array
 
     def addresses_paid(self, rows: Rows) -> pa.Array:
-        """The addresses known, and those that only this day's rows pay to."""
+        """The addresses known, and those that only this day's rows pay to.
+
+        The new ones come last, in the order in which `rows.to` numbers them.
+        """
         new = int(rows.to.max(initial=0)) + 1 - len(self.addresses)
         if new <= 0:
             return self.addresses
@@ -256,5 +276,6 @@ def hexadecimal(raw: UInt8Array) -> pa.StringArray:
     text = np.empty((row_count, text_length), np.uint8)
     text[:, 0], text[:, 1] = ord("0"), ord("x")
     text[:, 2:] = _HEX[raw].view(np.uint8)
+    # All texts are of one length, so Arrow's buffers are written as they are.
     offsets = np.arange(row_count + 1, dtype=np.int32) * np.int32(text_length)
     return pa.StringArray.from_buffers(row_count, pa.py_buffer(offsets), pa.py_buffer(text))

@@ -66,7 +66,8 @@ def _read_csv(reader: DataFrameReader, source: SourceFiles, files: list[str]) ->
     reader = reader.option("header", "true")
     # Spark drops the first line of each file, and does not say if it differs from another's.
     header = shared_header(files)
-    if not header:  # of a compression that is not opened here
+    if not header:
+        # The files have a compression that is not opened here.
         header = reader.option("inferSchema", "false").csv(files).columns
     columns = [
         T.StructField(column, T.StringType())
@@ -83,7 +84,10 @@ def _with_corrupt(columns: list[T.StructField]) -> T.StructType:
 
 
 def check_names(names: Iterable[str], source: SourceFiles) -> None:
-    """Raise DataError if a column stands twice."""
+    """Raise DataError if a column stands twice, in whatever case.
+
+    source: whose setting and path the message names.
+    """
     # Spark's own refusal names no file and no setting.
     # Sorted, so that of several the same one is named whatever the order of the files.
     if repeated := repeated_name(sorted(names)):

@@ -22,8 +22,8 @@ EXPORTED_VARIABLES = (
     REQUESTER_PAYS,
 )
 HADOOP_AWS = "org.apache.hadoop:hadoop-aws:3.3.4"
-# For a session of this project's own. Plain `s3://` goes through S3A too, as on EMR. Parquet is read
-# at random places.
+# For a session that this process configures. Plain `s3://` goes through S3A too, as on EMR. Parquet
+# is read at random places.
 S3_SCHEME = {
     "spark.hadoop.fs.s3.impl": "org.apache.hadoop.fs.s3a.S3AFileSystem",
     "spark.hadoop.fs.s3a.aws.credentials.provider": (
@@ -39,7 +39,11 @@ RETRIES: dict[str, Any] = {"max_attempts": 10, "mode": "standard"}
 
 
 def endpoint(service: str = "S3") -> str | None:
-    """The custom endpoint of a service (S3, GLUE, S3TABLES) if there is one."""
+    """The custom endpoint of a service; None if AWS's public one is used.
+
+    service: as in the variable AWS_ENDPOINT_URL_<service>: S3, GLUE, S3TABLES. That variable wins
+    over AWS_ENDPOINT_URL.
+    """
     for variable in (f"AWS_ENDPOINT_URL_{service}", "AWS_ENDPOINT_URL"):
         if url := os.environ.get(variable):
             return url
@@ -70,7 +74,11 @@ def s3_options() -> dict[str, Any]:
 
 
 def hadoop_options() -> dict[str, str]:
-    """Spark's configuration of S3A from the same environment."""
+    """Spark's configuration of S3A from the same environment.
+
+    Region, endpoint, who pays and the KMS key, each only if it is set. Credentials are never among
+    them.
+    """
     options: dict[str, str] = {}
     if os.environ.get("AWS_REGION"):
         options["spark.hadoop.fs.s3a.endpoint.region"] = os.environ["AWS_REGION"]
@@ -95,6 +103,9 @@ def hadoop_options() -> dict[str, str]:
 
 
 def executor_environment() -> dict[str, str]:
-    """What Spark's executors read in their environment."""
+    """The variables of EXPORTED_VARIABLES that are set, as options of Spark for its executors.
+
+    Each key is `spark.executorEnv.<variable>`. Credentials are not handed on.
+    """
     variables = [name for name in EXPORTED_VARIABLES if os.environ.get(name)]
     return {f"spark.executorEnv.{name}": os.environ[name] for name in variables}

@@ -35,6 +35,7 @@ SETTING_VARIABLES = {
     "kms_key": (KMS_KEY,),
     "requester_pays": (REQUESTER_PAYS,),
 }
+# For clients that clean up once a job is told to end: they may not hold it up.
 QUICK_OPTIONS: dict[str, Any] = {
     "retries": {"max_attempts": 2, "mode": "standard"},
     "connect_timeout": 3,
@@ -43,9 +44,9 @@ QUICK_OPTIONS: dict[str, Any] = {
 
 
 def apply(settings: Mapping[str, str | None]) -> None:
-    """Put the section `aws` of the settings into this process's environment, and replace what is there.
+    """Put the section `aws` of the settings into this process's environment.
 
-    Raises SettingsError for a profile that does not exist.
+    What it sets replaces what is there. Raises SettingsError for a profile that does not exist.
     """
     for key, variables in SETTING_VARIABLES.items():
         if value := settings.get(key):
@@ -72,6 +73,7 @@ def _export_endpoint_of_profile(session: Any) -> None:
     is_ignored = os.environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true"
     if endpoint() or is_ignored or not session.profile_name:
         return
+    # Only botocore's session, inside boto3's, tells the keys of a profile.
     url = session._session.get_scoped_config().get("endpoint_url")
     if isinstance(url, str):
         os.environ["AWS_ENDPOINT_URL"] = url

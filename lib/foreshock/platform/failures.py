@@ -9,9 +9,11 @@ from collections.abc import Iterable
 from foreshock import errors
 
 OWN_ERROR = re.compile(r"foreshock\.errors\.(\w+): (.*)")
+# A dot ends a file's name only where it ends the sentence too.
 FILE_NAME = re.compile(r"((?:file:|hdfs:|s3a?:)?/[^\s,;'\"\]]+?)(?=[\s,;'\"\]]|\.\s|\.$|$)")
 FULL_DISK = ("No space left on device", "Disk quota exceeded")
 NO_PERMISSION = ("Permission denied", "Read-only file system", "AccessControlException")
+# Marks in the messages of Spark, Parquet, Arrow and Hadoop, which share no code for a failure.
 CORRUPT_FILE = (
     "is not a Parquet file",
     "Could not read footer",
@@ -81,7 +83,8 @@ PLACE_ERRORS = (
     errno.EISDIR,
     errno.ENAMETOOLONG,
 )
-LONGEST_CHAIN = 12  # causes that are followed; a chain may be a circle
+# Causes that are followed: a chain may be a circle.
+LONGEST_CHAIN = 12
 
 
 def machine_error(error: OSError, what: str) -> errors.ForeshockError:
@@ -90,7 +93,8 @@ def machine_error(error: OSError, what: str) -> errors.ForeshockError:
     A missing permission is the user's to mend (SettingsError), a full disk the machine's
     (ServiceError).
 
-    >>> machine_error(OSError(errno.ENOSPC, "No space left on device", "/runs"), "--run-dir").exit_code
+    >>> no_space = OSError(errno.ENOSPC, "No space left on device", "/runs")
+    >>> machine_error(no_space, "--run-dir").exit_code
     4
     """
     message = f"{what}: {error.strerror or error} ({error.filename or what})."
@@ -104,8 +108,8 @@ def machine_error(error: OSError, what: str) -> errors.ForeshockError:
 def explain(error: BaseException, doing: str) -> errors.ForeshockError | None:
     """The project's error for a failure while `doing` something; None for a defect of ours.
 
-    The checks go from the surest sign to the vaguest: our own exception, AWS's, a disk, permissions,
-    a catalog, a connection, the operating system, a file, a row, a worker.
+    The checks go from the surest sign to the vaguest: our own exception, AWS's, a disk,
+    permissions, a catalog, a connection, the operating system, a file, a row, a worker.
     """
     if isinstance(error, errors.ForeshockError):
         return error
@@ -128,6 +132,7 @@ def _own_error(text: str) -> errors.ForeshockError | None:
     matches = OWN_ERROR.findall(text)
     if not matches:
         return None
+    # The innermost cause comes last.
     name, message = matches[-1]
     kind: type[errors.ForeshockError] = getattr(errors, name, errors.ForeshockError)
     return kind(message.replace("\\n", " ").strip())
@@ -152,9 +157,10 @@ def _service_error(error: BaseException, text: str, doing: str) -> errors.Foresh
     if ICEBERG in text:
         message = next(line.strip() for line in reversed(text.splitlines()) if ICEBERG in line)
         return errors.ServiceError(
-            f"{doing}: the Iceberg catalog refused or failed: {message[:400].rstrip('.')}. Check it "
-            "and its credentials, then run the same command."
+            f"{doing}: the Iceberg catalog refused or failed: {message[:400].rstrip('.')}. Check "
+            "it and its credentials, then run the same command."
         )
+    # A dead worker breaks its connections too: then the worker is what the user hears of.
     broken_lines = [line.strip() for line in text.splitlines() if _has(line, BROKEN_CONNECTION)]
     if broken_lines and "s3" in text.lower() and not _has(text, DEAD_WORKER):
         return errors.ServiceError(
@@ -176,6 +182,7 @@ def _data_error(text: str, doing: str) -> errors.ForeshockError | None:
     cause = _cause(text)
     if _has(text, CORRUPT_FILE):
         names = FILE_NAME.findall(cause) or FILE_NAME.findall(text)
+        # A stack names the files of programs too.
         data_files = [name for name in names if not name.endswith((".py", ".jar"))]
         file = data_files[0] if data_files else "a source file"
         return errors.DataError(
@@ -212,12 +219,22 @@ def _aws_message(error: BaseException, text: str) -> str | None:
 
 
 def failed_on_a_row(error: BaseException) -> bool:
-    """Whether Spark gave up because an expression cannot be evaluated for some row."""
+    """Whether Spark gave up because an expression cannot be evaluated for some row.
+
+    >>> failed_on_a_row(RuntimeError("SparkArithmeticException: divide by zero"))
+    True
+    >>> failed_on_a_row(RuntimeError("Lost executor 3"))
+    False
+    """
     return _has(_text(error), FAILING_ROW)
 
 
 def reason(error: BaseException) -> str:
-    """A failure's innermost cause in one line."""
+    """A failure's innermost cause in one line of at most 300 characters.
+
+    >>> reason(ValueError("no digit"))
+    'ValueError: no digit'
+    """
     return _cause(_text(error))
 
 
@@ -228,6 +245,7 @@ def _has(text: str, marks: Iterable[str]) -> bool:
 def _text(error: BaseException) -> str:
     """The failure and the Java causes behind it, without the lines of a stack."""
     parts = [f"{type(error).__name__}: {error}"]
+    # A py4j error holds its Java exception, Spark's own errors a description.
     java_cause = getattr(error, "java_exception", None)
     for _ in range(LONGEST_CHAIN):
         if java_cause is None:

@@ -46,6 +46,7 @@ def locked(folder: Path, setting: str) -> Iterator[Callable[[], None]]:
         return
     with (folder / LOCK).open("w") as handle:
         try:
+            # The system gives it back even if this process is killed.
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise SettingsError(f"{subject}: another run is at work in it. Wait for it.") from None
@@ -77,7 +78,10 @@ class _Owner:
 
     @classmethod
     def read(cls, path: Path) -> _Owner | None:
-        """The owner that an object names; None if there is no object or it names nobody."""
+        """The owner that an object names; None if there is no object or it names nobody.
+
+        A field that the object lacks, as one of another version may, is empty.
+        """
         try:
             content = json.loads(path.read_text())
             return cls(**{name: content.get(name, "") for name in cls.__dataclass_fields__})
@@ -85,21 +89,27 @@ class _Owner:
             return None
 
     def to_json(self) -> str:
+        """The owner as the text of a lock's object, which `read` takes."""
         return json.dumps(asdict(self))
 
     @property
     def is_of_this_machine(self) -> bool:
+        """Whether it is a process of this machine since its last start, in this container."""
         machine = (socket.gethostname(), _boot_id(), _process_namespace())
         return (self.host, self.boot, self.processes) == machine
 
     @property
     def is_alive(self) -> bool:
-        """Whether the process exists; asked of owners on this machine only."""
+        """Whether the process exists.
+
+        Ask it of an owner on this machine only: elsewhere its number is another process's.
+        """
         try:
             os.kill(int(self.process), 0)
         except (ProcessLookupError, TypeError, ValueError):
             return False
         except PermissionError:
+            # It exists, but is another user's.
             pass
         return True
 
@@ -114,7 +124,11 @@ class _ObjectLock:
 
     @contextlib.contextmanager
     def taken(self) -> Iterator[Callable[[], None]]:
-        """Take the lock and keep it fresh; yields a function that raises once it was lost."""
+        """Take the lock and keep it fresh while the block runs.
+
+        Yields a function that raises ServiceError once another run took the lock over. Raises
+        SettingsError if another run has it.
+        """
         self._number = self._await_turn()
         if not create(self._object, _Owner().to_json()):
             raise SettingsError(
@@ -122,6 +136,7 @@ class _ObjectLock:
             )
         heart = threading.Thread(target=self._keep_fresh, daemon=True)
         heart.start()
+        # Lower numbers are locks of runs that died: nobody looks at them any longer.
         for left_behind in self.objects.iterdir():
             if left_behind.name < self._object.name:
                 remove(left_behind)
@@ -171,6 +186,7 @@ class _ObjectLock:
             if owner.is_alive:
                 raise self._taken_by(owner.host)
             return highest + 1
+        # Another machine's process cannot be looked at. Its lock must change, or it is dead.
         deadline = time.monotonic() + DEAD_SECONDS
         while time.monotonic() < deadline:
             time.sleep(1)

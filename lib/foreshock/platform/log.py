@@ -15,7 +15,8 @@ from foreshock.platform.paths import is_remote
 from foreshock.platform.transfers import remove
 
 FLUSH_SECONDS = 20.0
-LONGEST_VALUE = 200  # characters of a value on standard error
+# Characters of a value on standard error.
+LONGEST_VALUE = 200
 
 
 class RunLog:
@@ -33,7 +34,11 @@ class RunLog:
         self._waiting: list[str] = []
 
     def event(self, stage: str, message: str, **fields: Any) -> None:
-        """Write one line to events.log and one to standard error."""
+        """Write one line to events.log and, unless the log is quiet, one to standard error.
+
+        fields: plain data; never a raw row or a secret. On S3 lines wait until FLUSH_SECONDS have
+        passed.
+        """
         if self.path is not None:
             line = {
                 "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
@@ -43,6 +48,7 @@ class RunLog:
                 **fields,
             }
             self._waiting.append(json.dumps(line, default=str) + "\n")
+            # On S3 an object for each line would cost a request each.
             is_due = time.monotonic() - self._flushed > FLUSH_SECONDS
             if is_due or not is_remote(self.path):
                 self.flush()
@@ -52,7 +58,10 @@ class RunLog:
             print(f"[{seconds:7.1f}s] {stage:8s} {message} {values}".rstrip(), file=sys.stderr)
 
     def flush(self) -> None:
-        """Write the lines that wait. A failure on S3 leaves them waiting: a log does not end a run."""
+        """Write the lines that wait.
+
+        A failure on S3 leaves them waiting and raises nothing: a log does not end a run.
+        """
         if self.path is None or not self._waiting:
             return
         self._flushed = time.monotonic()
@@ -74,6 +83,7 @@ class RunLog:
         if self.path is None or not is_remote(self.path):
             return
         with contextlib.suppress(Exception):
+            # Their names are times with leading zeros.
             parts = sorted(self._parts.iterdir(), key=lambda part: part.name)
             if parts:
                 append_text(self.path, "".join(part.read_text(encoding="utf-8") for part in parts))

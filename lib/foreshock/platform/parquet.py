@@ -29,29 +29,43 @@ def read_table(path: str | Path, **options: Any) -> pa.Table:
     Folders of the path itself never become columns.
     """
     name, file_system = _location(path)
+    # Arrow would make columns of the `key=value` folders above a file.
     return pq.read_table(name, filesystem=file_system, **{"partitioning": None, **options})
 
 
 def parquet_file(path: str | Path) -> pq.ParquetFile:
-    """A file to be read in parts; it closes with its last reference or as a context manager."""
+    """A file to be read in parts, such as row groups or batches.
+
+    It closes as a context manager, or with its last reference.
+    """
     name, file_system = _location(path)
     return pq.ParquetFile(name, filesystem=file_system)
 
 
 def read_schema(path: str | Path) -> pa.Schema:
-    """A file's schema."""
+    """A file's Arrow schema, from its footer: no column is read.
+
+    `key=value` folders of its path are no fields of it.
+    """
     name, file_system = _location(path)
     return pq.read_schema(name, filesystem=file_system)
 
 
 def count_rows(path: str | Path) -> int:
-    """A file's rows, from its footer."""
+    """A file's rows, from its footer: no column is read.
+
+    path: one file. The rows of a folder are the sum over its files.
+    """
     name, file_system = _location(path)
     return int(pq.read_metadata(name, filesystem=file_system).num_rows)
 
 
 def dataset(paths: str | Path | list[str], **options: Any) -> ds.Dataset:
-    """A folder, or several files of one file system, as an Arrow dataset."""
+    """A folder, or several files of one file system, as an Arrow dataset.
+
+    options: of pyarrow.dataset.dataset, such as `partitioning`. Rows are read only when they are
+    asked for. Unless options hold a schema, it is that of the first file.
+    """
     source: str | list[str]
     if isinstance(paths, list):
         locations = [_location(path) for path in paths]
@@ -63,13 +77,18 @@ def dataset(paths: str | Path | list[str], **options: Any) -> ds.Dataset:
 
 
 def write_table(table: pa.Table, path: str | Path, **options: Any) -> None:
-    """Write a file whole or not at all; a repeated task replaces its own file."""
+    """Write a file whole or not at all; a repeated task replaces its own file.
+
+    options: of pyarrow.parquet.write_table. The folder must exist, except on S3.
+    """
     target = at(path) if isinstance(path, str) else path
     if is_remote(target):
+        # An upload of known length is one request: the object is there whole or not at all.
         memory = io.BytesIO()
         pq.write_table(table, memory, **options)
         target.write_bytes(memory.getbuffer())
         return
+    # Beside the target, so that the rename is one step.
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     pq.write_table(table, temporary, **options)
     temporary.replace(target)

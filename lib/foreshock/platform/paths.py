@@ -1,6 +1,7 @@
-"""Paths of files that lie here or on S3: one kind of object for both, and what differs between them.
+"""Paths of files that lie here or on S3: one kind of object, and what differs between the two.
 
-Local paths are `pathlib.Path`. Paths on S3 are `s3_path.S3Path`, which is loaded only if one is met.
+Local paths are `pathlib.Path`. Paths on S3 are `s3_path.S3Path`, which is loaded only if one is
+met.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ def at(path: str | Path) -> Path:
     '/data/events'
     """
     text = str(path)
+    # Confs that were written for a cluster name S3 as Hadoop does.
     for scheme in HADOOP_SCHEMES:
         if text.startswith(scheme):
             text = S3 + text.removeprefix(scheme)
@@ -85,6 +87,7 @@ def check_bucket(path: Path, setting: str) -> None:
     name, file_system = filesystem(path)
     bucket, _, key = name.partition("/")
     try:
+        # The smallest request that fails if there is no bucket.
         file_system.call_s3("list_objects_v2", Bucket=bucket, MaxKeys=1, Prefix=key)
     except FileNotFoundError:
         raise SettingsError(
@@ -102,6 +105,8 @@ def stamps(folder: Path) -> list[tuple[Path, int, str]]:
         return [(file, *stamp(file)) for file in files]
     from foreshock.platform.s3_path import objects_below
 
+    # A listing tells size and ETag of a thousand objects; asking for each would take a request
+    # each.
     name, file_system = filesystem(folder)
     remote: Any = folder
     return [
@@ -111,7 +116,10 @@ def stamps(folder: Path) -> list[tuple[Path, int, str]]:
 
 
 def stamp(file: Path) -> tuple[int, str]:
-    """(bytes, stamp) of one file; see `stamps`."""
+    """(bytes, stamp) of one file; see `stamps`.
+
+    Raises FileNotFoundError if the file is not there.
+    """
     if not is_remote(file):
         status = file.stat()
         return status.st_size, str(status.st_mtime_ns)

@@ -50,6 +50,7 @@ def _acknowledge_at_once() -> None:
 
 def _acknowledging(worker_main: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
     def worker_main_that_acknowledges(infile: Any, outfile: Any) -> None:
+        """Spark's worker, once its connection acknowledges at once."""
         with socket.socket(fileno=os.dup(infile.fileno())) as connection:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         worker_main(infile, outfile)

@@ -1,9 +1,9 @@
 """Run directories, here or on S3: lock, stage records, staging, publishing.
 
 A stage is done if its record `.stages/<stage>.json` exists with the wanted fingerprint, its outputs
-exist, and its sealed files (small ones: manifests, scaler, bundle) have the recorded sha256. A record
-is removed before outputs are replaced, and written last, so that a kill at any moment leaves either
-the old record or none.
+exist, and its sealed files (small ones: manifests, scaler, bundle) have the recorded sha256. A
+record is removed before outputs are replaced, and written last, so that a kill at any moment leaves
+either the old record or none.
 """
 
 from __future__ import annotations
@@ -130,6 +130,7 @@ class RunDirectory:
         check_bucket(self.path, "--run-dir")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            # By hand: only what fails before the block begins is an error of --run-dir.
             lock = locked(self.path, "--run-dir")
             self._check_lock = lock.__enter__()
         except OSError as error:
@@ -197,7 +198,10 @@ class RunDirectory:
         return self.path / RECORDS / f"{stage}.json"
 
     def record(self, stage: str) -> dict[str, Any] | None:
-        """The record of a stage that is done, else None. Raises DataError if it was altered."""
+        """The record of a stage that is done: fingerprint, outputs, sealed files; else None.
+
+        Raises DataError if the record was altered.
+        """
         path = self._record_path(stage)
         if not path.exists():
             return None
@@ -279,6 +283,7 @@ class RunDirectory:
             "outputs": sorted(name for name in outputs if name),
             "sealed": {name: file_sha256(path) for name, path in names.items() if name},
         }
+        # Last: outputs without a record count as not there.
         write_json(self._record_path(stage), record)
 
     @staticmethod

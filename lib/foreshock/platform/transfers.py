@@ -84,12 +84,16 @@ def move(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         source.rename(target)
-    except OSError:  # the target lies on another file system
+    except OSError:
+        # The target lies on another file system.
         shutil.move(source, target)
 
 
 def copy(source: Path, target: Path) -> None:
-    """Copy a file or folder; source and target may each lie here or on S3."""
+    """Copy a file or folder; source and target may each lie here or on S3.
+
+    A local folder must not be there yet (FileExistsError); files and objects are replaced.
+    """
     if is_remote(source):
         _copy_from_s3(source, target)
     elif is_remote(target):
@@ -119,6 +123,7 @@ def _copy_from_s3(source: Path, target: Path) -> None:
         object_names = [object_name for object_name, _, _ in objects_below(name, file_system)]
     if is_remote(target):
         prefix = filesystem(target)[0]
+        # The server copies: each is a request that moves no bytes here.
         at_once(
             lambda object_name: file_system.cp_file(
                 object_name, prefix + object_name.removeprefix(name)
@@ -151,11 +156,15 @@ def at_once(
 
 
 def carry(source: Path, target: Path) -> None:
-    """Put a file in a second place, without a copy if the file system has links."""
+    """Put a file in a second place, without a copy if the file system has links.
+
+    Both names may then be one file, so neither may be written in place.
+    """
     if not is_remote(source):
         try:
             os.link(source, target)
             return
-        except OSError:  # a file system without links
+        except OSError:
+            # A file system without links.
             pass
     copy(source, target)

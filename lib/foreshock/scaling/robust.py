@@ -98,8 +98,14 @@ class Scaler:
         return tuple(kept_feature.name for kept_feature in self.kept_features)
 
     def apply(self, values: npt.ArrayLike) -> Float32Array:
-        """Scaled features (n, kept) of raw ones (n, all of the settings), where NaN is a null to
-        fill.
+        """Scaled float32 features (n, kept) of raw ones (n, all of the settings).
+
+        A NaN is a null, which becomes the feature's `fill`. The columns are those of `kept`.
+
+        >>> fee = fit_feature("fee", Histogram.of([1, 2, 3, 4, 100]), (2.0, 3.0, 4.0), nulls=0,
+        ...     method="robust", floor=0.0, constant="zero", null_policy="quarantine")
+        >>> Scaler("robust", "none", None, (fee,)).apply([[5.0], [float("nan")]]).tolist()
+        [[1.0], [-1.5]]
         """
         raw_values = np.array(values, np.float64, ndmin=2)
         kept_columns = [column for column, feature in enumerate(self.features) if feature.is_kept]
@@ -121,8 +127,14 @@ class Scaler:
         return clipped_values.astype(np.float32)
 
     def invert(self, x: npt.ArrayLike) -> Float64Array:
-        """Approximate original values of scaled ones, both (n, kept); what clip and `zero` removed
-        is lost.
+        """Approximate original values (n, kept) of scaled ones (n, kept).
+
+        What clip and the policy `zero` removed is lost.
+
+        >>> fee = fit_feature("fee", Histogram.of([1, 2, 3, 4, 100]), (2.0, 3.0, 4.0), nulls=0,
+        ...     method="robust", floor=0.0, constant="zero", null_policy="quarantine")
+        >>> Scaler("robust", "none", None, (fee,)).invert([[1.0]]).tolist()
+        [[5.0]]
         """
         scales = np.array([feature.scale for feature in self.kept_features])
         centers = np.array([feature.center for feature in self.kept_features])
@@ -151,7 +163,10 @@ class Scaler:
 
     @classmethod
     def from_mapping(cls, raw: Mapping[str, Any]) -> Scaler:
-        """The scaler that `to_mapping` gave. Raises DataError if keys are missing or unknown."""
+        """The scaler that `to_mapping` gave.
+
+        Raises DataError if keys are missing or unknown, as in a file of another version.
+        """
         try:
             features = tuple(FeatureScale(**feature) for feature in raw["features"])
             return cls(raw["method"], raw["transform"], raw["clip"], features)
@@ -194,6 +209,7 @@ def fit_feature(
     if no_spread is not None:
         why = no_spread or f"constant: {median:g} in all {histogram.n} training rows"
         policy = DROPPED if constant == "drop" else ZERO
+    # Or a sensor that hardly moved in training would drown the rest.
     elif method != "none" and scale < floor * value_range:
         policy, why = FLOORED, f"scale {scale:g} raised to {floor:g} of its range {value_range:g}"
         scale = floor * value_range

@@ -26,7 +26,8 @@ from foreshock.scaling.robust import transform
 from foreshock.scaling.summary import DAMAGE, Guide, Summary
 from foreshock.statistics.arrays import Float32Array
 
-MERGED = "merged.npz"  # the file of all partitions' sum
+# The file of all partitions' sum.
+MERGED = "merged.npz"
 MERGED_AT_ONCE = 32
 PILOTS, PILOT_EVENTS = 8, 1 << 15
 SUMMARIES = "partition string, summary binary"
@@ -46,7 +47,10 @@ class TrainingValues:
     transform: str
 
     def key(self, files: Sequence[str]) -> str:
-        """What changes if the values, or the files that they are read from, do."""
+        """What changes if the values, or the files that they are read from, do.
+
+        A digest of features, span and transform, and of the files' names and sizes.
+        """
         settings = {"features": self.features, "span": self.span, "transform": self.transform}
         return digest([settings, [(at(file).name, size(at(file))) for file in files]])
 
@@ -157,7 +161,10 @@ class _Reading:
     here: bool
 
     def add(self, partitions: PartitionFiles, guide: Guide, total: Summary) -> Summary:
-        """A total and the summaries of partitions, taken by a guide, together."""
+        """A total and the summaries of partitions, taken by a guide, together.
+
+        Each partition's summary is written to the folder `after` on the way.
+        """
         waiting_summaries = [total]
         for partition, summary in self._summaries(partitions, guide):
             note = {"key": self.keys[partition], "guide": digest(guide)}
@@ -173,9 +180,11 @@ class _Reading:
         partition_files = [
             (partition, file) for partition, files in partitions.items() for file in files
         ]
-        training_values = self.values  # a task takes along what it names: not the session
+        # A task takes along what it names, and `self` holds the session.
+        training_values = self.values
 
         def summarize_file(item: tuple[str, str]) -> Iterator[pa.RecordBatch]:
+            """The summary of a file of a partition, as one row."""
             summary = Summary.of(training_values.read(item[1]), guide)
             row = {"partition": item[0], "summary": summary.to_bytes({})}
             yield pa.RecordBatch.from_pylist([row])

@@ -36,6 +36,7 @@ from foreshock.statistics.histogram import (
 REACH = 0.01
 Guide = dict[str, list[list[int]]]  # feature -> ranges of bins [first, last]
 Note = Mapping[str, object]  # plain data beside a summary
+# What NumPy, zip and JSON raise for bytes that were altered or cut off.
 DAMAGE = (ValueError, KeyError, TypeError, EOFError, OSError, zipfile.BadZipFile, zlib.error)
 
 
@@ -69,11 +70,19 @@ class KeyCounts:
         all_counts = np.concatenate([part.counts for part in members])
         distinct_keys, key_position = np.unique(all_keys, return_inverse=True)
         added_counts = np.zeros(len(distinct_keys), np.int64)
+        # Plain `+=` counts a position that comes twice only once.
         np.add.at(added_counts, key_position, all_counts)
         return cls(distinct_keys, added_counts)
 
     def value(self, bin_number: int, rank: int) -> float:
-        """The value of a rank within a bin that the guide holds."""
+        """The value of a rank within a bin that the guide holds.
+
+        bin_number, rank: as `Histogram.locate` gives them; rank 0 is the least value of the bin.
+
+        >>> counts = KeyCounts.of(order_keys([1.0, 2.0]))
+        >>> counts.value(*Histogram.of([1.0, 2.0]).locate(0.5))
+        1.0
+        """
         inside_bin = (self.keys >> 16) == bin_number
         return exact_value(
             bin_number, rank, self.keys[inside_bin] & LOWER_BITS, self.counts[inside_bin]
@@ -106,7 +115,11 @@ class Summary:
 
     @classmethod
     def total(cls, parts: Iterable[Summary]) -> Summary:
-        """The sum of summaries that were taken by the same guide."""
+        """The sum of summaries that were taken by the same guide.
+
+        Their order does not matter, and a feature may be missing from some. Without a summary the
+        total is empty.
+        """
         summaries, total = list(parts), cls()
         for feature_name in sorted(
             {feature_name for summary in summaries for feature_name in summary.histograms}
@@ -134,7 +147,12 @@ class Summary:
         }
 
     def reaches(self, guide: Guide) -> bool:
-        """Whether all quartiles lie in bins of the guide by which this summary was taken."""
+        """Whether all quartiles lie in bins of the guide by which this summary was taken.
+
+        >>> summary = Summary.of([("fee", np.arange(5, dtype=np.float32))], {})
+        >>> summary.reaches({}), summary.reaches(summary.guide())
+        (False, True)
+        """
         return all(
             any(
                 first <= histogram.locate(level)[0] <= last
@@ -146,8 +164,10 @@ class Summary:
         )
 
     def quartiles(self) -> dict[str, tuple[float, float, float]]:
-        """The exact quartiles of each feature (`numpy.quantile(method="inverted_cdf")`). Needs
-        `reaches`.
+        """The exact quartiles of each feature (`numpy.quantile(method="inverted_cdf")`).
+
+        Needs `reaches`: values outside the guide's bins were not counted one by one. A feature
+        without a value is left out.
         """
         feature_quartiles = {}
         for feature_name, histogram in self.histograms.items():
@@ -160,7 +180,10 @@ class Summary:
         return feature_quartiles
 
     def to_bytes(self, note: Note) -> bytes:
-        """An npz file with a JSON member: `note` and what arrays do not hold."""
+        """An npz file with a JSON member: `note` and what arrays do not hold.
+
+        note: plain data, which `from_bytes` gives back.
+        """
         memory = io.BytesIO()
         plain_features = {
             feature_name: {
@@ -186,7 +209,10 @@ class Summary:
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> tuple[Summary, Note]:
-        """The summary and note of `to_bytes`. Raises one of DAMAGE if the bytes were altered."""
+        """The summary and the note that `to_bytes` was given.
+
+        Raises one of DAMAGE if the bytes were altered.
+        """
         summary = cls()
         # Whoever can write a run's directory must not run code here: nothing is unpickled.
         with np.load(io.BytesIO(raw), allow_pickle=False) as npz_members:

@@ -16,7 +16,8 @@ import numpy.typing as npt
 from foreshock.statistics.arrays import BoolArray, Int64Array
 
 END = np.iinfo(np.int64).max
-BINS = 4096  # equal parts of training time, in which events are counted
+# Equal parts of training time, in which events are counted.
+BINS = 4096
 
 
 def parts(first_time: int, last_time: int) -> Int64Array:
@@ -53,6 +54,7 @@ def boundaries(first_time: int, last_time: int, counts: npt.ArrayLike, folds: in
     cumulated = np.cumsum(np.asarray(counts, np.float64))
     wanted = cumulated[-1] * np.arange(1, folds) / folds
     begins = [*parts(first_time, last_time).tolist(), last_time + 1]
+    # Where events crowd, several folds would end at one time: `dict.fromkeys` leaves one.
     edges = [begins[part] for part in (np.searchsorted(cumulated, wanted) + 1).tolist()]
     return [edge for edge in dict.fromkeys(edges) if first_time < edge <= last_time]
 

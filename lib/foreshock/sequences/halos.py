@@ -53,7 +53,11 @@ class FilePlace:
 
     @property
     def begins_sequence(self) -> bool:
-        """Whether the halo's first row begins a sequence."""
+        """Whether the halo's first row begins a sequence.
+
+        >>> FilePlace(first_index=3, halo=2).begins_sequence
+        False
+        """
         return self.first_index == self.halo
 
 
@@ -101,7 +105,8 @@ def place_files(
     events_beyond = _events_beyond(summaries, max_gap)
     file_places: list[FilePlace] = []
     sequence_length = first_position = 0
-    previous_file: FileSummary | None = None  # the last file before that holds events
+    # The last file before that holds events.
+    previous_file: FileSummary | None = None
     for file_number, summary in enumerate(summaries):
         # An empty file lies between its neighbours and changes nothing for them.
         if not summary.rows:
@@ -138,7 +143,8 @@ def _events_beyond(summaries: Sequence[FileSummary], max_gap: int | None) -> lis
     """Of each file, the events of its last sequence that later files hold."""
     events_beyond = [0] * len(summaries)
     next_file: FileSummary | None = None
-    leading_events = 0  # events of the first sequence of `after`, later files' included
+    # Events of the first sequence of `next_file`, with those in files after it.
+    leading_events = 0
     for file_number in range(len(summaries) - 1, -1, -1):
         summary = summaries[file_number]
         if not summary.rows:
@@ -179,9 +185,8 @@ class SequenceRows:
         row_counts = np.diff(np.append(begin_rows, len(starts)))
         whole_lengths, origin_rows = row_counts.copy(), begin_rows.copy()
         # Only the first sequence can begin before the halo, and only the last can go on after it.
-        missing_events = (
-            place.first_index - place.halo
-        )  # events of the first sequence before the halo
+        # Events of the first sequence before the halo.
+        missing_events = place.first_index - place.halo
         origin_rows[:1] -= missing_events
         whole_lengths[:1] += missing_events
         whole_lengths[-1:] += place.beyond
@@ -189,7 +194,12 @@ class SequenceRows:
         return cls(begin_rows, row_counts, row_index, np.repeat(whole_lengths, row_counts))
 
     def per_row(self, values: AnyArray) -> AnyArray:
-        """Values of sequences (m,) as values of their rows (n,)."""
+        """Values of sequences (m,) as values of their rows (n,).
+
+        >>> rows = SequenceRows.of(np.array([True, False, True]), FilePlace())
+        >>> rows.per_row(np.array([7, 8])).tolist()
+        [7, 7, 8]
+        """
         return np.repeat(values, self.lengths)
 
 

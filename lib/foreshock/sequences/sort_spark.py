@@ -70,6 +70,7 @@ def place_sorted(
     """
 
     def summarize_numbered(item: tuple[int, str]) -> Iterator[pa.RecordBatch]:
+        """The summary of a file as one row, with the file's number."""
         summary = summarize_file(item[1], max_gap, first_time)
         yield pa.RecordBatch.from_pylist([{"file": item[0], **asdict(summary)}])
 

@@ -27,7 +27,10 @@ class SortedFiles:
         return len(self.paths)
 
     def read(self, number: int, columns: Sequence[str]) -> pa.Table:
-        """A file's rows behind its halo, which may lie in several files before it."""
+        """A file's rows behind its halo, which may lie in several files before it.
+
+        number: of the file, from 0. columns: those to read.
+        """
         column_names = list(columns)
         tables = [read_table(self.paths[number], columns=column_names)]
         missing_rows, earlier_file = self.places[number].halo, number - 1
@@ -41,8 +44,9 @@ class SortedFiles:
 
 
 def last_rows(path: str, count: int, columns: list[str]) -> pa.Table:
-    """The last `count` rows of a file, or all where it holds fewer; only the row groups that hold
-    them are read.
+    """The last `count` rows of a file, or all if it holds fewer.
+
+    Only the row groups that hold them are read. columns: those of the result, in their order.
     """
     with parquet_file(path) as file:
         row_groups: list[int] = []
@@ -57,12 +61,15 @@ def last_rows(path: str, count: int, columns: list[str]) -> pa.Table:
 
 
 def summarize_file(path: str, max_gap: int | None, first_time: int) -> FileSummary:
-    """The summary of a file; `first_time`: of the run's first event, before which its donor's tails
-    lie.
+    """The summary of a sorted file of events.
+
+    max_gap: microseconds; a longer gap ends a sequence. first_time: of the run's first event,
+    microseconds; events before it are of the donor's tails and are not numbered.
     """
     events = read_table(path, columns=[TABLE, C.ENTITY, C.EVENT_TIME])
     if not len(events):
         return FileSummary(0)
+    # One entity name in both tables is two entities, so the table is part of it.
     first_entity, last_entity = (f"{events[TABLE][row]}/{events[C.ENTITY][row]}" for row in (0, -1))
     event_times = events[C.EVENT_TIME].to_numpy()
     starts = sequence_starts(entity_starts(events), event_times, max_gap)

@@ -12,7 +12,9 @@ class Split(enum.IntEnum):
     (<Split.TEST: 3>, 'test', True)
     """
 
-    OUT_OF_FOLD = -1  # training events scored by a model that did not see them
+    # The codes are in files, so they never change.
+    # Training events scored by a model that did not see them.
+    OUT_OF_FOLD = -1
     OUTSIDE = 0
     TRAIN = 1
     CALIBRATION = 2
@@ -20,12 +22,20 @@ class Split(enum.IntEnum):
 
     @classmethod
     def of(cls, text: str) -> Split:
-        """The split that tables and settings call `text`."""
+        """The split that tables and settings call `text`. Raises KeyError if there is none.
+
+        >>> Split.of("out_of_fold")
+        <Split.OUT_OF_FOLD: -1>
+        """
         return cls[text.upper()]
 
     @property
     def text(self) -> str:
-        """How tables and settings call the split; "" for events outside every split."""
+        """How tables and settings call the split; "" for events outside every split.
+
+        >>> Split.CALIBRATION.text, Split.OUTSIDE.text
+        ('calibration', '')
+        """
         return "" if self is Split.OUTSIDE else self.name.lower()
 
     @property
@@ -52,4 +62,5 @@ class BlockRole(enum.IntEnum):
     @property
     def split(self) -> Split:
         """The split that the block's windows belong to."""
+        # Train has two roles, so each later code is one more than its split's.
         return Split.TRAIN if self <= BlockRole.VALIDATION else Split(self - 1)

@@ -18,6 +18,7 @@ class AwsSettings(SettingsSection):
     endpoint: Annotated[
         str | None,
         Field(
+            # No `@`: an address would hold credentials, which are never settings.
             pattern=r"^https?://[^\s/@]+/?$",
             description="The address of all services, such as http://localhost:5000; path style.",
         ),

@@ -16,6 +16,8 @@ class _Loader(yaml.SafeLoader):
     """YAML 1.2 floats (1e-4) and no repeated keys."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """The mapping of a node. Raises ConstructorError for a key that stands twice."""
+        # Of two equal keys PyYAML itself takes the last without a word.
         keys = [self.construct_object(key_node, deep=True) for key_node, _ in node.value]
         for key in keys:
             if keys.count(key) > 1:
@@ -43,7 +45,12 @@ def parse_yaml(text: str) -> Any:
 
 
 def format_yaml(value: RawMapping) -> str:
-    """A mapping as YAML, its keys in the order that they have."""
+    """A mapping as YAML, its keys in the order that they have.
+
+    >>> print(format_yaml({"run": {"seed": 7}}), end="")
+    run:
+      seed: 7
+    """
     return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
 
 

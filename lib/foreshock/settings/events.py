@@ -11,6 +11,7 @@ from foreshock import columns
 from foreshock.settings.section import SettingsSection
 
 _FEATURE_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
+# The reference page shows these as what a key takes.
 _EXPRESSION = {"allowed": "SQL expression"}
 _EXPRESSION_OR_NULL = {"allowed": "SQL expression or null"}
 
@@ -127,6 +128,7 @@ class EventsSettings(SettingsSection):
     @field_validator("tiebreak", mode="before")
     @classmethod
     def _single_tiebreak(cls, value: Any) -> Any:
+        # A single expression needs no brackets in YAML.
         return (value,) if isinstance(value, str) else value
 
     @field_validator("features", mode="before")
@@ -137,6 +139,7 @@ class EventsSettings(SettingsSection):
         for name, expression in value.items():
             _check_feature_name(name)
             _check_feature_expression(name, expression)
+        # Spark's column names do not tell upper and lower case apart.
         folded_names = {name.lower() for name in value}
         if len(folded_names) != len(value):
             raise ValueError("two features differ only in case")

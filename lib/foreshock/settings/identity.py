@@ -16,9 +16,11 @@ def as_mapping(settings: Settings) -> RawMapping:
     The section `aws` and how Athena is asked are left out: they say where and how, not what.
     """
     raw = settings.model_dump(mode="json", by_alias=True, exclude_unset=False, exclude={"aws"})
+    # A range as conf files write it.
     for name, span in raw["split"].items():
         if span and "start" in span:
             raw["split"][name] = [span["start"], span["end"]]
+    # The keys of other kinds hold defaults that this run does not read.
     for kind, fields in FIELDS_OF_KIND.items():
         left_out = FIELDS_OF_ASKING if kind == settings.source.kind else fields
         for field in left_out:
@@ -27,7 +29,12 @@ def as_mapping(settings: Settings) -> RawMapping:
 
 
 def sha256(settings: Settings) -> str:
-    """A digest of all settings. Of the order of keys in the file, only that of features counts."""
+    """A digest of all settings, in hexadecimal: equal for runs that do the same.
+
+    Of the order of keys in the file, only that of features counts. What `as_mapping` leaves out
+    does not count.
+    """
+    # The order of sections means nothing; the order of features is that of columns.
     content = {"settings": as_mapping(settings), "features in order": list(settings.feature_names)}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()

@@ -40,10 +40,15 @@ def load_settings(path: str, overrides: Sequence[str] = ()) -> Settings:
 
 
 def build_settings(raw: RawMapping, where: str = "settings") -> Settings:
-    """Settings from a mapping. Raises one SettingsError that names all that is wrong."""
+    """Settings from a mapping, as `load_settings` makes them from a file.
+
+    where: what the error begins with, such as the conf file. Paths stay as they are. Raises one
+    SettingsError that names all that is wrong.
+    """
     try:
         return Settings.model_validate(raw)
     except ValidationError as error:
+        # A union tells one fault once for each of its members: `dict.fromkeys` leaves one.
         messages = [_explain(detail) for detail in error.errors()]
         raise SettingsError(f"{where}: " + "; ".join(dict.fromkeys(messages)) + ".") from None
 
@@ -55,6 +60,7 @@ def _read_conf(conf_file: Path, path: str) -> RawMapping:
     except FileNotFoundError:
         raise SettingsError(f"--conf {path}: there is no such file.") from None
     except (OSError, UnicodeDecodeError) as error:
+        # What S3 refuses is explained by the command line, in the words of AWS.
         if is_remote(conf_file) and isinstance(error, OSError):
             raise
         raise SettingsError(f"--conf {path}: cannot be read: {error}.") from None
@@ -72,6 +78,7 @@ def _read_conf(conf_file: Path, path: str) -> RawMapping:
 def _explain(detail: Any) -> str:
     """One of pydantic's error details as a sentence that names the key."""
     location = [part for part in detail["loc"] if not _UNION_MEMBER.search(str(part))]
+    # A field such as `from_` has its underscore because Python reserves the word.
     key = ".".join(str(part).rstrip("_") for part in location)
     if detail["type"] == "extra_forbidden":
         return f"`{key}`: unknown key; {_allowed_keys(location)}"
@@ -82,6 +89,7 @@ def _explain(detail: Any) -> str:
         message = "a section is wanted, such as {key: value}"
     received = detail.get("input")
     if not isinstance(received, dict | Settings) and "received" not in message:
+        # A long value would hide the message.
         message += f"; received {received!r}"[:200]
     return f"`{key}`: {message}" if key else message
 
@@ -105,6 +113,7 @@ def _override(raw: RawMapping, text: str) -> None:
     """Put one `section.key=value` into a mapping."""
     key, equals, value = text.partition("=")
     parts = [part.strip() for part in key.split(".")]
+    # Every other value lies in a section.
     is_key = all(parts) and (len(parts) > 1 or parts[0] in ("detectors", "ensemble"))
     if not equals or not is_key:
         raise SettingsError(f"--set {text}: section.key=value is wanted, such as --set run.seed=8.")
@@ -118,7 +127,8 @@ def _override(raw: RawMapping, text: str) -> None:
     try:
         node[parts[-1]] = parse_yaml(value)
     except (YamlError, ValueError):
-        node[parts[-1]] = value  # SQL such as 'ok' = status is no YAML, but a text
+        # SQL such as 'ok' = status is no YAML, but a text.
+        node[parts[-1]] = value
 
 
 def _resolve_paths(raw: RawMapping, base: Path) -> None:

@@ -64,7 +64,11 @@ _BLOCK_WIDTH = 100
 
 
 def settings_reference() -> str:
-    """The Markdown page of all settings: a table a section, then the block of defaults."""
+    """The Markdown page of all settings: a table a section, then the block of defaults.
+
+    Its words are the sections' docstrings, descriptions, types and defaults. The page
+    docs/reference/settings.md is this text.
+    """
     parts = [_INTRODUCTION, *_section_pages(Settings, ""), "## All defaults\n"]
     parts.append(
         "A complete conf. Keys of other kinds of source, and the section `aws`, are comments: a "
@@ -100,6 +104,7 @@ def _section_pages(section: type[SettingsSection], path: str) -> Iterator[str]:
         yield _table(section, plain_keys)
     for key, name in keys_of(section).items():
         inner = section_in(section.model_fields[name].annotation)
+        # These two are written as one value, so they have no table of keys.
         if inner is not None and inner.__name__ not in ("Span", "TestTable"):
             yield from _section_pages(inner, f"{path}.{key}" if path else key)
         elif not path:
@@ -135,6 +140,7 @@ def allowed_values(field: FieldInfo) -> str:
 
 
 def _type_in_words(annotation: Any, metadata: Iterable[Any]) -> str:
+    # The words that a validator accepts say more than the type behind them.
     validators = [item.func for item in metadata if isinstance(item, AfterValidator)]
     for accepted in validators:
         if isinstance(accepted, OneOf):
@@ -178,6 +184,7 @@ def _block_lines(section: type[SettingsSection], values: RawMapping, indent: str
     for key, name in keys_of(section).items():
         field = section.model_fields[name]
         inner = _inner_block(field)
+        # `as_mapping` leaves out what this run does not read, and the section `aws`.
         is_live = key in values
         if not indent and inner is not None:
             yield from _comment(_plain_docstring(inner), indent)
@@ -231,7 +238,10 @@ def _plain_docstring(section: type[SettingsSection]) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Print the page, or with --defaults the block of defaults."""
+    """Print the page, or with --defaults the block of defaults.
+
+    argv: the arguments; None for those of the process. Returns the exit code.
+    """
     parser = argparse.ArgumentParser(description="Prints the reference of all settings.")
     parser.add_argument("--defaults", action="store_true", help="print the YAML block alone")
     print(defaults_block() if parser.parse_args(argv).defaults else settings_reference(), end="")

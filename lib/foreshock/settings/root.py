@@ -112,6 +112,7 @@ class Settings(SettingsSection):
             entry = entry_of(name)
             if not entry.forecasts:
                 continue
+            # The least of errors of which one is always 0 says nothing of an event.
             takes_least = entry.first_error_is_zero and self.scoring.score == "min"
             if takes_least or self.windows.short == "pad":
                 raise ValueError(
@@ -128,6 +129,7 @@ class Settings(SettingsSection):
 
     @model_validator(mode="after")
     def _detectors_can_leave_out_a_fold(self) -> Settings:
+        # Each fold is scored by detectors that were fitted without it.
         if self.calibration.method == "out_of_fold":
             for name in self.fitted_detectors:
                 if not entry_of(name).refits_without_fold:
@@ -142,6 +144,7 @@ class Settings(SettingsSection):
     def _splits_are_there(self) -> Settings:
         if self.split.test is None:
             raise ValueError("split.test is needed: [from, to) or {path: …}")
+        # A donor run brings scaler, models and thresholds, so nothing is fitted.
         if self.model.from_ is None:
             for name in dict.fromkeys(("train", self.fitted_rows)):
                 if getattr(self.split, name) is None:
@@ -150,17 +153,26 @@ class Settings(SettingsSection):
 
     @property
     def fitted_split(self) -> str:
-        """The split, as tables name it, whose scores thresholds are fitted on."""
+        """The split, as tables name it, whose scores thresholds are fitted on.
+
+        `calibration`, `out_of_fold` or `train`, as `calibration.method` says.
+        """
         return "calibration" if self.calibration.method == "split" else self.calibration.method
 
     @property
     def fitted_rows(self) -> str:
-        """The key of the section `split` that holds the events of `fitted_split`."""
+        """The key of the section `split` that holds the events of `fitted_split`.
+
+        `calibration`, or `train`: scores out of fold are those of training events.
+        """
         return "calibration" if self.calibration.method == "split" else "train"
 
     @property
     def needed_splits(self) -> tuple[str, ...]:
-        """The splits that must hold events and windows."""
+        """The splits that must hold events and windows, in order of time.
+
+        With `model.from` that is test alone, as nothing is fitted.
+        """
         if self.model.from_ is not None:
             return ("test",)
         if self.split.calibration is None:
@@ -174,12 +186,18 @@ class Settings(SettingsSection):
 
     @property
     def all_detectors(self) -> tuple[str, ...]:
-        """Every detector of the run, once: the model first, an ensemble after its members."""
+        """Every detector of the run, once: the model first, an ensemble after its members.
+
+        If the ensemble is the model, it comes first and its members come next.
+        """
         ensemble = () if self.ensemble is None else (*self.ensemble.of, ENSEMBLE)
         before = ensemble if self.model.name == ENSEMBLE else ()
         return tuple(dict.fromkeys((self.model.name, *before, *self.detectors, *ensemble)))
 
     @property
     def fitted_detectors(self) -> tuple[str, ...]:
-        """The detectors of the run that are trained: all but the ensemble."""
+        """The detectors of the run that are fitted: all but the ensemble.
+
+        They come in the order of `all_detectors`.
+        """
         return tuple(name for name in self.all_detectors if name != ENSEMBLE)

@@ -30,6 +30,7 @@ class SmoothSettings(SettingsSection):
     @model_validator(mode="before")
     @classmethod
     def _number_is_mean(cls, value: Any) -> Any:
+        # True is an integer to Python.
         is_number = isinstance(value, int) and not isinstance(value, bool)
         return {"mean": value} if is_number else value
 

@@ -7,7 +7,8 @@ from typing import Annotated, Any, TypeAlias, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-RawMapping: TypeAlias = dict[str, Any]  # a section as YAML holds it, before or after the checks
+# A section as YAML holds it, before or after the checks.
+RawMapping: TypeAlias = dict[str, Any]
 
 Share = Annotated[float, Field(ge=0, le=1)]
 PositiveInteger = Annotated[int, Field(ge=1)]
@@ -65,7 +66,11 @@ class SettingsSection(BaseModel):
 
 
 def section_in(annotation: Any) -> type[SettingsSection] | None:
-    """The section that a field's annotation holds, alone, in a union or in a tuple; else None."""
+    """The section that a field's annotation holds, alone, in a union or in a tuple; else None.
+
+    >>> section_in(SettingsSection | None).__name__, section_in(int | None)
+    ('SettingsSection', None)
+    """
     if isinstance(annotation, type) and issubclass(annotation, SettingsSection):
         return annotation
     sections = (section_in(argument) for argument in get_args(annotation))

@@ -156,6 +156,7 @@ class SourceSettings(SettingsSection):
     @model_validator(mode="after")
     def _keys_of_its_kind(self) -> SourceSettings:
         for kind, fields in FIELDS_OF_KIND.items():
+            # Only keys that the conf names: every field has a value by default.
             if kind != self.kind and (extra := sorted(fields & self.model_fields_set)):
                 names = ", ".join(name.rstrip("_") for name in extra)
                 raise ValueError(f"only kind: {kind} takes {names}; {self.kind} takes no {names}")
@@ -183,6 +184,7 @@ class SourceSettings(SettingsSection):
 
 def _partition_order(partition: str) -> tuple[int, str]:
     """The sort key of a partition's name: whole numbers by value, before them all other text."""
+    # As text, 10 comes before 9.
     return (int(partition), "") if re.match(r"^-?\d+$", partition) else (0, partition)
 
 

@@ -39,7 +39,8 @@ class Span(SettingsSection):
 class TestTable(SettingsSection):
     """A table of its own to test on. It has the columns of the main table."""
 
-    __test__ = False  # no test class, whatever pytest thinks of its name
+    # This is no test class, whatever pytest thinks of its name.
+    __test__ = False
 
     path: Annotated[str, Field(min_length=1, description="Where the table lies.")]
 
@@ -104,7 +105,10 @@ class SplitSettings(SettingsSection):
         return self
 
     def spans(self) -> dict[str, Span]:
-        """The splits of the main table that are ranges of time, in order."""
+        """The splits of the main table that are ranges of time, by name and in order of time.
+
+        A split that is null, or is a table of its own, is left out.
+        """
         ranges = {name: getattr(self, name) for name in columns.SPLITS}
         return {name: span for name, span in ranges.items() if isinstance(span, Span)}
 
@@ -126,10 +130,12 @@ def parse_time(value: Any) -> datetime:
             instant = datetime.fromisoformat(value.strip())
         except ValueError:
             raise _no_time(value) from None
+    # To Python a datetime is a date too.
     elif isinstance(value, date) and not isinstance(value, datetime):
         instant = datetime(value.year, value.month, value.day)
     if not isinstance(instant, datetime):
         raise _no_time(value)
+    # A time without a zone is UTC, whatever the zone of the machine.
     return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
 
 

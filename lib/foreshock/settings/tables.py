@@ -62,6 +62,7 @@ class IcebergSettings(SettingsSection):
     @model_validator(mode="after")
     def _keys_of_its_catalog(self) -> IcebergSettings:
         warehouse = self.warehouse
+        # An ARN is how Amazon names a table bucket; a folder would fail only when Spark writes.
         if self.catalog == "s3tables" and warehouse and not warehouse.startswith("arn:"):
             raise ValueError(
                 "catalog s3tables: `warehouse` is the ARN of a table bucket, arn:aws:s3tables:…; "
@@ -100,6 +101,7 @@ class TablesSettings(SettingsSection):
     def _keys_of_its_sink(self) -> TablesSettings:
         if self.sink == "iceberg":
             self._check_iceberg()
+        # conf.yaml spells out all defaults, and is read back: a section of defaults passes.
         elif "iceberg" in self.model_fields_set and self.iceberg != IcebergSettings():
             raise ValueError("only sink: iceberg takes iceberg")
         return self

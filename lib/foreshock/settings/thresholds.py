@@ -74,6 +74,7 @@ class RuleSettings(SettingsSection):
     @model_validator(mode="before")
     @classmethod
     def _keys_of_its_rule(cls, value: Any) -> Any:
+        # Before defaults are filled in, it is still plain which keys were given.
         raw = {"name": value} if isinstance(value, str) else value
         if not isinstance(raw, dict):
             return raw
@@ -85,6 +86,7 @@ class RuleSettings(SettingsSection):
                 taken_keys = " and ".join(KEYS_OF_RULE[name])
                 raise ValueError(f"rule `{name}` takes {taken_keys}; received {key}")
         if name == "conformal":
+            # Its level is a rate of errors: the 0.99 of quantile would flag nearly everything.
             return {"level": 0.1, **raw}
         if name == "fixed" and raw.get("value") is None:
             raise ValueError(
@@ -101,6 +103,7 @@ class RuleSettings(SettingsSection):
 
     @model_serializer(mode="wrap")
     def _only_its_keys(self, serialize: SerializerFunctionWrapHandler) -> RawMapping:
+        # Keys of other rules would be refused when conf.yaml is read back.
         kept_keys = ("name", *KEYS_OF_RULE[self.name])
         return {key: value for key, value in serialize(self).items() if key in kept_keys}
 
@@ -171,11 +174,15 @@ class ThresholdsSettings(SettingsSection):
         names = [rule.name for rule in self.rules]
         if self.use is not None and self.use not in names:
             raise ValueError(f"use: one of the rules ({', '.join(names)}), received {self.use!r}")
+        # A rule may come twice with two levels; `use` then means the first.
         if len(set(self.rules)) != len(self.rules):
             raise ValueError("two rules are the same")
         return self
 
     @property
     def judging_rule(self) -> RuleSettings:
-        """The rule that judges: the first that `use` names, else the first of all."""
+        """The rule that judges: the first that `use` names, else the first of all.
+
+        The thresholds of all other rules are written, but flag no event.
+        """
         return next((rule for rule in self.rules if rule.name == self.use), self.rules[0])

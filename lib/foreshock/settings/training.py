@@ -107,6 +107,7 @@ class TrainingSettings(SettingsSection):
 
     @model_validator(mode="after")
     def _windows_for_every_replica(self) -> TrainingSettings:
+        # How many `auto` gives is known only where devices are seen.
         replicas = self.replicas if isinstance(self.replicas, int) else 1
         smallest_batch = self.workers * replicas
         if self.batch < smallest_batch:

@@ -1,4 +1,7 @@
-"""What the settings make of plain scores: errors by feature as one, averages in time, an ensemble. The statistics stay in the run."""
+"""What the settings make of plain scores: one error of a feature's many, averages, an ensemble.
+
+The statistics that this takes stay in the run, in adjust.json.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,10 @@ class Adjustment:
 
     @classmethod
     def from_mapping(cls, raw: Mapping[str, Any]) -> Adjustment:
-        """What `to_mapping` gave."""
+        """The adjustment that `to_mapping` gave.
+
+        A statistic that the mapping lacks is None.
+        """
         precision_rows = raw.get("precision")
         raw_vectors = (raw.get(statistic_name) for statistic_name in ("scale", "mean", "quantiles"))
         scale, mean, quantiles = (None if v is None else tuple(v) for v in raw_vectors)
@@ -57,7 +63,10 @@ class Adjustment:
         return cls(scale, mean, row_tuples, quantiles)
 
     def to_mapping(self) -> Mapping[str, Any]:
-        """Plain data, without what is not needed."""
+        """Plain data for adjust.json, without what is not needed.
+
+        `from_mapping` reads it back.
+        """
         return {
             statistic_name: value
             for statistic_name, value in vars(self).items()
@@ -66,7 +75,10 @@ class Adjustment:
 
     @property
     def rescoring(self) -> Rescoring:
-        """How errors by feature become a score."""
+        """How errors by feature become a score: standardised if there is a scale, else mahalanobis.
+
+        The adjustment must hold the statistics of one of the two.
+        """
         if self.scale is not None:
             return Rescoring.standardised(np.array(self.scale))
         return Rescoring.mahalanobis(np.array(self.mean), np.array(self.precision))
@@ -82,7 +94,8 @@ def adjusted(job: ScoringJob, by_family: Mapping[str, ScoredEvents]) -> ScoredEv
     settings, spark = job.settings, job.context.spark
     known_adjustment = _known_adjustment(job)
     adjustment = known_adjustment or Adjustment()
-    scored, *other_families = by_family.values()  # that of the run's model first
+    # The family of the run's model comes first.
+    scored, *other_families = by_family.values()
     if settings.scoring.errors != "plain":
         adjustment = adjustment if known_adjustment else _error_statistics(job, scored)
         scored = adjust_spark.rescored(spark, scored, adjustment.rescoring, job.work / "rescored")
@@ -108,6 +121,7 @@ def adjusted(job: ScoringJob, by_family: Mapping[str, ScoredEvents]) -> ScoredEv
         scored = adjust_spark.with_ensemble(
             spark, scored, ensemble_combination, job.detectors, job.work / ENSEMBLE
         )
+    # A run that names this one in `model.from` reads them.
     write_json(job.work / ADJUST, adjustment.to_mapping())
     return scored
 
@@ -115,6 +129,7 @@ def adjusted(job: ScoringJob, by_family: Mapping[str, ScoredEvents]) -> ScoredEv
 def _known_adjustment(job: ScoringJob) -> Adjustment | None:
     """The statistics of the donor run, or of the run itself; None if they are to be computed."""
     donor = donor_run(job.context)
+    # Scores of a few partitions must compare with those of the rest, which stay.
     own_path = job.context.run.path if job.is_partial else None
     source_path = own_path if donor is None else donor.path
     errors, ensemble_combination = job.settings.scoring.errors, job.settings.ensemble
@@ -128,8 +143,8 @@ def _known_adjustment(job: ScoringJob) -> Adjustment | None:
         statistic_name for statistic_name in wanted_names if statistic_name not in known_adjustment
     ]:
         raise DataError(
-            f"{path}: holds no {', '.join(missing)}; that run was scored with other scoring.errors or without an ensemble. "
-            "Use its settings."
+            f"{path}: holds no {', '.join(missing)}; that run was scored with other scoring.errors "
+            "or without an ensemble. Use its settings."
         )
     return Adjustment.from_mapping(known_adjustment)
 
@@ -161,6 +176,7 @@ def _member_quantiles(job: ScoringJob, scored: ScoredEvents, members: tuple[str,
     quantiles = exact_pass.resolved(run_passes(spark, scored, [exact_pass]).of(exact_pass))
     if len(quantiles) < len(member_keys):
         raise DataError(
-            f"no event of split.{job.settings.fitted_split} was judged, so the ensemble has nothing to divide by. Widen it."
+            f"no event of split.{job.settings.fitted_split} was judged, so the ensemble has "
+            "nothing to divide by. Widen it."
         )
     return tuple(quantiles[member_key, quantile_level] for member_key in member_keys)

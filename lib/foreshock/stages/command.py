@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from foreshock.stages.context import Context
 
 STOPPED = "stopped; the same command finishes the run."
-LONGEST_DEFECT = 500  # characters of an unexpected error that are shown
+# Characters of an unexpected error that are shown.
+LONGEST_DEFECT = 500
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Command:
 
     @property
     def job(self) -> str:
-        """The name of the job's file."""
+        """The name of the job's file in jobs/, without `.py`."""
         return "pipeline" if self.is_whole_run else self.name
 
 
@@ -70,12 +71,16 @@ class _Stopped(KeyboardInterrupt):
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
+        """Say what is wrong in one line, and exit with code 2."""
         print(f"{self.prog}: {message}. See --help.", file=sys.stderr)
         raise SystemExit(2)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command `foreshock`. Returns the exit code."""
+    """The command `foreshock`: run a job and print what it made; errors go to standard error.
+
+    argv: the arguments; None for those of the process. Returns the exit code.
+    """
     parser = _Parser(
         prog="foreshock",
         description="Finds anomalous sequences in event tables too large for one machine.",
@@ -91,7 +96,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run_job(job: str, argv: list[str] | None = None) -> int:
-    """The command line of jobs/<job>.py. Returns the exit code."""
+    """The command line of jobs/<job>.py, with the flags of `foreshock <command>`.
+
+    argv: the arguments; None for those of the process. Returns the exit code.
+    """
     command = next(command for command in COMMANDS if command.job == job)
     parser = _Parser(description=command.description)
     _add_flags(parser, command)
@@ -135,6 +143,7 @@ def _parse_and_run(parser: argparse.ArgumentParser, argv: list[str] | None) -> i
     try:
         arguments = parser.parse_args(argv)
     except SystemExit as stop:
+        # argparse ends the process; callers in a process want the code.
         return int(stop.code or 0)
     termination_signals = _stop_on_sigterm()
     try:
@@ -144,7 +153,8 @@ def _parse_and_run(parser: argparse.ArgumentParser, argv: list[str] | None) -> i
         print(STOPPED, file=sys.stderr)
         return 128 + (signal.SIGTERM if isinstance(stop, _Stopped) else signal.SIGINT)
     except Exception as error:
-        if termination_signals:  # the signal reached the JVM too, and what it broke off is no fault
+        if termination_signals:
+            # The signal reached the JVM too, and what that broke off is no fault.
             print(STOPPED, file=sys.stderr)
             return 128 + signal.SIGTERM
         if arguments.debug:
@@ -157,6 +167,7 @@ def _parse_and_run(parser: argparse.ArgumentParser, argv: list[str] | None) -> i
 
 def _run(arguments: argparse.Namespace) -> None:
     """Check the settings, open the run directory, run the job and print what it returns."""
+    # Imports stand where they are needed, so that wrong settings are told at once.
     from foreshock.settings.load import load_settings
 
     settings = load_settings(arguments.conf, arguments.set)
@@ -198,10 +209,13 @@ def _stop_on_sigterm() -> list[int]:
     received_signals: list[int] = []
 
     def stop(number: int, _: Any) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # cleaning up is not broken off
+        """Break off the job as Ctrl-C does."""
+        # A second signal does not break off the cleaning up.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         received_signals.append(number)
         raise _Stopped
 
+    # Python takes signal handlers in the main thread only.
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, stop)
     return received_signals

@@ -57,7 +57,11 @@ class Context:
 
     @cached_property
     def spark(self) -> SparkSession:
-        """The session: the one that was given, else one that is started now."""
+        """The session: the one that was given, else one that is started now.
+
+        Raises SettingsError if no Java can be started, ServiceError if Java packages cannot be
+        fetched.
+        """
         if self._given_spark is not None:
             return self._given_spark
         # A run that has nothing left to do needs no Spark, whose Python half loads for a second.
@@ -86,7 +90,8 @@ class Context:
                 self._make_location()
                 yield self
             except BaseException as error:
-                self.close()  # so that no task still writes where things are cleared away
+                # So that no task still writes where things are cleared away.
+                self.close()
                 if is_new and self._leaves_nothing(error):
                     self.log.path = None
                     self.run.clear()
@@ -124,7 +129,11 @@ class Context:
 
     @contextlib.contextmanager
     def attempt(self, stage: str) -> Iterator[dict[str, Any]]:
-        """Record a stage's attempt in `runs`; yields its counts to fill."""
+        """Record a stage's attempt in the table `runs` while the block runs.
+
+        Yields the attempt's counts, for the stage to fill. If the block raises, the row says
+        `failed` and names the exception.
+        """
         # PyArrow, which writes the row, is not loaded where every stage is done.
         from foreshock.tables.runs import Attempt
 
@@ -144,10 +153,14 @@ class Context:
         self.log.event(stage, "done", **counts)
 
     def close(self) -> None:
-        """Stop the Spark that this context started."""
+        """Stop the Spark that this context started; one that was given stays.
+
+        It may be called again. A later use of `spark` starts another session.
+        """
         if "spark" in self.__dict__ and self._given_spark is None:
             session = self.__dict__.pop("spark")
-            with contextlib.suppress(Exception):  # a JVM that is gone cannot be stopped
+            # A JVM that is gone cannot be stopped.
+            with contextlib.suppress(Exception):
                 session.stop()
 
 

@@ -1,4 +1,7 @@
-"""What the report shows beside the tables: the highest events with their windows, and a sample over time."""
+"""What the report shows beside the tables: the highest events, and a sample over time.
+
+An event comes with its window, if its detector looks at windows.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,8 @@ from foreshock.thresholds.rules import Judging, threshold_of
 
 TOP_EVENTS = 5
 TIMELINE_POINTS = 4000
-MOST_SAMPLED = 100_000  # events that the points are chosen from
+# The timeline's points are chosen evenly from about so many events.
+MOST_SAMPLED = 100_000
 Why = dict[tuple[str, str], Mapping[str, Any]]
 
 
@@ -37,7 +41,11 @@ class Highlights:
 
     @classmethod
     def of(cls, model: str, n_judged: int) -> Highlights:
-        """Those of the run's model, which judged so many events of calibration and test."""
+        """The passes for the run's model.
+
+        n_judged: the events of calibration and test that it judged. About MOST_SAMPLED are sampled.
+        """
+        # A pass sees one file, and not how many events are in the rest.
         sample_share = min(1.0, MOST_SAMPLED / max(1, n_judged))
         return cls(HighestEvents(model, TOP_EVENTS), EventSample(model, sample_share))
 
@@ -45,8 +53,11 @@ class Highlights:
 def details(
     job: ScoringJob, highlights: Highlights, results: PassResults, judging: Judging
 ) -> dict[str, Any]:
-    """`top_events` and `timeline`, from what the passes gave; the job's table of scores says why an
-    event is among them."""
+    """`top_events` and `timeline`, as score_details.json holds them.
+
+    results: of the passes in `highlights`. The job's table of scores must be written: it says why
+    an event is among the highest.
+    """
     highest_events = highlights.highest.first_of_each_entity(results.of(highlights.highest))
     sampled_tables = results.of(highlights.sample)
     return {
@@ -108,10 +119,14 @@ def _known_label(label: int) -> int | None:
 
 
 def explained(scores: Path, events: Sequence[Mapping[str, Any]]) -> Why:
-    """The columns of test events that say why, by (entity, event_id), from a table of scores."""
+    """The columns of test events that say why, by (entity, event_id).
+
+    scores: the folder of a table of scores. events: rows with the columns of the contract.
+    """
     if not events:
         return {}
     is_wanted = pc.field("split") == C.TEST
+    # Partitions are folders: those of no wanted event are not opened.
     for column_name in (C.PARTITION, C.EVENT_ID):
         is_wanted &= pc.field(column_name).isin(
             [scored_event[column_name] for scored_event in events]

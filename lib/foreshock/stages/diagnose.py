@@ -1,4 +1,7 @@
-"""Diagnosis: from the shapes of scores and features, thresholds and metrics to the rows of `drift` and the verdict."""
+"""Diagnosis: from shapes, thresholds and metrics to the rows of `drift` and the verdict.
+
+Shapes are the histograms of scores and features over time.
+"""
 
 from __future__ import annotations
 
@@ -54,6 +57,7 @@ def diagnose(
     pooled_row = _pooled_threshold(job, thresholds)
     ranked_detectors, n_anomalous = ranking(metrics, job.detectors)
     judged_partitions = all_shapes.partitions(C.CALIBRATION) + all_shapes.partitions(C.TEST)
+    # The keys of `model` after its name shape a network only.
     is_network = entry_of(model).is_trainable
     penalties = {"l1": settings.model.l1, "l2": settings.model.l2}
     verdict_facts = Facts(
@@ -97,9 +101,11 @@ def _shapes(job: ScoringJob, score_shapes: SlicedHistograms, spans: Spans) -> Sh
     )
     shape_parts = score_shapes | feature_histograms
     donor = donor_run(job.context)
+    # A donor run of an earlier version may hold no shapes.
     if donor is None or not (donor / SHAPES).exists():
         return Shapes(shape_parts)
     donor_parts = Shapes.from_rows(read_json(donor / SHAPES)["parts"]).parts
+    # What the donor's model was fitted on is train, whatever this run holds of it.
     run_parts = {
         shape_part: part_histogram
         for shape_part, part_histogram in shape_parts.items()
@@ -141,6 +147,7 @@ def _profiles(job: ScoringJob) -> dict[str, dict[str, float]]:
 def _profile(job: ScoringJob, manifest: Manifest) -> dict[str, float] | None:
     """The `facts.profile` of sampled windows of a split."""
     entry, features = entry_of(job.model), manifest.features
+    # A profile compares the errors of several features.
     if not entry.reads_windows or not entry.sees_features or len(features) == 1:
         return profile(None, features)
     role = BlockRole.FIT if manifest.split == C.TRAIN else BlockRole.TEST

@@ -17,7 +17,8 @@ from foreshock.stages.context import Context
 from foreshock.stages.scaler_file import SCALER, read_scaler
 
 NEEDED = (SCALER, "model/bundle.json", "tables/thresholds")
-SHARED = "donor"  # its key among what stages of one process hand on
+# Its key among what stages of one process hand on.
+SHARED = "donor"
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,19 @@ class DonorRun:
         return (self / TAILS).exists()
 
     def identity(self) -> dict[str, object]:
-        """What of it decides how events are prepared, as data to be hashed."""
+        """What of it decides how events are prepared, as data to be hashed.
+
+        The sha256 of its scaler, and the stamps of its tails, which are larger.
+        """
         tail_stamps = stamps(self / TAILS) if self.has_tails else []
         return {"scaler": file_sha256(self / SCALER), TAILS: tail_stamps}
 
     def scaler(self, feature_names: tuple[str, ...]) -> Scaler:
-        """Its scaler. Raises DataError if it is of other features, or of another order of them."""
+        """Its scaler.
+
+        feature_names: of this run, in order. Raises DataError if the scaler is of other features,
+        or of another order of them.
+        """
         scaler = read_scaler(self / SCALER)
         scaler_names = tuple(feature.name for feature in scaler.features)
         if scaler_names != feature_names:
@@ -77,7 +85,10 @@ def donor_run(context: Context) -> DonorRun | None:
 
 
 def find_donor(path: Path) -> DonorRun:
-    """The finished run of a directory. Raises SettingsError if it holds none."""
+    """The finished run of a directory; nothing is verified yet.
+
+    Raises SettingsError if a file of NEEDED is missing, or if the run's scoring is not finished.
+    """
     for needed_name in NEEDED:
         if not (path / needed_name).exists():
             raise SettingsError(
@@ -94,7 +105,10 @@ def find_donor(path: Path) -> DonorRun:
 
 
 def verify_donor(donor: DonorRun) -> None:
-    """Raise DataError if a sealed file of the donor's (scaler, manifests, bundle) was altered."""
+    """Raise DataError if a sealed file of the donor's (scaler, manifests, bundle) was altered.
+
+    The files are read and hashed.
+    """
     run = RunDirectory(str(donor.path))
     for stage in ("prepare", "train"):
         run.verify(stage)

@@ -32,7 +32,8 @@ from foreshock.platform.failures import failed_on_a_row, reason
 from foreshock.platform.parquet import count_rows
 from foreshock.stages.context import Context
 
-PARTIAL = "partial"  # the fingerprint of what was extracted for some partitions only
+# The fingerprint of what was extracted for some partitions only.
+PARTIAL = "partial"
 SHOWN_PARTITIONS = 5
 
 
@@ -54,8 +55,13 @@ class TableExtraction:
         return None if self.source.aligned else self.partitions
 
     def run(self) -> tuple[SourcePartitions, Mapping[Path, Path]]:
-        """The entries of the pending source partitions, and the folders to move into place."""
-        if not self.source.files(self.plan.pending):  # Athena writes no file for no row
+        """Bring the pending source partitions to the contract and write them to staging.
+
+        Returns their entries for the ledger, and the folders to move into place. Raises DataError
+        if an expression fails on a row, ForeshockError if the source changed meanwhile.
+        """
+        # Athena writes no file for no row.
+        if not self.source.files(self.plan.pending):
             return {
                 source_partition: self._entry(source_partition, {})
                 for source_partition in self.plan.pending
@@ -144,6 +150,7 @@ class TableExtraction:
                 )
             entry = self._entry(source_partition, partitions)
             if self._asked is not None:
+                # The next whole run is to take it for changed.
                 entry = replace(entry, fingerprint=PARTIAL)
             if not entry.rows_read:
                 self.context.log.event(
@@ -183,17 +190,21 @@ class TableExtraction:
 
 
 def partition_folders(base_folder: Path) -> list[Path]:
-    """The folders of partitions that exist below a folder of events."""
+    """The folders of partitions in a folder; none if it is missing."""
     return list(base_folder.glob(f"{C.PARTITION}=*")) if base_folder.exists() else []
 
 
 def partition_of(folder: Path) -> str:
-    """The partition that a folder holds, as the source names it."""
+    """The partition that a folder is named after, without Spark's escapes."""
     return unquote(folder.name).removeprefix(f"{C.PARTITION}=")
 
 
 def partition_folder(context: Context, name: str, partition: str) -> Path:
-    """The folder of a partition. Spark escapes some characters in its name."""
+    """The folder of a partition, whether it is there or not.
+
+    name: a folder of the run directory, such as `events`. Spark escapes some characters in the
+    names of the folders that it writes.
+    """
     base_folder = context.run / name
     plain = base_folder / f"{C.PARTITION}={partition}"
     if plain.exists():

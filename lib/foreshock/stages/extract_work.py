@@ -65,8 +65,13 @@ class TableOutcome:
 
 
 def extract_sources(context: Context, request: ExtractRequest) -> None:
-    """Extract what is new or changed in all tables, and publish it with the ledger."""
-    publisher_of(context).look()  # before the work: what others publish from now on is a conflict
+    """Extract what is new or changed in all tables, and publish it with the ledger.
+
+    Raises SettingsError for an expression that is not SQL, DataError if no row is left or, with
+    `request.whole_run`, if the splits lack what later stages need.
+    """
+    # Before the work: what others publish from now on is a conflict.
+    publisher_of(context).look()
     with context.attempt("extract") as counts:
         work = context.run.staging("extract")
         check_syntax(context.spark, context.settings)
@@ -111,6 +116,7 @@ def _extract_table(
     context: Context, request: ExtractRequest, table: str, work: Path, counts: JsonObject
 ) -> TableOutcome:
     source = request.sources.files_by_table[table]
+    # With --partitions, what was extracted of all other partitions stays.
     from_nothing = context.force and not request.partitions
     extracted = {} if from_nothing else request.ledger.entries(table)
     plan = plan_extract(source, extracted, request.partitions)

@@ -23,7 +23,8 @@ def pipeline(context: Context) -> str:
     if context.run.record("score") is None or context.force:
         publisher_of(context).look()
     extract(context, whole_run=True)
-    context.force = False  # what extract replaced makes the stages after it stale by itself
+    # What extract replaced makes the stages after it stale by itself.
+    context.force = False
     prepare(context)
     train(context)
     score(context)

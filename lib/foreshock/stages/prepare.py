@@ -20,8 +20,7 @@ __all__ = ["prepare", "read_scaler", "reads_sequences"]
 
 
 def prepare(context: Context) -> None:
-    """Fit the scaler on train and cut every split into blocks, if that is not done for these
-    settings.
+    """Fit the scaler on train and cut every split into blocks, unless that is done.
 
     Raises SettingsError if nothing is extracted, DataError if a split has no window.
     """
@@ -52,5 +51,8 @@ def prepare(context: Context) -> None:
 
 
 def reads_sequences(settings: Settings) -> bool:
-    """Whether a detector of the run scores `sequences/` rather than windows."""
+    """Whether a detector of the run scores `sequences/` rather than windows.
+
+    Only then does prepare write that folder.
+    """
     return any(entry_of(name).reads_sequences for name in settings.fitted_detectors)

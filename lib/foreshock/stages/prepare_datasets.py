@@ -24,7 +24,8 @@ from foreshock.windows.dataset.metadata import write_metadata
 from foreshock.windows.dataset.writer import join_pieces
 
 FILE_NAMES = {BlockRole.FIT: "fit", BlockRole.VALIDATION: "validation"}
-TASKS = 256  # joining is mostly renaming: a task for each file would cost more than the work
+# Joining is mostly renaming: a task for each file would cost more than the work.
+TASKS = 256
 JOINED_HERE = 64
 JOINED = "target string, file string, bytes bigint, sha256 string"
 
@@ -43,7 +44,10 @@ class ChunkPieces:
         return [piece.path for piece in self.pieces]
 
     def described(self, size: int, sha256: str) -> Chunk:
-        """The chunk in the manifest, from the bytes and sha256 of its file."""
+        """The chunk as the manifest lists it.
+
+        size, sha256: of the file that the pieces were joined into, in bytes and in hexadecimal.
+        """
         return Chunk(
             self.target.name,
             self.role,
@@ -61,8 +65,10 @@ class ChunkPieces:
 def join_datasets(
     context: Context, pieces: list[Piece], features: tuple[str, ...], work: Path
 ) -> dict[str, Manifest]:
-    """Join pieces into `dataset/` below `work` and write what describes it; returns the manifests
-    by split.
+    """Join pieces into `dataset/` below `work`, and write what describes it.
+
+    features: the kept ones, in order. Returns the manifests by split; a split without a window has
+    none. The files of the pieces are removed.
     """
     chunk_pieces = _chunks(pieces, work)
     for split_folder in {chunk.target.parent for chunk in chunk_pieces}:
@@ -128,6 +134,7 @@ def _join(context: Context, chunks: Sequence[ChunkPieces]) -> list[Chunk]:
     here = is_renaming and not is_remote(context.run.path)
 
     def join_batch(batch: list[tuple[list[str], str]]) -> Iterator[pa.RecordBatch]:
+        """The joined files of a batch, a row each."""
         for paths, target in batch:
             yield from join_pieces(paths, target)
 

@@ -64,6 +64,7 @@ def _training_files(context: Context, ledger: Ledger) -> dict[str, list[str]]:
     partition_files: dict[str, list[str]] = {}
     for folder in sorted((context.run / EVENTS_FOLDERS[MAIN]).glob(f"{C.PARTITION}=*")):
         partition = folder.name.partition("=")[2]
+        # Folders spell partitions with escapes, the ledger without.
         if unquote(partition) in with_training:
             partition_files[partition] = [str(path) for path in sorted(folder.glob("*.parquet"))]
     return {partition: paths for partition, paths in partition_files.items() if paths}

@@ -32,12 +32,16 @@ from foreshock.windows.cut.pieces import Piece
 from foreshock.windows.cut.spark import Writing, count_blocks, write_pieces
 
 ROWS_PER_FILE = 250_000
-ROWS_HERE = 20_000  # so few events are cut in this process sooner than Spark starts its workers
+# So few events are cut in this process sooner than Spark starts its workers.
+ROWS_HERE = 20_000
 SORTED = "sorted"  # folder
 
 
 def is_small(context: Context, ledger: Ledger) -> bool:
-    """Whether the run has so few events, on this machine, that Spark only sorts them."""
+    """Whether the run has so few events, on this machine, that Spark only sorts them.
+
+    All other work of prepare is then done in this process.
+    """
     # On S3 a task of Spark's is tried again if a read breaks off; this process would fail.
     return _rows(ledger) <= ROWS_HERE and not is_remote(context.run.path)
 
@@ -51,10 +55,9 @@ def cut_windows(
     *,
     write_sequences: bool,
 ) -> list[Piece]:
-    """Write pieces, `rest`, `tails` and, where wanted, `sequences` below `work`; returns the
-    pieces.
+    """Write pieces, `rest`, `tails` and, where wanted, `sequences` below `work`.
 
-    Raises DataError if a split that is needed has no window.
+    Returns the pieces. Raises DataError if a split that is needed has no window.
     """
     settings, spark, here = context.settings, context.spark, is_small(context, ledger)
     tiebreaks = len(settings.events.tiebreak)
@@ -96,7 +99,10 @@ def cut_windows(
 
 
 def window_grid(settings: Settings) -> WindowGrid:
-    """How the settings want windows to be cut."""
+    """How the settings want windows to be cut.
+
+    The gap that ends a sequence is in seconds there, and in microseconds in the grid.
+    """
     windows = settings.windows
     # Times are whole microseconds everywhere behind the settings.
     max_gap = None if windows.max_gap is None else round(windows.max_gap * 1e6)

@@ -30,7 +30,11 @@ def prepare_run(
     *,
     write_sequences: bool,
 ) -> None:
-    """Do all of prepare and publish it. write_sequences: whether a detector needs `sequences/`."""
+    """Do all of prepare and publish it.
+
+    fingerprint: recorded with the stage. write_sequences: whether a detector needs `sequences/`.
+    Raises DataError if a split that is needed has no window, or no feature has spread.
+    """
     context.run.verify("extract")
     # Before the work: what others publish from now on is a conflict.
     publisher_of(context).look()
@@ -53,7 +57,8 @@ def prepare_run(
         context.run.publish(
             "prepare", fingerprint, staged_moves, sealed=_sealed(context, split_manifests)
         )
-        if not write_sequences:  # those of a run of other settings, which was forced anew
+        if not write_sequences:
+            # They are those of a run of other settings, which was forced anew.
             remove(context.run / SEQUENCES)
         remove(staging_folder)
         counts |= {

@@ -35,7 +35,10 @@ RECORD_FILE = "sink.json"
 
 
 def publisher_of(context: Context) -> Publisher:
-    """The publisher that the stages of a process share."""
+    """The publisher that the stages of a process share.
+
+    It is one, so that what `look` noted before the work still holds when tables are published.
+    """
     if "publisher" not in context.shared:
         context.shared["publisher"] = Publisher(context)
     publisher: Publisher = context.shared["publisher"]
@@ -54,7 +57,10 @@ class PublishRecord:
 
     @classmethod
     def read(cls, run: RunDirectory) -> PublishRecord:
-        """The record in a run directory, empty if nothing was published."""
+        """The record in a run directory, empty if nothing was published.
+
+        Raises DataError if the file is not JSON.
+        """
         if not (run / RECORD_FILE).exists():
             return cls()
         raw_record: Mapping[str, Any] = read_json(run / RECORD_FILE)
@@ -145,7 +151,10 @@ class Publisher:
         return settings.sink == "iceberg" or is_parquet
 
     def look(self) -> None:
-        """Raise SettingsError for what cannot be published to: before any work, once a process."""
+        """Raise SettingsError for what cannot be published to, and note what others have written.
+
+        Call it before any work. Only the first call of a process looks.
+        """
         if self._looked or not self.is_used:
             return
         self._looked = True
@@ -194,7 +203,10 @@ class Publisher:
         self.publish_runs(scaler)
 
     def publish_runs(self, scaler: Scaler) -> None:
-        """Publish the table `runs` as it is now, if the run has published."""
+        """Publish the table `runs` as it is now, if the run has published.
+
+        Attempts that began after `publish`, such as the report's, are in it.
+        """
         if not self.is_used or not (self.context.run / RECORD_FILE).exists():
             return
         self.look()
@@ -244,7 +256,10 @@ class Publisher:
 
 
 def choose_sinks(context: Context) -> list[Sink]:
-    """The places that the settings name: Iceberg, or a shared location and Glue, or none."""
+    """The places that the settings name: Iceberg, or a shared location and Glue, or none.
+
+    Without a location, Glue registers the tables of the run directory.
+    """
     settings = context.settings.tables
     if settings.sink == "iceberg":
         # Spark's Python half loads for a second.

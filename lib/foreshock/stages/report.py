@@ -21,7 +21,10 @@ PAGE_FILE, SUMMARY_FILE = "report.html", "summary.json"
 
 
 def report_fingerprint(run: RunDirectory, settings_sha256: str) -> str:
-    """What the page is made from. Raises SettingsError if nothing is scored."""
+    """What the page is made from: a digest of the settings and of what was scored.
+
+    Raises SettingsError if nothing is scored.
+    """
     score_record = run.record("score")
     if score_record is None:
         raise SettingsError(
@@ -54,12 +57,18 @@ def report(context: Context) -> Path:
 
 
 def read_summary(run: RunDirectory) -> RunSummary:
-    """The summary that a run directory holds."""
+    """The summary that a run directory holds.
+
+    Raises FileNotFoundError if no report was made, DataError if the file is not JSON.
+    """
     return RunSummary.from_mapping(read_json(run / SUMMARY_FILE))
 
 
 def check_gates(context: Context) -> None:
-    """Raise GateError if a gate of `quality` was not met."""
+    """Raise GateError if a gate of `quality` was not met.
+
+    The report must be written: its summary names the gates that were missed.
+    """
     missed_gates = read_summary(context.run).gates
     if missed_gates:
         raise GateError(
@@ -68,5 +77,5 @@ def check_gates(context: Context) -> None:
 
 
 def result_lines(context: Context) -> list[str]:
-    """The result in about a dozen lines."""
+    """The result in about a dozen lines, from the summary."""
     return headline(read_summary(context.run))

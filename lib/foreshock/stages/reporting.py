@@ -57,7 +57,10 @@ TableRow = Mapping[str, Any]
 
 
 def write_report(context: Context, fingerprint: str) -> None:
-    """Write the summary and the page, and publish the table of runs."""
+    """Write the summary and the page, and publish the table of runs.
+
+    fingerprint: recorded with the stage. Raises ForeshockError if the run's counts do not add up.
+    """
     with context.attempt("report") as attempt_counts:
         work_folder = context.run.staging("report")
         summary = summarise(context)
@@ -75,7 +78,10 @@ def write_report(context: Context, fingerprint: str) -> None:
 
 
 def summarise(context: Context) -> RunSummary:
-    """The summary of a scored run. Raises ForeshockError if its counts do not add up."""
+    """The summary of a scored run, from its tables and files.
+
+    Raises ForeshockError if its counts do not add up; only those of a whole run have to.
+    """
     settings, run = context.settings, context.run
     score_counts = count_scores(context.tables / C.SCORES)
     counts = run_counts(context, score_counts)
@@ -113,7 +119,10 @@ def summarise(context: Context) -> RunSummary:
 
 
 def gather(context: Context, summary: RunSummary) -> ReportData:
-    """Everything that the page is made from."""
+    """Everything that the page is made from.
+
+    summary: of the same run. All else is read from the run's tables and files.
+    """
     bundle_info = _bundle_info(context)
     distribution_rows = list(_rows(context.tables / C.ERROR_DISTRIBUTION))
     event_details = read_json(context.run / "score_details.json")
@@ -181,7 +190,10 @@ def count_scores(scores: Path) -> ScoreCounts:
 
 
 def run_counts(context: Context, scored: ScoreCounts) -> RunCounts:
-    """What became of the rows read."""
+    """What became of the rows read.
+
+    scored: the counts of the run's table `scores`; all other counts come from the ledger.
+    """
     extracted = read_ledger(context).total()
     return RunCounts(
         rows_read=extracted.rows_read,

@@ -28,6 +28,7 @@ def claim(run: RunDirectory, settings: Settings, *, force: bool, replace_all: bo
     if run.conf.exists():
         earlier_settings = _read_settings(run)
         differing = differing_keys(earlier_settings, wanted_settings)
+        # Until a stage is published, starting anew loses nothing.
         if differing and run.started and not force:
             raise _other_run(run, earlier_settings, differing)
         is_replaced = is_replaced or bool(differing)
@@ -56,6 +57,7 @@ def _read_settings(run: RunDirectory) -> RawMapping:
 
 
 def _other_run(run: RunDirectory, settings: RawMapping, differing: list[str]) -> SettingsError:
+    # What a version added would look like a change that the user made.
     changed = _keys_of_another_version(settings)
     if changed:
         return SettingsError(

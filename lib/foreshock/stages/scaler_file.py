@@ -11,7 +11,10 @@ SCALER = "scaler.json"
 
 
 def read_scaler(path: Path) -> Scaler:
-    """The scaler of a run. Raises DataError if the file holds none."""
+    """The scaler of a run.
+
+    Raises DataError if the file holds none, FileNotFoundError if there is no file.
+    """
     return Scaler.from_mapping(read_json(path))
 
 

@@ -16,9 +16,11 @@ from foreshock.windows.models.bundle import NAME
 
 
 def score(context: Context, partitions: list[str] | None = None) -> None:
-    """Score and publish the tables. With partitions, only their events, judged by the thresholds that the run has.
+    """Score and judge the events of the run and publish its tables, unless that is done.
 
-    Raises DataError for a dataset or bundle that do not belong together, or too few calibration events.
+    partitions: only their events, judged by the thresholds that the run has; None for all. Raises
+    DataError if dataset and bundle do not belong together, or if there are too few calibration
+    events.
     """
     fingerprint = check_stages_before(context)
     manifests = {
@@ -32,7 +34,8 @@ def score(context: Context, partitions: list[str] | None = None) -> None:
         publisher_of(context).publish(read_scaler(context.run.scaler))
         return
     publisher_of(context).look()
-    from foreshock.stages.scoring import run_scoring  # Spark only where there is work for it
+    # Spark only where there is work for it.
+    from foreshock.stages.scoring import run_scoring
 
     run_scoring(context, manifests, partitions, fingerprint)
     publisher_of(context).publish(read_scaler(context.run.scaler), partitions)
@@ -46,7 +49,8 @@ def check_stages_before(context: Context) -> str:
     for stage in ("prepare", "train"):
         if context.run.record(stage) is None:
             raise SettingsError(
-                f"--run-dir {context.run.path}: stage {stage} is not done there. Run jobs/{stage}.py first."
+                f"--run-dir {context.run.path}: stage {stage} is not done there. "
+                f"Run jobs/{stage}.py first."
             )
         context.run.verify(stage)
     return digest(

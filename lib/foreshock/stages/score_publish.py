@@ -1,4 +1,4 @@
-"""Moves what a scoring job wrote to its place in the run directory: all of it, or some partitions."""
+"""Moves what a scoring job wrote to its place in the run: all of it, or some partitions."""
 
 from __future__ import annotations
 
@@ -13,12 +13,16 @@ from foreshock.stages.scoring_job import ScoringJob
 from foreshock.tables import rows as tables
 
 DETAILS = "score_details.json"
-PARTIAL = "partial"  # the fingerprint of a run of which only some partitions are scored anew
+# The fingerprint of a run of which only some partitions are scored anew.
+PARTIAL = "partial"
 SMALL_TABLE = "part-00000.parquet"
 
 
 def publish_scores(job: ScoringJob, fingerprint: str) -> None:
-    """Publish the tables and files of a job, and record that scoring is done."""
+    """Publish the tables and files of a job, and record that scoring is done.
+
+    If only some partitions were scored, these alone are replaced, and the record says `partial`.
+    """
     if job.is_partial:
         _publish_partitions(job)
         return
@@ -30,6 +34,7 @@ def publish_scores(job: ScoringJob, fingerprint: str) -> None:
         job.work / file_name: context.run / file_name
         for file_name in (DETAILS, ADJUST, SHAPES, VERDICT)
     }
+    # Without detectors beside the model there is none, and an earlier run's must not stay.
     if not (job.tables / C.DETECTOR_SCORES).exists():
         remove(context.tables / C.DETECTOR_SCORES)
     context.run.publish("score", fingerprint, target_by_source)
@@ -52,6 +57,7 @@ def _publish_partitions(job: ScoringJob) -> None:
             move(partition_folder, target_folder)
     for table_name in (C.ERROR_DISTRIBUTION, C.THRESHOLDS, C.METRICS):
         target_folder = context.tables / table_name
+        # A few partitions change neither the run's thresholds nor metrics over all of it.
         if target_folder.exists() and table_name != C.ERROR_DISTRIBUTION:
             continue
         if target_folder.exists():

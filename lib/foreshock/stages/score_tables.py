@@ -22,7 +22,10 @@ COUNTED_BY = ("split", C.PARTITION, C.GROUP)
 
 
 def write_judged(job: ScoringJob, scored: Scored, fitted: Fitted) -> None:
-    """Write the tables that say how events were judged: scores, thresholds, error_distribution."""
+    """Write the tables that say how events were judged: scores, thresholds, error_distribution.
+
+    They go to the job's staging folder, from which `publish_scores` moves them.
+    """
     context, run_id = job.context, job.context.run_id
     pooled_threshold = fitted.judging.get((job.model, None, None))
     context.log.event("score", "writing tables", threshold=pooled_threshold)
@@ -48,9 +51,13 @@ def write_judged(job: ScoringJob, scored: Scored, fitted: Fitted) -> None:
 
 
 def feature_units(job: ScoringJob) -> FeatureUnits:
-    """How the features, or what else scores are attributed to, were scaled."""
+    """How the features, or what else scores are attributed to, were scaled.
+
+    What a detector attributes to instead of features is not scaled.
+    """
     attributed = entry_of(job.model).attributed
     if attributed:
+        # The detector gives these in the units that tables show.
         count = len(attributed)
         return FeatureUnits(attributed, (0.0,) * count, (1.0,) * count, "none")
     scaler = read_scaler(job.context.run.scaler)

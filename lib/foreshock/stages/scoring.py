@@ -1,4 +1,7 @@
-"""The steps of a scoring job: score events, fit thresholds, judge, measure, publish. Each hands on a record."""
+"""The steps of a scoring job: score events, fit thresholds, judge, measure, publish.
+
+Each step hands on a record.
+"""
 
 from __future__ import annotations
 
@@ -77,7 +80,10 @@ def run_scoring(
 
 
 def score_events(job: ScoringJob) -> Scored:
-    """Let each detector family score its events; adjust the scores; read them a first time."""
+    """Let each detector family score its events; adjust the scores; read them a first time.
+
+    That read gives the distributions of the scores, and the times that each block role spans.
+    """
     adjusted_events = adjusted(job, score_families(job))
     histogram_pass = ScoreHistograms(adjusted_events.detectors, job.admitted_split)
     span_pass = EventSpans()
@@ -98,7 +104,9 @@ def fit_thresholds(job: ScoringJob, scored: Scored) -> Fitted:
     if threshold_fit is not None:
         passes += [threshold_fit.tails, threshold_fit.run_maxima]
     if not job.is_partial:
+        # Drift compares whole splits.
         passes.append(shape_pass)
+    # All at once: the scored files are read one time, whatever is asked of them.
     pass_results = run_passes(job.context.spark, scored.events, passes)
     exact_quantiles = exact_pass.resolved(pass_results.of(exact_pass))
     thresholds = job.borrowed or ()
@@ -133,10 +141,12 @@ def _threshold_fit(job: ScoringJob, scored: Scored) -> ThresholdFit | None:
         settings.thresholds.min_count,
         settings.run.seed,
     )
+    # A fixed threshold is fitted on nothing.
     wants_events = any(rule.name != "fixed" for rule in settings.thresholds.rules)
     if not threshold_fit.keys and not job.is_partial and wants_events:
         raise DataError(
-            f"no event of split.{settings.fitted_split} was judged, so there is no threshold. Widen it."
+            f"no event of split.{settings.fitted_split} was judged, so there is no threshold. "
+            "Widen it."
         )
     return threshold_fit
 
@@ -149,7 +159,10 @@ def _wanted_quantiles(scored: Scored, fit: ThresholdFit | None) -> list[Wanted]:
 
 
 def measure(job: ScoringJob, scored: Scored, fitted: Fitted) -> Measured:
-    """Read the labelled events; write metrics, details and, of a whole run, drift and verdict."""
+    """Write metrics, details and, of a whole run, drift and verdict to the job's folder.
+
+    The labelled events are read for it once more.
+    """
     metrics = _metrics(job, scored, fitted)
     tables.write_rows(metrics, tables.METRICS, job.tables / C.METRICS)
     write_json(job.work / DETAILS, details(job, fitted.highlights, fitted.results, fitted.judging))

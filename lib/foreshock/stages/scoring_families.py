@@ -29,7 +29,8 @@ from foreshock.windows.scoring.explain import explain_event
 from foreshock.windows.scoring.plan import FoldModel, ScoringPlan, ScoringTask
 from foreshock.windows.scoring.spark import score_files
 
-Explanation = Mapping[str, Any]  # what the report shows of an event, as JSON holds it
+# What the report shows of an event, as JSON holds it.
+Explanation = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,11 @@ def score_families(job: ScoringJob) -> dict[str, ScoredEvents]:
 
 
 def explain_highest(job: ScoringJob, event: Mapping[str, Any]) -> Explanation:
-    """What the report shows beside one of the highest events of the job's model."""
+    """What the report shows beside one of the highest events of the job's model.
+
+    event: a row with the columns `scored.highlights.DESCRIBED_BY`. Empty if there is nothing to
+    show.
+    """
     family_name = entry_of(job.settings.fitted_detectors[0]).family
     return FAMILIES[family_name].explain(job, event)
 
@@ -90,6 +95,7 @@ def _score_windows(job: ScoringJob, detectors: tuple[str, ...], work: Path) -> S
 
 
 def _window_tasks(job: ScoringJob, plan: ScoringPlan) -> list[ScoringTask]:
+    # Some scores of an event take windows that end at later events, in other partitions.
     reaches_other_partitions = plan.score_kind not in ENDING
     scoring_tasks = []
     for split_name, manifest in job.manifests.items():
@@ -111,6 +117,7 @@ def _fold_tasks(job: ScoringJob, plan: ScoringPlan, task: ScoringTask) -> list[S
     if job.settings.fitted_split != C.OUT_OF_FOLD or job.is_partial or not fold_spans:
         return []
     if task.role is BlockRole.VALIDATION:
+        # Nothing is fitted on validation windows, so the run's own models may score them.
         whole_training = FoldModel(plan.bundle, plan.bundle_sha256, -END, END)
         return [replace(task, fold=whole_training)]
     if task.role is not BlockRole.FIT:

@@ -65,8 +65,10 @@ class ScoringJob:
 
     @property
     def admitted_split(self) -> str | None:
-        """The split of which `events.calibrate_where` says what thresholds are fitted on, if it
-        says anything."""
+        """The split in which `events.calibrate_where` chooses what thresholds are fitted on.
+
+        None if that setting is null: all judged events of the split count then.
+        """
         has_filter = self.settings.events.calibrate_where is not None
         return self.settings.fitted_split if has_filter else None
 
@@ -102,7 +104,8 @@ def load_inputs(
     check_inputs(context, manifests, bundle)
     if partitions is not None and context.settings.scoring.smooth is not None:
         raise SettingsError(
-            "--partitions: scoring.smooth averages over scores before them too, so a run is scored whole. Leave one out."
+            "--partitions: scoring.smooth averages over scores before them too, so a run is scored "
+            "whole. Leave one out."
         )
     return ScoringInputs(manifests, bundle, file_sha256(context.run.model / bundles.NAME))
 
@@ -118,7 +121,8 @@ def open_job(
     known_partitions = tuple(read_ledger(context).kept_partitions())
     if unknown := sorted(set(partitions or ()) - set(known_partitions)):
         raise SettingsError(
-            f"--partitions: {', '.join(unknown)} not extracted; there are {', '.join(known_partitions[:20])}."
+            f"--partitions: {', '.join(unknown)} not extracted; there are "
+            f"{', '.join(known_partitions[:20])}."
         )
     return ScoringJob(
         context,
@@ -133,7 +137,10 @@ def open_job(
 
 
 def check_inputs(context: Context, manifests: Mapping[str, Manifest], bundle: Bundle) -> None:
-    """Raise DataError if dataset, scaler and bundle do not belong together."""
+    """Raise DataError if dataset, scaler and bundle do not belong together.
+
+    The bundle must also hold every detector of the settings.
+    """
     scaler_sha256 = file_sha256(context.run.scaler)
     for manifest in manifests.values():
         bundles.check(
@@ -145,11 +152,13 @@ def check_inputs(context: Context, manifests: Mapping[str, Manifest], bundle: Bu
         )
         if manifest.scaler_sha256 != scaler_sha256:
             raise DataError(
-                f"{context.run.scaler}: not the scaler that the dataset was scaled with. Run jobs/prepare.py --force."
+                f"{context.run.scaler}: not the scaler that the dataset was scaled with. "
+                "Run jobs/prepare.py --force."
             )
     if missing := sorted(set(context.settings.fitted_detectors) - set(bundle.models)):
         raise DataError(
-            f"{context.run.model}: holds no {', '.join(missing)}; train again, or leave it out of detectors."
+            f"{context.run.model}: holds no {', '.join(missing)}; train again, or leave it out of "
+            "detectors."
         )
 
 
@@ -166,6 +175,7 @@ def borrowed_thresholds(
         return None
     settings = context.settings
     thresholds_source = donor / "tables" / C.THRESHOLDS if donor else thresholds_folder
+    # A fixed threshold is that of these settings, whatever the donor had.
     borrowed_rows = [
         threshold_row
         for threshold_row in read_thresholds(thresholds_source)
@@ -175,11 +185,12 @@ def borrowed_thresholds(
         if threshold_rule.name == "fixed":
             borrowed_rows.append(fixed_row(settings.all_detectors[0], threshold_rule.value or 0.0))
     judging_rule = settings.thresholds.judging_rule
+    # Its threshold is computed from the very events that it judges.
     judges_units = judging_rule.name == "conformal" and judging_rule.control == "fdr"
     if donor is not None and judges_units:
         raise SettingsError(
-            "thresholds: conformal with control: fdr judges the test units that it was computed from, not those of another "
-            "run; with model.from use control: risk, or another rule."
+            "thresholds: conformal with control: fdr judges the test units that it was computed "
+            "from, not those of another run; with model.from use control: risk, or another rule."
         )
     threshold_place = str(donor.path if donor else context.run.path)
     check_borrowed(borrowed_rows, judging_rule.name, judging_rule.table_level, threshold_place)
@@ -187,6 +198,9 @@ def borrowed_thresholds(
 
 
 def read_thresholds(folder: Path) -> list[Threshold]:
-    """The rows of a `thresholds` table."""
+    """The rows of a `thresholds` table.
+
+    folder: that of the table, in a run directory.
+    """
     borrowed_rows = read_table(folder / "part-00000.parquet").drop_columns(["run_id"]).to_pylist()
     return [Threshold(**threshold_row) for threshold_row in borrowed_rows]

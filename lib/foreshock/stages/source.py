@@ -83,9 +83,11 @@ def _synthesize(context: Context, target: Path) -> None:
     days_a_line = max(1, source.days // PROGRESS_LINES)
 
     def log_progress(day_index: int, rows: int) -> None:
+        """Log some of the days: those of a long table would fill the log."""
         if day_index % days_a_line == 0:
             context.log.event("source", "synthetic table", day=day_index, of=source.days, rows=rows)
 
+    # A folder that is there counts as whole, so it is moved when it is.
     staging = context.run.staging("source") / "source"
     rows = write_table(table, staging, log_progress)
     move(staging, target)

@@ -26,7 +26,8 @@ from foreshock.stages.context import Context
 UNLOAD_NAME = ".unload"
 LISTED_AT_ONCE = 16
 
-FileStamp = tuple[str, int, str]  # path, bytes, ETag: hashed as it is into fingerprints
+# Path, bytes, ETag: hashed as it is into fingerprints.
+FileStamp = tuple[str, int, str]
 
 
 def find_athena_source(context: Context) -> tuple[SourceFiles, athena_sql.AthenaTable]:
@@ -36,13 +37,15 @@ def find_athena_source(context: Context) -> tuple[SourceFiles, athena_sql.Athena
     """
     source = context.settings.source
     _unload_folder(context)
-    aws_boto.client("athena")  # says what is wrong with region or profile before anything is asked
+    # It says what is wrong with region or profile before anything is asked.
+    aws_boto.client("athena")
     table = _athena_table(context)
     locations = _locations_by_partition(table, context.settings.events.partition)
     stamps_by_location = _stamps_by_location(locations)
     fingerprints = {}
     for source_partition, folders in locations.items():
         files = [mark for folder in folders for mark in stamps_by_location[folder]]
+        # Without a target: folders differ between runs that ask for the same.
         statement = athena_sql.unload_statement(table, source_partition, "")
         fingerprints[source_partition] = digest([table.sql, statement, files])
     return SourceFiles(
@@ -134,7 +137,8 @@ def unloaded(
     into `counts`.
     """
     folder = _unload_folder(context)
-    remove(folder)  # of a run that was killed
+    # What a run that was killed left there.
+    remove(folder)
     queries = []
     for number, source_partition in enumerate(source_partitions):
         target = f"{folder}/unit-{number:05d}"

@@ -76,7 +76,10 @@ def _publish(context: Context, target: Path, fingerprint: str) -> None:
 
 
 def check_devices(context: Context) -> None:
-    """Raise SettingsError for more devices or workers than the machine or the cluster has."""
+    """Raise SettingsError for more devices or workers than the machine or the cluster has.
+
+    Nothing is checked if no detector of the run is trained by the training loop.
+    """
     settings = context.settings
     trained = [name for name in settings.fitted_detectors if REGISTRY[name].is_trainable]
     if settings.model.from_ is not None or not trained:

@@ -107,10 +107,11 @@ def _read_windows(context: Context) -> TrainingWindows:
     if block_reader(folder, manifest).is_fallback:
         context.log.event(
             "train",
-            "the dataset is read with Arrow: Petastorm is not installed, or _common_metadata is not "
-            "what this installation writes",
+            "the dataset is read with Arrow: Petastorm is not installed, or _common_metadata is "
+            "not what this installation writes",
         )
     windows, weights = sample_windows(folder, manifest, BlockRole.FIT, SAMPLE_WINDOWS)
+    # Moments grow with the square of the values in a window.
     is_small = manifest.length * len(manifest.features) <= MOST_VALUES
     detectors = context.settings.fitted_detectors
     moments = None
@@ -135,6 +136,7 @@ def _fit_detector(
     if entry.is_trainable:
         fitted.models[entry.name], fitted.history = train_network(context, entry, training.manifest)
         return
+    # Exact wherever it can be: a sample may miss what is rare.
     if entry.is_additive and training.moments is not None:
         model, fitting_way = fit_moments(entry.name, training.moments), "exactly"
     else:

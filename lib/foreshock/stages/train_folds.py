@@ -90,7 +90,10 @@ class SampledWindows:
     last_times: Int64Array
 
     def apart_from(self, span: Fold) -> SampledWindows:
-        """Those that touch no event of a span."""
+        """Those that touch no event of a span.
+
+        span: [from, to) in microseconds.
+        """
         keep = ~touching(self.first_times, self.last_times, span)
         return SampledWindows(
             self.windows[keep], self.weights[keep], self.first_times[keep], self.last_times[keep]
@@ -165,6 +168,7 @@ def _train_without(
     if not without.total("windows", (BlockRole.FIT,)):
         raise _too_little(0, number)
     network, _ = train_network(context, REGISTRY[name], without, (fold_name(number), folder))
+    # It is nearly as large as the training dataset.
     remove(folder)
     return network
 
@@ -193,6 +197,7 @@ def _time_range(context: Context, files: tuple[str, ...], shape: BlockShape) -> 
     """The first and last event time."""
 
     def range_of_file(file: str) -> Iterator[pa.RecordBatch]:
+        """The first and last event time of a file, as one row."""
         ranges = [(int(times.min()), int(times.max())) for times in _event_times(file, shape)]
         row = {"low": [min(low for low, _ in ranges)], "high": [max(high for _, high in ranges)]}
         yield pa.RecordBatch.from_pydict(row)
@@ -207,6 +212,7 @@ def _counts_by_part(
     """The events (BINS,) in each of the equal parts of time that begin at `begins`."""
 
     def counts_of_file(file: str) -> Iterator[pa.RecordBatch]:
+        """The events of a file in each part of time, as one row."""
         total = np.zeros(BINS, np.int64)
         for times in _event_times(file, shape):
             total += counted(times, begins)
@@ -227,6 +233,7 @@ def _sample(files: tuple[str, ...], manifest: Manifest) -> SampledWindows:
     for file in files:
         for row in read_rows(at(file), manifest.block_shape, SAMPLE_FIELDS, BLOCKS_AT_ONCE):
             all_starts = np.arange(row["n_windows"]) * manifest.stride
+            # Every n-th window over all files, so that small files do not count for more.
             chosen_starts = all_starts[-windows_before % thinning :: thinning]
             windows_before += row["n_windows"]
             if not len(chosen_starts):
@@ -234,6 +241,7 @@ def _sample(files: tuple[str, ...], manifest: Manifest) -> SampledWindows:
             event_rows, event_times, n_padding = row["x"], row["event_time"], row["first_padding"]
             row_positions = chosen_starts[:, None] + np.arange(manifest.length)
             weights = np.ones(row_positions.shape, np.float32)
+            # A block with padding holds one window, so its first steps are the padding.
             weights[:, :n_padding] = 0
             first_times = event_times[np.maximum(row_positions[:, 0], n_padding)]
             last_times = event_times[row_positions[:, -1]]

@@ -33,6 +33,7 @@ def train_network(
     fold_field = {"fold": fold_name} if fold_name else {}
 
     def say(message: str, **fields: Any) -> None:
+        """Log a line of training, with the fold if there is one."""
         context.log.event("train", message, **fields, **fold_field)
 
     fitted, workers = _fit(context, spec, say)
@@ -93,6 +94,7 @@ def _fit(
     context: Context, spec: TrainingSpec, say: Say
 ) -> tuple[FittedNetwork, list[WorkerResult]]:
     """What a finished training left, else what training gives now, on one worker or on several."""
+    # A run that was killed after training goes on with what training left.
     finished = finished_training(spec, say)
     if finished is not None:
         return finished, []
@@ -109,6 +111,7 @@ def _fit(
             f"the workers ended, but {spec.checkpoints} holds no finished training: the workers do "
             "not see the same folder as the driver. Use a run directory that all share."
         )
+    # Two jobs in one folder could each end with the other's weights.
     if finished.weights_sha256 != workers[0].weights_sha256:
         raise ForeshockError("the checkpoint's weights are not those that the workers ended with.")
     return finished, workers
