@@ -43,6 +43,7 @@ def run_job(spark: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
             path = run_dir.parent / f"{run_dir.name}.yaml"
             path.write_text(yaml.safe_dump(conf, sort_keys=False))
         module = importlib.import_module(job)
-        return module.main(["--conf", str(path), "--run-dir", str(run_dir), *flags])
+        code: int = module.main(["--conf", str(path), "--run-dir", str(run_dir), *flags])
+        return code
 
     return run

@@ -120,7 +120,7 @@ class Place:
         return self.root / name
 
 
-Step = Callable[[Place], None]
+Step = Callable[[Place], object]
 
 
 def edited(edits: dict[str, dict[int, Any]], rows: list[Row] | None = None) -> list[Row]:
@@ -153,6 +153,16 @@ def parquet(
     def step(place: Place) -> None:
         place.data.mkdir()
         pq.write_table(table_of(edited(edits or {}), types), place.data / "t.parquet")
+
+    return step
+
+
+def one_file(make: Callable[[], pa.Table]) -> Step:
+    """A table of other rows as one Parquet file."""
+
+    def step(place: Place) -> None:
+        place.data.mkdir()
+        pq.write_table(make(), place.data / "t.parquet")
 
     return step
 
@@ -509,10 +519,7 @@ CASES: dict[str, Case] = {
     "empty folder": data_error(files(), "source.path", "data", "empty"),
     "folder of hidden files": data_error(files(_x__parquet="", __y=""), "source.path", "empty"),
     "Parquet without rows": data_error(
-        lambda p: (
-            p.data.mkdir(),
-            pq.write_table(table_of(good_rows()).slice(0, 0), p.data / "t.parquet"),
-        )[0],
+        one_file(lambda: table_of(good_rows()).slice(0, 0)),
         "data",
         "empty",
     ),
@@ -727,10 +734,7 @@ CASES: dict[str, Case] = {
         changes={"events.time": "gas > 1"}, code=3, says=("events.time", "boolean")
     ),
     "times out of order": kept(
-        lambda p: (
-            p.data.mkdir(),
-            pq.write_table(table_of(random.Random(1).sample(good_rows(), N)), p.data / "t.parquet"),
-        )[0],
+        one_file(lambda: table_of(random.Random(1).sample(good_rows(), N))),
         {},
     ),
     "times equal": kept(parquet({"at": {-1: datetime(2024, 1, 2, tzinfo=UTC)}}), {}),
@@ -746,10 +750,7 @@ CASES: dict[str, Case] = {
     ),
     "null ids": kept(parquet({"id": {5: None}}), {"null:event_id": 1}, changes={"events.id": "id"}),
     "equal rows": kept(
-        lambda p: (
-            p.data.mkdir(),
-            pq.write_table(table_of(good_rows() + good_rows()[:3] * 2), p.data / "t.parquet"),
-        )[0],
+        one_file(lambda: table_of(good_rows() + good_rows()[:3] * 2)),
         {},
         read=N + 6,
         after=lambda p: ids_differ(p),

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from acceptance import tools
-from foreshock.settings.load import build_settings, parse_yaml
+from foreshock.settings.conf_yaml import parse_yaml
+from foreshock.settings.load import build_settings
 from foreshock.settings.reference import settings_reference
 
 ROOT = tools.ROOT

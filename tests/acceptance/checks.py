@@ -21,6 +21,7 @@ from foreshock.stages.extract import extract
 from foreshock.stages.pipeline import pipeline
 from foreshock.stages.prepare import prepare
 from foreshock.stages.train import train
+from foreshock.statistics.arrays import AnyArray
 
 from acceptance import tools
 
@@ -60,7 +61,7 @@ def read_plain(folder: Path) -> list[Any]:
 def demo_conf(seed: int, **changes: Any) -> dict[str, Any]:
     from foreshock.settings.conf_yaml import parse_yaml
 
-    made = parse_yaml((tools.ROOT / "conf" / "demo.yaml").read_text())
+    made: dict[str, Any] = parse_yaml((tools.ROOT / "conf" / "demo.yaml").read_text())
     made["run"]["seed"] = seed
     for name, value in changes.items():
         section, key = name.split("__")
@@ -385,14 +386,15 @@ def interval_coverage(runs: int, *, length: int = 10, entities: int = 20, per: i
     """
     from foreshock.thresholds.interval import BLOCK_SHIFT, quantile_interval
 
-    def simulate(rng: np.random.Generator, n: int, many: int) -> np.ndarray:
+    def simulate(rng: np.random.Generator, n: int, many: int) -> AnyArray:
         x = np.empty((n + length, many))
         x[0] = rng.normal(size=many) / np.sqrt(1 - 0.25)
         noise = rng.normal(size=x.shape)
         for i in range(1, len(x)):
             x[i] = 0.5 * x[i - 1] + noise[i]
         squares = np.cumsum(np.square(x), axis=0)
-        return (squares[length:] - squares[:-length]) / length
+        means: AnyArray = (squares[length:] - squares[:-length]) / length
+        return means
 
     true = float(np.quantile(simulate(np.random.default_rng(99), 40_000, 50), 0.99))
     inside = 0

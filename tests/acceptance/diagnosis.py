@@ -19,6 +19,7 @@ from foreshock.diagnosis import facts as cause_names
 from foreshock.diagnosis.drift import VALIDATION, Shapes, comparisons
 from foreshock.diagnosis.verdict import verdict
 from foreshock.evaluation.bootstrap import Ranking, intervals
+from foreshock.statistics.arrays import AnyArray
 from foreshock.statistics.histogram import Histogram
 from foreshock.statistics.sliced import SLICES, SlicedKey
 from foreshock.windows.models.explained import explained
@@ -38,7 +39,7 @@ PLANTED = (
     cause_names.OUT_OF_SUPPORT,
     cause_names.NO_SIGNAL,
 )
-Draw = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
+Draw = Callable[[np.random.Generator, tuple[int, ...]], AnyArray]
 HEAVY: dict[str, Draw] = {
     "t(2.5)": lambda rng, shape: rng.standard_t(2.5, shape),
     "t(3)": lambda rng, shape: rng.standard_t(3, shape),
@@ -57,9 +58,9 @@ class Made:
     label: (N,), the label of the event that ends the window.
     """
 
-    x: np.ndarray
-    at: np.ndarray
-    label: np.ndarray
+    x: AnyArray
+    at: AnyArray
+    label: AnyArray
 
 
 @dataclass
@@ -70,21 +71,22 @@ class Planted:
     splits: dict[str, Made] = field(default_factory=dict)
 
 
-def normal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+def normal(rng: np.random.Generator, shape: tuple[int, ...]) -> AnyArray:
     return rng.standard_normal(shape)
 
 
-def series(rng: np.random.Generator, mixing: np.ndarray, steps: int, noise: Draw) -> np.ndarray:
+def series(rng: np.random.Generator, mixing: AnyArray, steps: int, noise: Draw) -> AnyArray:
     """(entities, steps, F): factors of autocorrelation 0.8 and 0.5 of noise."""
     shocks = rng.standard_normal((ENTITIES, steps + 50, 3)) * 0.6
     factors = np.zeros_like(shocks)
     for t in range(1, steps + 50):
         factors[:, t] = 0.8 * factors[:, t - 1] + shocks[:, t]
     own = factors[:, 50:] @ mixing + 0.5 * noise(rng, (ENTITIES, steps, len(FEATURES)))
-    return own / 1.5
+    scaled: AnyArray = own / 1.5
+    return scaled
 
 
-def spoil(rng: np.random.Generator, x: np.ndarray, share: float) -> np.ndarray:
+def spoil(rng: np.random.Generator, x: AnyArray, share: float) -> AnyArray:
     """Adds bursts of noise, of five events each, to about this share of the steps.
 
     Returns the steps that the bursts are in, (entities, steps).
@@ -97,7 +99,7 @@ def spoil(rng: np.random.Generator, x: np.ndarray, share: float) -> np.ndarray:
     return hit
 
 
-def cut(x: np.ndarray, hit: np.ndarray) -> Made:
+def cut(x: AnyArray, hit: AnyArray) -> Made:
     views = np.lib.stride_tricks.sliding_window_view(x, LENGTH, axis=1).transpose(
         0, 1, 3, 2
     )  # (E, w, L, F)
@@ -143,7 +145,7 @@ def plant(causes: tuple[str, ...], seed: int, noise: Draw = normal, times: float
     return made
 
 
-def network(x: np.ndarray, seed: int, **more: Any) -> WindowDetector:
+def network(x: AnyArray, seed: int, **more: Any) -> WindowDetector:
     """A small LSTM autoencoder, trained by Keras."""
     import keras
     from foreshock.windows.models.lstm_autoencoder import LSTMAutoencoder, NetworkSpec, build
@@ -223,7 +225,7 @@ def judge(made: Planted, *, deep: bool = False) -> dict[str, Any]:
     )
 
 
-def profile(model: WindowDetector, x: np.ndarray) -> dict[str, float]:
+def profile(model: WindowDetector, x: AnyArray) -> dict[str, float]:
     errors = model.errors(x).mean(axis=1)
     top = errors[np.argsort(-errors.sum(axis=1))[: max(10, len(errors) // 100)]]
     return dict(

@@ -28,7 +28,7 @@ def conf(name: str, seed: int, **sections: dict[str, Any]) -> dict[str, Any]:
 
 
 def metric(summary: dict[str, Any], name: str, detector: str = "lstm_autoencoder") -> float | None:
-    return next(
+    value: float | None = next(
         m["value"]
         for m in summary["metrics"]
         if m["metric"] == name
@@ -37,6 +37,7 @@ def metric(summary: dict[str, Any], name: str, detector: str = "lstm_autoencoder
         and m["group"] == "all"
         and m["kind"] is None
     )
+    return value
 
 
 def question(

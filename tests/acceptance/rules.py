@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from foreshock.statistics.arrays import AnyArray
 from foreshock.thresholds.conformal import p_values
 from foreshock.thresholds.pareto import LEAST_EXCESSES, excess_share, fit_tail, interval
 from scipy import stats
@@ -14,7 +15,7 @@ RISK, EVENTS = 1e-4, 100_000
 LAWS = {"Student t(3)": stats.t(3), "exponential": stats.expon(), "Beta(1, 4)": stats.beta(1, 4)}
 
 
-def excesses(law: Any, seed: int) -> tuple[np.ndarray, float]:
+def excesses(law: Any, seed: int) -> tuple[AnyArray, float]:
     """The excesses of a sample, and the value that they exceed."""
     x = law.rvs(EVENTS, random_state=seed)
     start = float(np.quantile(x, 1 - excess_share(EVENTS, RISK), method="inverted_cdf"))

@@ -85,7 +85,7 @@ def test_memory_stays_bounded(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_question_fails_and_its_twin_does_not(tmp_path: Path, spark: Any) -> None:
-    smaller = {
+    smaller: dict[str, Any] = {
         "source": {"events": 45_000, "entities": 30},
         "training": {"epochs": 6, "learning_rate": 0.005, "schedule": "constant"},
     }

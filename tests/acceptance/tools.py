@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
+from foreshock.statistics.arrays import AnyArray
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared" / "data"
@@ -134,7 +135,8 @@ def largest_difference(a: Path, b: Path) -> float:
 
 
 def summary(run_dir: Path) -> dict[str, Any]:
-    return json.loads((run_dir / "summary.json").read_text())
+    content: dict[str, Any] = json.loads((run_dir / "summary.json").read_text())
+    return content
 
 
 def reconciles(counts: dict[str, Any]) -> bool:
@@ -146,7 +148,7 @@ def reconciles(counts: dict[str, Any]) -> bool:
         counts["judged"],
         *counts["unjudged"].values(),
     ]
-    return counts["rows_read"] == sum(parts)
+    return bool(counts["rows_read"] == sum(parts))
 
 
 def brute_force(
@@ -171,7 +173,9 @@ def brute_force(
     for entity, rows in by_entity.items():
         rows.sort()
         times = np.array([r[0] for r in rows])
-        cuts = np.flatnonzero(np.diff(times) > w["max_gap"] * 1e6) + 1 if w["max_gap"] else []
+        cuts: AnyArray | list[int] = (
+            np.flatnonzero(np.diff(times) > w["max_gap"] * 1e6) + 1 if w["max_gap"] else []
+        )
         for part in np.split(np.arange(len(rows)), cuts):
             if len(part) < w["length"]:
                 views = [part] if w["short"] == "pad" else []

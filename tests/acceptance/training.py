@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import psutil
+from foreshock.statistics.arrays import AnyArray
 
 from acceptance import processes, tools
 
@@ -56,7 +57,7 @@ def losses(run_dir: Path) -> dict[tuple[int, int], float]:
     return dict(rows)
 
 
-def weights(run_dir: Path) -> list[np.ndarray]:
+def weights(run_dir: Path) -> list[AnyArray]:
     with np.load(run_dir / "model" / "lstm_autoencoder.npz") as found:
         return [found[k] for k in sorted(found.files)]
 

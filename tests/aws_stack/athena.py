@@ -19,8 +19,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import sqlglot
-from sqlglot import exp
-from sqlglot.tokens import TokenType
+from sqlglot import TokenType, exp
 
 Behaviour = Callable[
     [str], str | None
@@ -172,7 +171,7 @@ class Athena:
                     f"t{i}", self._rows(e, tree, table.db or e.database, table.name)
                 )
                 table.replace(exp.to_table(f"t{i}", alias=table.alias or table.name))
-        found = connection.execute(tree.sql(dialect="duckdb")).to_arrow_table()
+        found: pa.Table = connection.execute(tree.sql(dialect="duckdb")).to_arrow_table()
         if e.state == "RUNNING" and len(found):
             half = -(-len(found) // 2)
             for part in (found.slice(0, half), found.slice(half)):

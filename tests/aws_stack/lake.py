@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import duckdb
 import pyarrow as pa
 import pytest
 from pyiceberg.table import StaticTable
 from s3fs import S3FileSystem
+from support.relations import relation
 
 from aws_stack import tables
 from aws_stack.jobs import Process, arguments
@@ -181,7 +182,7 @@ def folder_sql(where: str) -> str:
 
 def scores(folder: Path) -> pa.Table:
     """`scores` of local Parquet as DuckDB reads it, without the run's name, in order."""
-    return duckdb.sql(folder_sql(str(folder))).to_arrow_table()
+    return relation(folder_sql(str(folder))).to_arrow_table()
 
 
 def same(ours: pa.Table, wanted: pa.Table, *, later: bool = False) -> None:
@@ -192,8 +193,12 @@ def same(ours: pa.Table, wanted: pa.Table, *, later: bool = False) -> None:
     assert set(ours.column_names) - {"run_id"} == set(wanted.column_names) - {"run_id"}
     names = [c for c in wanted.column_names if c not in ("run_id", *WHY)]
     a, b = (
-        duckdb.from_arrow(t)
-        .query("t", f"SELECT {', '.join(chr(34) + c + chr(34) for c in names)} FROM t {SORT}")
+        cast(
+            duckdb.DuckDBPyRelation,
+            duckdb.from_arrow(t).query(
+                "t", f"SELECT {', '.join(chr(34) + c + chr(34) for c in names)} FROM t {SORT}"
+            ),
+        )
         .to_arrow_table()
         .to_pylist()
         for t in (ours, wanted)

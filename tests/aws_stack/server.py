@@ -13,12 +13,12 @@ import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import boto3
-from moto.server import DomainDispatcherApplication, create_backend_app
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from pyiceberg.catalog import Catalog, load_catalog
-from werkzeug.serving import WSGIRequestHandler, make_server
+from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler, make_server
 
 from aws_stack.athena import Athena
 from aws_stack.rest import PREFIX, Rest
@@ -56,7 +56,8 @@ class Request:
         )
 
 
-Fault = Callable[[Request, dict[str, Any]], tuple[str, list[tuple[str, str]], bytes] | str | None]
+Answer = tuple[str, list[tuple[str, str]], bytes]  # status, headers, body
+Fault = Callable[[Request, dict[str, Any]], Answer | str | None]
 
 
 class _Handler(WSGIRequestHandler):
@@ -79,7 +80,10 @@ class Stack:
         self.athena = Athena(self._inner)
         self.rest = Rest(self.iceberg, "s3://lake/rest", REST_TOKEN)
         self._moto = DomainDispatcherApplication(create_backend_app)
-        self._server = make_server("127.0.0.1", 0, self, threaded=True, request_handler=_Handler)
+        self._server = cast(
+            ThreadedWSGIServer,
+            make_server("127.0.0.1", 0, self, threaded=True, request_handler=_Handler),
+        )
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
@@ -170,7 +174,7 @@ class Stack:
                 return [b""]
             elif found is not None:
                 _drain(environ)
-                status, headers, body = found  # type: ignore[misc]
+                status, headers, body = cast(Answer, found)
                 start_response(status, [*headers, ("Content-Length", str(len(body)))])
                 return [] if request.method == "HEAD" else [body]
         if request.target.startswith("AmazonAthena."):
@@ -195,7 +199,8 @@ class Stack:
             return [] if request.method == "HEAD" else [body]
         if cut:
             return self._truncated(environ, start_response)
-        return self._moto(environ, start_response)
+        answer: Iterable[bytes] = self._moto(environ, start_response)
+        return answer
 
     def _truncated(
         self, environ: dict[str, Any], start_response: Callable[..., Any]

@@ -20,6 +20,7 @@ from foreshock.settings.load import build_settings
 from foreshock.stages.context import Context
 from foreshock.stages.extract import extract
 from foreshock.stages.prepare import prepare
+from foreshock.statistics.arrays import AnyArray
 from foreshock.training.devices import settle_memory
 from foreshock.windows.dataset.manifest import read_manifest
 from foreshock.windows.dataset.plan import make_plan
@@ -142,13 +143,13 @@ def loader(run_dir: Path, reader: BlockReader | None = None) -> Any:
     return speed
 
 
-def window_rows(run_dir: Path, most: int) -> np.ndarray:
+def window_rows(run_dir: Path, most: int) -> AnyArray:
     """Windows (n, L, F) of the dataset, in order."""
     folder = run_dir / "dataset" / "train"
     return sample_windows(folder, read_manifest(folder), BlockRole.FIT, 10**9)[0][:most]
 
 
-def write_rows(spark: Any, windows: np.ndarray, target: Path) -> None:
+def write_rows(spark: Any, windows: AnyArray, target: Path) -> None:
     """One row a window by Petastorm's own materialize_dataset."""
     from petastorm.codecs import NdarrayCodec, ScalarCodec
     from petastorm.etl.dataset_metadata import materialize_dataset
@@ -165,7 +166,7 @@ def write_rows(spark: Any, windows: np.ndarray, target: Path) -> None:
     parts = np.array_split(np.arange(len(windows)), 8)
     pieces = [(int(p[0]), windows[p[0] : p[-1] + 1]) for p in parts]
 
-    def rows(piece: tuple[int, np.ndarray]) -> Iterator[Any]:
+    def rows(piece: tuple[int, AnyArray]) -> Iterator[Any]:
         for i, x in enumerate(piece[1]):
             yield dict_to_spark_row(schema, {"id": piece[0] + i, "x": np.ascontiguousarray(x)})
 
@@ -208,13 +209,13 @@ def row_loader(folder: Path, count: int) -> Any:
     return speed
 
 
-def question_loader(partition: np.ndarray, batches: int) -> Any:
+def question_loader(partition: AnyArray, batches: int) -> Any:
     """The seed question's way of loading.
 
     For every batch, all sequences of the partition are cut again, and a few are kept.
     """
 
-    def generator() -> Iterator[np.ndarray]:
+    def generator() -> Iterator[AnyArray]:
         at = 0
         while True:
             sequences = []
@@ -236,7 +237,7 @@ def question_loader(partition: np.ndarray, batches: int) -> Any:
     return speed
 
 
-def memory_loader(rows: np.ndarray) -> Any:
+def memory_loader(rows: AnyArray) -> Any:
     """keras.utils.timeseries_dataset_from_array over the same rows in memory, shuffled."""
     import keras
 

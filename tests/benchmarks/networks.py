@@ -13,6 +13,7 @@ from foreshock.platform.files import file_sha256
 from foreshock.platform.session import map_items
 from foreshock.scored.rewrite_spark import schema_ddl
 from foreshock.scored.schema import scored_schema
+from foreshock.statistics.arrays import AnyArray
 from foreshock.training.devices import prepare_devices
 from foreshock.training.steps import Stepper, wants_xla
 from foreshock.windows.dataset.manifest import read_manifest
@@ -65,7 +66,7 @@ def _train(run_dir: Path) -> Any:
     return speed
 
 
-def _fit(windows: np.ndarray) -> Any:
+def _fit(windows: AnyArray) -> Any:
     network = build(SPEC)
     network.compile(optimizer=keras.optimizers.Adam(0.001), loss="mse", jit_compile=True)
     whole = windows[: len(windows) // BATCH * BATCH]
@@ -97,16 +98,17 @@ def _score(spark: Any, run_dir: Path, work: Path, folder: Path, *, predict: bool
     def one(task: ScoringTask) -> Iterator[pa.RecordBatch]:
         import builtins
 
+        shared: Any = builtins
         if not hasattr(
-            builtins, "bench_bundle"
+            shared, "bench_bundle"
         ):  # loaded once a worker, and with the threads that TensorFlow takes by itself
             bundle = bundles.load(folder)
             found = bundle.models["lstm_autoencoder"]
             found.reconstruct = lambda x: found.network.predict(x, batch_size=1024, verbose=0)
-            builtins.bench_bundle = bundle
+            shared.bench_bundle = bundle
         from unittest.mock import patch
 
-        with patch("foreshock.windows.scoring.scorer._bundle", lambda *_: builtins.bench_bundle):
+        with patch("foreshock.windows.scoring.scorer._bundle", lambda *_: shared.bench_bundle):
             yield from score_chunk(plan, task)
 
     def speed() -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from foreshock.diagnosis.drift import Shapes, comparisons, null_band, since
+from foreshock.statistics.arrays import AnyArray
 from foreshock.statistics.distances import effect, total
 from foreshock.statistics.histogram import Histogram
 from foreshock.statistics.sliced import SLICES
@@ -55,8 +56,8 @@ def test_the_band_is_how_far_train_moves_by_itself() -> None:
 
 
 def test_sheer_numbers_alarm_nobody_and_a_shift_is_named_since_its_partition() -> None:
-    normal = {f: RNG.normal(0, 1, 240_000) for f in "abc"}
-    moved = {f: RNG.normal(0, 1, 12_000) for f in "abc"}
+    normal: dict[str | None, AnyArray] = {f: RNG.normal(0, 1, 240_000) for f in "abc"}
+    moved: dict[str | None, AnyArray] = {f: RNG.normal(0, 1, 12_000) for f in "abc"}
     moved["b"][6000:] += 1.5
     found = shapes(train=normal, test=moved)
     rows = {c.feature: c for c in comparisons(found) if c.to_split == "test" and c.group == "all"}

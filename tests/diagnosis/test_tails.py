@@ -7,12 +7,14 @@ the scores are tested too.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from foreshock.diagnosis.facts import profile
 from foreshock.diagnosis.tails import share_above, shelf, tail_bound
 from foreshock.diagnosis.verdict import verdict
+from foreshock.statistics.arrays import AnyArray
 from foreshock.statistics.histogram import Histogram
 from scipy import stats
 from support.scored_events import scored
@@ -52,7 +54,7 @@ def test_anomalies_apart_from_the_bulk_are_a_shelf(share: float) -> None:
     )  # windows that share so many events that hardly any are apart
 
 
-def contaminated(rng: np.random.Generator, share: float = 0.03) -> np.ndarray:
+def contaminated(rng: np.random.Generator, share: float = 0.03) -> AnyArray:
     score = rng.chisquare(20, 6000) / 20
     hit = rng.random(6000) < share
     score[hit] = 30 * rng.chisquare(20, int(hit.sum())) / 20
@@ -64,7 +66,7 @@ BOTH = {"train": {"a": 0.7, "b": 0.3}, "test": {"a": 0.6, "b": 0.4}}
 
 def test_a_contaminated_train_is_told_from_a_heavy_tail() -> None:
     rng = np.random.default_rng(6)
-    clean = {s: rng.chisquare(20, 6000) / 20 for s in ("validation", "calibration")}
+    clean: dict[str, Any] = {s: rng.chisquare(20, 6000) / 20 for s in ("validation", "calibration")}
     found = verdict(
         scored(
             train=contaminated(rng),
@@ -119,13 +121,14 @@ def test_a_single_feature_can_be_contaminated() -> None:
 def test_a_profile_is_of_the_highest_windows_alone() -> None:
     errors = np.ones((2000, 2))
     errors[:20] = [30.0, 10.0]
-    assert profile(errors, ("a", "b")) == {"a": pytest.approx(0.75), "b": pytest.approx(0.25)}
+    shares: dict[str, Any] = {"a": pytest.approx(0.75), "b": pytest.approx(0.25)}
+    assert profile(errors, ("a", "b")) == shares
     assert profile(np.ones((5, 1)), ("a", "b")) is None and profile(None, ("a", "b")) is None
 
 
 def test_a_calibration_that_alone_holds_anomalies() -> None:
     rng = np.random.default_rng(8)
-    scores = {s: rng.chisquare(20, 6000) / 20 for s in ("train", "validation")} | {
+    scores: dict[str, Any] = {s: rng.chisquare(20, 6000) / 20 for s in ("train", "validation")} | {
         s: contaminated(rng) for s in ("calibration", "test")
     }
     made = scored(**scores, changed={"threshold": 30.0})
@@ -146,7 +149,7 @@ def test_a_calibration_that_alone_holds_anomalies() -> None:
         {"admitted": True},
         {"overlap": 50},
     ):
-        assert verdict(replace(made, **changed))["causes"] == ["healthy"], changed  # type: ignore[arg-type]
+        assert verdict(replace(made, **changed))["causes"] == ["healthy"], changed
     clean = scored(
         **(scores | {"calibration": rng.chisquare(20, 6000) / 20}), changed={"threshold": 1.8}
     )
@@ -172,7 +175,9 @@ def test_more_of_a_heavy_tail_that_train_has_too_is_no_contamination() -> None:
 
 
 def test_equal_scores_are_said_to_be_equal() -> None:
-    ones = {s: np.ones(6000) for s in ("train", "validation", "calibration", "test")}
+    ones: dict[str, Any] = {
+        s: np.ones(6000) for s in ("train", "validation", "calibration", "test")
+    }
     for threshold in (1.0, 0.5):
         found = verdict(scored(**ones, changed={"threshold": threshold}))
         assert found["causes"] == ["threshold_out_of_support"]

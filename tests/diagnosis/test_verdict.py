@@ -176,7 +176,7 @@ def test_a_single_detector_is_named_beside_an_ensemble_that_beats_the_model() ->
 
 
 def test_rankings_and_positives_are_those_of_all_labelled_test_events() -> None:
-    def row(metric: str, value: float | None, **more: object) -> dict:
+    def row(metric: str, value: float | None, **more: object) -> dict[str, object]:
         return {
             "detector": "pca",
             "split": "test",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import pytest
 from foreshock.evaluation.bootstrap import DAY, Ranking, block_length, intervals, time_blocks
 from foreshock.evaluation.metrics import Scored, baselines, with_intervals, within_blocks
+from foreshock.statistics.arrays import AnyArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 RNG = np.random.default_rng(4)
@@ -47,9 +50,11 @@ def test_an_interval_holds_the_truth_about_as_often_as_it_says() -> None:
         rng = np.random.default_rng(seed)
         blocks = np.repeat(np.arange(30), 20)
         values = np.repeat(rng.normal(size=30), 20) + rng.normal(size=600)  # alike within a block
-        low, high = intervals(lambda w, v=values: {"mean": float(w @ v / w.sum())}, blocks, seed)[
-            "mean"
-        ]
+
+        def mean(weight: AnyArray, values: AnyArray = values) -> dict[str, float | None]:
+            return {"mean": float(weight @ values / weight.sum())}
+
+        low, high = intervals(mean, blocks, seed)["mean"]
         assert low is not None and high is not None
         inside += low <= 0 <= high
     assert 85 <= inside <= 99
@@ -66,7 +71,7 @@ def test_few_blocks_and_undefined_metrics_have_no_interval() -> None:
 def test_bounds_are_percentiles_of_the_replicates() -> None:
     seen: list[float] = []
 
-    def total(weight: np.ndarray) -> dict[str, float | None]:
+    def total(weight: AnyArray) -> dict[str, float | None]:
         seen.append(float(weight @ np.arange(10)))
         return {
             "total": seen[-1],
@@ -88,7 +93,8 @@ def scored(n: int, blocks: int) -> Scored:
 
 def test_intervals_surround_the_metrics() -> None:
     s = scored(2000, 20)
-    found = with_intervals(s, 3)
+    found = cast(dict[str, tuple[float, float]], with_intervals(s, 3))
+    assert s.flagged is not None
     auc = roc_auc_score(s.label, s.score)
     assert (
         found["roc_auc"][0] < auc < found["roc_auc"][1]
@@ -104,12 +110,16 @@ def test_clustering_in_time_is_no_separation_within_blocks() -> None:
     label = (RNG.random(1000) < np.where(busy, 0.5, 0.02)).astype(np.int64)
     score = busy * 5.0 + RNG.normal(size=1000)
     s = Scored(score, label, None, np.ones(1000, np.int64), block)
-    assert roc_auc_score(label, score) > 0.75 and abs(within_blocks(s) - 0.5) < 0.08
+    within = cast(float, within_blocks(s))
+    assert roc_auc_score(label, score) > 0.75 and abs(within - 0.5) < 0.08
 
 
 def test_baselines_flag_none_all_and_as_many_by_chance() -> None:
     s = scored(4000, 20)
     found = baselines(s, 3)
+    assert s.flagged is not None and s.block is not None
+    assert found["flag_none"].flagged is not None and found["flag_all"].flagged is not None
+    assert found["random"].flagged is not None
     assert not found["flag_none"].flagged.any() and found["flag_all"].flagged.all()
     assert abs(found["random"].flagged.mean() - s.flagged.mean()) < 0.03
     assert abs(roc_auc_score(found["random"].label, found["random"].score) - 0.5) < 0.05

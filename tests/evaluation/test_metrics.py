@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 from foreshock.evaluation.metrics import Scored, confusion, evaluate, ranking
 from sklearn.metrics import average_precision_score, matthews_corrcoef, roc_auc_score
@@ -44,11 +46,12 @@ def test_undefined_is_null_and_zero_is_zero() -> None:
 def test_ranking_counts_ties_and_repeats() -> None:
     rng = np.random.default_rng(3)
     score, label = rng.integers(0, 5, 200).astype(float), rng.integers(0, 2, 200)
-    whole = ranking(scored(score.tolist(), label.tolist(), None))
+    whole = cast(dict[str, float], ranking(scored(score.tolist(), label.tolist(), None)))
     assert abs(whole["roc_auc"] - roc_auc_score(label, score)) < 1e-12
     pairs, counts = np.unique(np.stack([score, label]), axis=1, return_counts=True)
-    packed = ranking(
-        scored(pairs[0].tolist(), pairs[1].astype(int).tolist(), None, counts.tolist())
+    packed = cast(
+        dict[str, float],
+        ranking(scored(pairs[0].tolist(), pairs[1].astype(int).tolist(), None, counts.tolist())),
     )
     assert abs(packed["roc_auc"] - whole["roc_auc"]) < 1e-12
     assert abs(packed["pr_auc"] - average_precision_score(label, score)) < 1e-12

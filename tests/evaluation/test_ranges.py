@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from foreshock.evaluation.ranges import event_wise, runs, vus
+from foreshock.statistics.arrays import AnyArray
 
 # (VUS-ROC, VUS-PR) of case(0), case(1), … by RangeAUC_volume_opt of the package vus 0.0.6.
 REFERENCE = [
@@ -35,7 +36,7 @@ REFERENCE = [
 ]
 
 
-def case(seed: int) -> tuple[np.ndarray, np.ndarray, int]:
+def case(seed: int) -> tuple[AnyArray, AnyArray, int]:
     """Labels, scores and a buffer.
 
     There are one to five anomalies, some at the ends or near each other. Some scores are tied.
@@ -76,13 +77,14 @@ def test_a_buffer_stops_at_the_end_of_a_sequence() -> None:
     )  # 0.8 is near the anomaly only where it follows
 
 
-def plain(label: np.ndarray, score: np.ndarray, of: np.ndarray, buffer: int) -> tuple[float, float]:
+def plain(label: AnyArray, score: AnyArray, of: AnyArray, buffer: int) -> tuple[float, float]:
     """VUS of several sequences by loops over events, windows and thresholds."""
     n, first, last = len(score), *runs(label == 1, of)
     limits = np.sort(score)[::-1][np.linspace(0, n - 1, 250).astype(int)]
     volumes = np.zeros(2)
     for window in range(buffer + 1):
-        soft, areas = np.zeros(n), []
+        soft = np.zeros(n)
+        areas: list[list[int]] = []
         for a, e in zip(first.tolist(), last.tolist(), strict=True):
             reach = [
                 p

@@ -2,6 +2,8 @@ import dataclasses
 import datetime as dt
 import tracemalloc
 from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +27,7 @@ from foreshock.events.synthetic_anomalies import (
     _order_only,
     routine_rows,
 )
+from foreshock.statistics.arrays import AnyArray
 
 MONDAY = dt.date(2023, 1, 2)
 TABLE = SyntheticTable(
@@ -71,12 +74,13 @@ def days() -> list[pa.Table]:
 
 
 @pytest.fixture(scope="module")
-def made(days) -> pa.Table:
+def made(days: list[pa.Table]) -> pa.Table:
     return pa.concat_tables(days).combine_chunks()
 
 
-def numbers(table: pa.Table, name: str) -> np.ndarray:
-    return table[name].to_numpy()
+def numbers(table: pa.Table, name: str) -> AnyArray:
+    values: AnyArray = table[name].to_numpy()
+    return values
 
 
 def by_entity(table: pa.Table) -> pa.Table:
@@ -95,14 +99,14 @@ def segments(table: pa.Table, kind: str) -> list[pa.Table]:
     return [table.slice(s, e - s) for s, e in zip(starts, ends, strict=True) if marked[s]]
 
 
-def test_same_seed_same_table(days, made):
+def test_same_seed_same_table(days: list[pa.Table], made: pa.Table) -> None:
     assert all(a.equals(b) for a, b in zip(days, days_of(TABLE), strict=True))
     other = days_of(dataclasses.replace(TABLE, seed=8))
     assert not set(other[0]["hash"].to_pylist()) & set(made["hash"].to_pylist())
     assert not other[0]["value"].equals(days[0]["value"])
 
 
-def test_columns(made):
+def test_columns(made: pa.Table) -> None:
     assert set(made.column_names) == AWS_COLUMNS | {"label", "kind"}
     assert made.schema == synthetic.SCHEMA
     nullable = {"receipt_contract_address", "max_fee_per_gas", "max_priority_fee_per_gas", "kind"}
@@ -114,18 +118,18 @@ def test_columns(made):
     assert (numbers(made, "receipt_gas_used") <= numbers(made, "gas")).all()
 
 
-def test_hashes_are_unique_over_all_days(made):
+def test_hashes_are_unique_over_all_days(made: pa.Table) -> None:
     assert pc.count_distinct(made["hash"]).as_py() == made.num_rows == TABLE.events
 
 
-def test_legacy_rows_have_no_fee_fields(made):
+def test_legacy_rows_have_no_fee_fields(made: pa.Table) -> None:
     legacy = numbers(made, "transaction_type") == 0
     assert 0.03 < legacy.mean() < 0.07
     for name in ("max_fee_per_gas", "max_priority_fee_per_gas"):
         assert (made[name].is_null().to_numpy() == legacy).all()
 
 
-def test_order_of_the_chain(days):
+def test_order_of_the_chain(days: list[pa.Table]) -> None:
     for i, day in enumerate(days):
         block, index = numbers(day, "block_number"), numbers(day, "transaction_index")
         seconds = day["block_timestamp"].cast(pa.int64()).to_numpy() // 1_000_000
@@ -138,14 +142,16 @@ def test_order_of_the_chain(days):
         assert (total[1:] == gas[1:] + np.where(same, total[:-1], 0)).all()
 
 
-def test_nonce_counts_an_entitys_rows_across_days(made):
+def test_nonce_counts_an_entitys_rows_across_days(made: pa.Table) -> None:
     table = by_entity(made)
     entity = table["from_address"].combine_chunks().dictionary_encode().indices.to_numpy()
     same = np.diff(entity) == 0
     assert (np.diff(numbers(table, "nonce"))[same] == 1).all()
 
 
-def test_activity_is_skewed_and_has_its_hours_and_weekdays(days, made):
+def test_activity_is_skewed_and_has_its_hours_and_weekdays(
+    days: list[pa.Table], made: pa.Table
+) -> None:
     counts = np.sort(made["from_address"].value_counts().field("counts").to_numpy())[::-1]
     ranks = np.arange(1, 31)
     slope = np.polyfit(np.log(ranks), np.log(counts[:30]), 1)[0]
@@ -155,14 +161,14 @@ def test_activity_is_skewed_and_has_its_hours_and_weekdays(days, made):
     assert days[5].num_rows < 0.85 * days[3].num_rows  # Saturday, Thursday
 
 
-def test_values_are_heavy_tailed(made):
+def test_values_are_heavy_tailed(made: pa.Table) -> None:
     value = numbers(made, "value")[numbers(made, "label") == 0]
     value = value[value > 0]
     assert value.mean() > 3 * np.median(value)
     assert value.max() > 100 * np.median(value)
 
 
-def test_prevalence_and_shares_of_kinds(days, made):
+def test_prevalence_and_shares_of_kinds(days: list[pa.Table], made: pa.Table) -> None:
     assert sum(pc.sum(day["label"]).as_py() for day in days[:2]) == 0
     planted = pa.concat_tables(days[2:])
     label = numbers(planted, "label")
@@ -175,7 +181,7 @@ def test_prevalence_and_shares_of_kinds(days, made):
     assert (made["kind"].is_valid().to_numpy() == (numbers(made, "label") == 1)).all()
 
 
-def test_only_the_wanted_kinds():
+def test_only_the_wanted_kinds() -> None:
     table = dataclasses.replace(
         TABLE, anomaly_kinds=("value_spike",), events=5000, anomalies_from=None
     )
@@ -185,7 +191,7 @@ def test_only_the_wanted_kinds():
     assert pc.sum(none["label"]).as_py() == 0
 
 
-def test_each_kind_looks_like_itself(made):
+def test_each_kind_looks_like_itself(made: pa.Table) -> None:
     normal = made.filter(pc.equal(made["label"], 0))
     typical_value = np.median(numbers(normal, "value")[numbers(normal, "value") > 0])
     spikes = made.filter(pc.equal(made["kind"], "value_spike"))
@@ -212,13 +218,13 @@ def test_each_kind_looks_like_itself(made):
     assert len(set(targets)) == len(targets) and not known & set(targets)
 
 
-def ks_distance(a: np.ndarray, b: np.ndarray) -> float:
+def ks_distance(a: AnyArray, b: AnyArray) -> float:
     at = np.sort(np.concatenate([a, b]))
     below = [np.searchsorted(np.sort(x), at, side="right") / len(x) for x in (a, b)]
     return float(np.abs(below[0] - below[1]).max())
 
 
-def test_order_only_rows_are_ordinary_one_by_one():
+def test_order_only_rows_are_ordinary_one_by_one() -> None:
     made = pa.concat_tables(
         days_of(dataclasses.replace(TABLE, anomaly_kinds=("order_only",), prevalence=0.1))
     )
@@ -230,13 +236,13 @@ def test_order_only_rows_are_ordinary_one_by_one():
     assert ks_distance(*lengths) < 0.06
 
 
-def successions(seen: np.ndarray, routine: np.ndarray) -> float:
+def successions(seen: AnyArray, routine: AnyArray) -> float:
     """Share of rows followed by one that the routine allows."""
     allowed = set(pairwise([*routine.tolist(), int(routine[0])]))
     return float(np.mean([pair in allowed for pair in pairwise(seen.tolist())]))
 
 
-def test_order_only_keeps_the_rows_and_destroys_their_order():
+def test_order_only_keeps_the_rows_and_destroys_their_order() -> None:
     state = initial_state(TABLE)
     rng = np.random.default_rng(0)
     rows = routine_rows(state.senders, 16, rng, 20_000)
@@ -265,7 +271,7 @@ def test_order_only_keeps_the_rows_and_destroys_their_order():
     assert all((getattr(rows, name) == before[name]).all() for name in fixed)
 
 
-def test_routines_go_on_across_days():
+def test_routines_go_on_across_days() -> None:
     """The words of input tell the state: a day begins where the one before ended."""
     table = dataclasses.replace(TABLE, prevalence=0.0)
     state = initial_state(table)
@@ -284,12 +290,12 @@ def test_routines_go_on_across_days():
     assert len(kept) > 500 and np.mean(kept) > 0.95
 
 
-def test_routines_share_their_states():
+def test_routines_share_their_states() -> None:
     for routine in ROUTINES:
         assert set(np.bincount(routine)) <= {2, 3} and len(routine) == PERIOD
 
 
-def test_days_lie_in_their_folders(tmp_path, days):
+def test_days_lie_in_their_folders(tmp_path: Path, days: list[pa.Table]) -> None:
     seen = []
     rows = write_table(TABLE, tmp_path, lambda day, n: seen.append((day, n)))
     assert rows == TABLE.events
@@ -302,13 +308,15 @@ def test_days_lie_in_their_folders(tmp_path, days):
     assert whole.count_rows() == TABLE.events and "date" in whole.schema.names
 
 
-def test_large_days_have_several_row_groups(tmp_path, monkeypatch):
+def test_large_days_have_several_row_groups(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(synthetic, "ROW_GROUP", 1000)
     write_table(dataclasses.replace(TABLE, events=2500, days=1), tmp_path)
     assert pq.ParquetFile(next(tmp_path.rglob("*.parquet"))).num_row_groups == 3
 
 
-def test_memory_does_not_grow_with_the_days(tmp_path):
+def test_memory_does_not_grow_with_the_days(tmp_path: Path) -> None:
     def peak(days: int) -> int:
         tracemalloc.start()
         write_table(dataclasses.replace(TABLE, events=5000 * days, days=days), tmp_path / str(days))
@@ -320,7 +328,7 @@ def test_memory_does_not_grow_with_the_days(tmp_path):
     assert peak(14) < 1.5 * peak(2)
 
 
-def test_days_without_rows(tmp_path):
+def test_days_without_rows(tmp_path: Path) -> None:
     seen = []
     table = dataclasses.replace(TABLE, events=3, prevalence=0.5, anomalies_from=None)
     assert write_table(table, tmp_path, lambda day, n: seen.append(n)) == 3
@@ -328,12 +336,12 @@ def test_days_without_rows(tmp_path):
     assert len(list(tmp_path.iterdir())) == sum(n > 0 for n in seen)
 
 
-def test_one_entity():
+def test_one_entity() -> None:
     made = pa.concat_tables(days_of(dataclasses.replace(TABLE, entities=1, events=2000)))
     assert made.num_rows == 2000 and pc.count_distinct(made["from_address"]).as_py() == 1
 
 
-def test_days_must_come_in_order():
+def test_days_must_come_in_order() -> None:
     with pytest.raises(ValueError, match="before day 0; received 1"):
         generate_day(TABLE, 1, initial_state(TABLE))
 
@@ -350,6 +358,6 @@ def test_days_must_come_in_order():
         ({"events": 100_000_000, "days": 5}, "a day are allowed"),
     ],
 )
-def test_settings_that_cannot_be(change, message):
+def test_settings_that_cannot_be(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(TABLE, **change)

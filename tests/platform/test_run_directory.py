@@ -8,7 +8,9 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from foreshock.errors import DataError, ServiceError, SettingsError
@@ -19,7 +21,7 @@ from foreshock.platform.run_directory import STAGES, RunDirectory
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> RunDirectory:
+def run(tmp_path: Path) -> Iterator[RunDirectory]:
     directory = RunDirectory(str(tmp_path / "run"))
     with directory.locked():
         yield directory
@@ -162,8 +164,8 @@ def kill_at(monkeypatch: pytest.MonkeyPatch, moment: int) -> list[int]:
     """
     done: list[int] = []
 
-    def dying(step):
-        def wrapped(*args, **kwargs):
+    def dying(step: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
             if len(done) >= moment:
                 raise KilledError
             done.append(1)
@@ -257,7 +259,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(
 
     for name in ("fsync", "replace"):
         with monkeypatch.context() as patch:
-            patch.setattr(*((os, "fsync") if name == "fsync" else (Path, "replace")), full)
+            patch.setattr(os if name == "fsync" else Path, name, full)
             with pytest.raises(OSError, match="No space"):
                 write_json(path, {"a": 2})
         assert read_json(path) == {"a": 1}

@@ -7,16 +7,17 @@ import pytest
 from foreshock.point_process import gap_counts
 from foreshock.point_process.gap import LEAST_GAPS, Gap, count_cells
 from foreshock.point_process.gap_counts import GapCounts, merged
+from foreshock.statistics.arrays import AnyArray
 
 HOUR = 3_600_000_000
 
 
 def brute_force(
-    groups: np.ndarray,
-    times: np.ndarray,
-    gaps: np.ndarray,
-    train: tuple[np.ndarray, np.ndarray, np.ndarray],
-) -> np.ndarray:
+    groups: AnyArray,
+    times: AnyArray,
+    gaps: AnyArray,
+    train: tuple[AnyArray, AnyArray, AnyArray],
+) -> AnyArray:
     """−log p of each gap, by comparing it with every gap of train."""
     train_groups, train_times, train_gaps = train
     train_weekday_hour = (train_times // HOUR + 72) % 168
@@ -34,7 +35,7 @@ def brute_force(
     return scores
 
 
-def table(seed: int, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def table(seed: int, n: int) -> tuple[AnyArray, AnyArray, AnyArray]:
     rng = np.random.default_rng(seed)
     groups = rng.choice(["a", "b", "rare"], n, p=[0.7, 0.28, 0.02])
     hours = rng.integers(0, 6, n)  # few hours of the week, so that some have enough gaps

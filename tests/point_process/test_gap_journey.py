@@ -6,12 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from acceptance import tools
 from foreshock.point_process.gap import LEAST_GAPS
+from support.relations import relation
 
 RunJob = Callable[..., int]
 DAY = 86_400_000_000
@@ -26,7 +27,7 @@ def source(folder: Path, *, n: int = 6000, entities: int = 40, days: int = 20) -
     few = few.assign(id="few" + few["id"], entity="few-" + few["entity"])
     frame = pd.concat([frame, few])
     frame["group"] = np.where(frame["entity"].str[-1] < "5", "low", "high")
-    tools.write(tools.pa.Table.from_pandas(frame, preserve_index=False), folder, files=3, shuffle=1)
+    tools.write(pa.Table.from_pandas(frame, preserve_index=False), folder, files=3, shuffle=1)
     return frame
 
 
@@ -69,7 +70,7 @@ def brute_force(frame: pd.DataFrame) -> pd.DataFrame:
 def scores(run: Path, detector: str | None = None) -> pd.DataFrame:
     table = "scores" if detector is None else "detector_scores"
     where = "" if detector is None else f"where detector = '{detector}'"
-    return duckdb.sql(
+    return relation(
         f"select * from read_parquet('{run}/tables/{table}/**/*.parquet', hive_partitioning = "
         "true) "
         f"{where} order by event_id"
@@ -114,7 +115,7 @@ def test_it_takes_part_beside_windows_in_an_ensemble_and_out_of_fold(
     both = gap["score"].notna() & pca["score"].notna()
     assert both.sum() < gap["score"].notna().sum(), "gap judges events that no window holds"
     assert (model["score"].notna().to_numpy() == both.to_numpy()).all()
-    rows = duckdb.sql(
+    rows = relation(
         "select detector, split, n from "
         f"read_parquet('{tmp_path}/run/tables/error_distribution/*.parquet')"
     ).df()

@@ -8,6 +8,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from foreshock.report.page import render_page
 from foreshock.report.records.data import ReportData
@@ -218,7 +219,7 @@ def test_features_that_carry_an_event_are_those_of_its_score() -> None:
         [1e-30],
     ],
 )
-def test_odd_distributions_are_drawn(values: object) -> None:
+def test_odd_distributions_are_drawn(values: npt.ArrayLike) -> None:
     data = whole()
     odd = {MODEL: {"test": Histogram.of(values)}, "pca": {"test": Histogram()}}
     partitions = tuple(

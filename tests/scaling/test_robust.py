@@ -2,6 +2,8 @@
 
 import json
 import math
+from collections.abc import Callable
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ SPREAD = [1.0, 2.0, 3.0, 4.0, 100.0]  # quartiles 2, 3, 4; range 99
 
 
 def fit(values: list[float], nulls: int = 0, **kwargs: object) -> FeatureScale:
-    options: dict = {
+    options: dict[str, Any] = {
         "method": "robust",
         "floor": 0.0,
         "constant": "zero",
@@ -29,7 +31,9 @@ def fit(values: list[float], nulls: int = 0, **kwargs: object) -> FeatureScale:
         if values
         else (0.0,) * 3
     )
-    return fit_feature("fee", Histogram.of(array), quartiles, nulls, **options)
+    return fit_feature(
+        "fee", Histogram.of(array), cast(tuple[float, float, float], quartiles), nulls, **options
+    )
 
 
 def scaler(*features: FeatureScale, how: str = "none", clip: float | None = None) -> Scaler:
@@ -102,7 +106,8 @@ def test_none_scales_nothing_not_even_a_constant() -> None:
 
 def test_a_floor_raises_the_scale_to_a_share_of_the_range() -> None:
     found = fit(SPREAD, floor=0.1)
-    assert (found.policy, found.scale, found.center) == ("floored", pytest.approx(9.9), 3)
+    wanted: tuple[Any, ...] = ("floored", pytest.approx(9.9), 3)
+    assert (found.policy, found.scale, found.center) == wanted
     assert "9" in found.why
     assert fit([0.0] * 9 + [8.0], floor=0.01).policy == "floored"
     assert fit([0.0] * 9 + [8.0], floor=0.01, constant="fail").scale == pytest.approx(0.08)
@@ -248,7 +253,7 @@ def test_a_scaler_is_stored_as_json_and_read_back() -> None:
         lambda m: m.update(features=[5]),
     ],
 )
-def test_what_is_not_a_scaler_is_refused(alter) -> None:
+def test_what_is_not_a_scaler_is_refused(alter: Callable[[dict[str, Any]], object]) -> None:
     raw = scaler(fit(SPREAD)).to_mapping()
     alter(raw)
     with pytest.raises(DataError, match=r"scaler\.json"):

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from foreshock.scaling.spark import MERGED, fit_summary
 from foreshock.scaling.summary import DAMAGE, Summary
+from foreshock.statistics.arrays import AnyArray
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,7 +22,7 @@ TIME = int(np.datetime64("2024-01-01", "us").astype(np.int64))
 LEVELS = (0.25, 0.5, 0.75)
 
 
-def numpy_quartiles(values: np.ndarray) -> tuple[float, ...]:
+def numpy_quartiles(values: AnyArray) -> tuple[float, ...]:
     return tuple(float(np.quantile(values, q, method="inverted_cdf")) for q in LEVELS)
 
 
@@ -75,10 +76,10 @@ class Fits:
     def __init__(self, folder: Path, spark: Any) -> None:
         self.folder, self.spark, self.count = folder, spark, 0
         self.files: dict[str, list[str]] = {}
-        self.values: dict[str, np.ndarray] = {}
+        self.values: dict[str, AnyArray] = {}
         self.said: list[tuple[str, dict[str, Any]]] = []
 
-    def add(self, partition: str, values: np.ndarray) -> None:
+    def add(self, partition: str, values: AnyArray) -> None:
         """A partition in two files whose names are new."""
         self.values[partition], self.files[partition] = values.astype(np.float32), []
         for part in np.array_split(values, 2):

@@ -6,7 +6,7 @@ In Spark, at any partitioning, they equal NumPy's and pandas'.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -21,15 +21,17 @@ from foreshock.scored.events import ScoredEvents
 from foreshock.scored.schema import scored_schema
 from foreshock.scored.smooth_spark import smoothed
 from foreshock.sequences.split import Split
+from foreshock.statistics.arrays import AnyArray, Float64Array
 from sklearn.covariance import LedoitWolf
 
 RNG = np.random.default_rng(5)
 
 
-def sums(r: np.ndarray) -> Residuals:
+def sums(r: AnyArray) -> Residuals:
     centred = r - r.mean(axis=0)
+    products = cast(Float64Array, r.T @ r)
     return Residuals(
-        len(r), r.sum(axis=0), r.T @ r, float(np.square(np.square(centred).sum(axis=1)).sum())
+        len(r), r.sum(axis=0), products, float(np.square(np.square(centred).sum(axis=1)).sum())
     )
 
 
@@ -149,10 +151,11 @@ def test_smoothing_equals_pandas(files: int, spark: Any, tmp_path: Path) -> None
             )
 
 
-def by_feature(found: pd.DataFrame) -> np.ndarray:
+def by_feature(found: pd.DataFrame) -> AnyArray:
     """Shares (n, F) of the errors."""
     errors = np.stack(found["errors_by_feature"].tolist()).astype(np.float64)
-    return errors / errors.sum(axis=1, keepdims=True)
+    shares: AnyArray = errors / errors.sum(axis=1, keepdims=True)
+    return shares
 
 
 @pytest.mark.parametrize("files", [pytest.param(1, marks=pytest.mark.slow), 3])

@@ -19,6 +19,7 @@ from foreshock.scored.passes import Pass, run_here
 from foreshock.scored.passes_spark import run_passes
 from foreshock.scored.spans import EventSpans
 from foreshock.sequences.split import BlockRole
+from foreshock.statistics.arrays import AnyArray
 from foreshock.thresholds.distribution import ADMITTED, Key, locate
 from foreshock.thresholds.passes import ExactQuantiles, ScoreHistograms
 from foreshock.thresholds.tail_passes import RunMaxima, Tails
@@ -50,7 +51,7 @@ def events(seed: int) -> list[dict[str, Any]]:
     return rows
 
 
-def scores(split: int, detector: str = "pca", *, admitted: bool = False) -> np.ndarray:
+def scores(split: int, detector: str = "pca", *, admitted: bool = False) -> AnyArray:
     return np.array(
         [
             row[f"score__{detector}"]

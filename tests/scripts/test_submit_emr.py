@@ -43,7 +43,7 @@ def step_of(command: list[str]) -> dict[str, Any]:
 
 
 def printed_step(*flags: str, **changed: str) -> dict[str, Any]:
-    done = submit(*flags, **changed)
+    done = submit(*flags, path=None, **changed)
     assert done.returncode == 0, done.stderr
     aws, *command = shlex.split(done.stdout)
     assert aws == "aws"
@@ -96,7 +96,7 @@ def test_every_job_can_be_submitted(job: str) -> None:
     ],
 )
 def test_wrong_arguments_exit_2(flags: list[str], changed: dict[str, str], said: str) -> None:
-    done = submit(*flags, **changed)
+    done = submit(*flags, path=None, **changed)
     assert done.returncode == 2
     assert said in done.stderr
     assert done.stdout == ""

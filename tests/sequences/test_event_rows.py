@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -56,8 +57,10 @@ def random_events(seed: int, *, first_time: int = 0, test_table: bool = True) ->
     events["calibrate_ok"] = rng.random(count) > 0.2
     events["partition"] = [f"p{time // (20 * SECOND)}" for time in events["event_time"]]
     events["group"] = rng.choice(["all", "some"], count)
-    events["label"] = pd.array(rng.choice([0, 1, None], count), dtype="Int8")
-    events["kind"] = rng.choice(["burst", None], count)
+    labels: list[Any] = [0, 1, None]
+    kinds: list[Any] = ["burst", None]
+    events["label"] = pd.array(rng.choice(labels, count), dtype="Int8")
+    events["kind"] = rng.choice(kinds, count)
     return events.sort_values(ORDER, ignore_index=True)
 
 

@@ -14,6 +14,7 @@ from foreshock.settings.load import build_settings, load_settings
 from foreshock.settings.reference import allowed_values, defaults_block, settings_reference
 from foreshock.settings.root import Settings
 from foreshock.settings.source import SourceSettings
+from pydantic.fields import FieldInfo
 
 MINIMAL = """
 source: {path: data/transactions}
@@ -80,7 +81,7 @@ def test_the_page_has_a_table_for_every_section_and_a_row_for_every_key() -> Non
         (Settings.model_fields["aws"], "section"),
     ],
 )
-def test_allowed_values_are_read_from_the_checks_themselves(field, words: str) -> None:
+def test_allowed_values_are_read_from_the_checks_themselves(field: FieldInfo, words: str) -> None:
     assert allowed_values(field) == words
 
 

@@ -1,7 +1,9 @@
 """Settings: what is refused and how it says so, `--set`, paths, and the sha256 of a run."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -9,6 +11,8 @@ from foreshock.errors import SettingsError
 from foreshock.settings.conf_yaml import parse_yaml
 from foreshock.settings.identity import as_mapping, differing_keys, sha256
 from foreshock.settings.load import build_settings, load_settings
+from foreshock.settings.root import Settings
+from foreshock.settings.split import Span
 from pydantic import ValidationError
 
 BASE = (
@@ -359,7 +363,7 @@ def test_all_that_is_wrong_is_said_at_once(conf: Path) -> None:
 # --- what is accepted -----------------------------------------------------------------------------
 
 
-DEFAULTS = {
+DEFAULTS: dict[str, dict[str, Any]] = {
     "windows": {"length": 50, "stride": 1, "block": 1024, "max_gap": None, "short": "drop"},
     "scaling": {
         "method": "robust",
@@ -462,7 +466,9 @@ def test_defaults_are_those_of_the_interface(conf: Path) -> None:
         ),
     ],
 )
-def test_set_gives_typed_values(conf: Path, override: str, read) -> None:
+def test_set_gives_typed_values(
+    conf: Path, override: str, read: Callable[[Settings], bool]
+) -> None:
     assert read(load_settings(str(conf), [override]))
 
 
@@ -479,9 +485,9 @@ def test_a_later_set_wins_and_new_sections_can_be_set(conf: Path) -> None:
 
 
 def test_settings_cannot_be_changed(conf: Path) -> None:
-    s = load_settings(str(conf))
+    run: Any = load_settings(str(conf)).run
     with pytest.raises(ValidationError):
-        s.run.seed = 9
+        run.seed = 9
 
 
 def test_synthetic_sources_need_no_path(conf: Path) -> None:
@@ -520,12 +526,15 @@ def test_from_another_run_needs_no_training_splits(conf: Path) -> None:
 )
 def test_dates_and_timestamps_quoted_or_not_are_utc(conf: Path, text: str, start: datetime) -> None:
     span = load_settings(str(conf), [f"split.train=[{text}, 2019-03-01]"]).split.train
+    assert span is not None
     assert span.start == start.replace(tzinfo=UTC)
     assert span.micros[0] == round((start - datetime(1970, 1, 1)).total_seconds() * 1e6)
 
 
 def test_splits_may_touch_and_leave_room_between_them(conf: Path) -> None:
     s = load_settings(str(conf), ["split.test=[2019-07-01, 2019-08-01]"])
+    assert s.split.train is not None and s.split.calibration is not None
+    assert isinstance(s.split.test, Span)
     assert (
         s.split.train.end
         == s.split.calibration.start

@@ -43,7 +43,7 @@ def test_without_model_from_there_is_none() -> None:
 def test_a_finished_run_is_found_and_verified_once_a_process(
     finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    verified = []
+    verified: list[object] = []
     monkeypatch.setattr(donor_module, "verify_donor", verified.append)
     context = context_of(finished)
     donors = [donor_run(context) for _ in range(3)]

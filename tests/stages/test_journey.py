@@ -52,7 +52,7 @@ def brute_scores(run_dir: Path, kind: str, length: int) -> dict[str, float]:
                     own.setdefault(event, []).append(
                         float(error.mean()) if kind == "cover" else float(error[step])
                     )
-    how = {
+    hows: dict[str, Callable[..., Any]] = {
         "window": np.mean,
         "last": np.mean,
         "cover": np.mean,
@@ -60,7 +60,8 @@ def brute_scores(run_dir: Path, kind: str, length: int) -> dict[str, float]:
         "median": np.median,
         "max": np.max,
         "min": np.min,
-    }[kind]
+    }
+    how = hows[kind]
     return {event: float(how(values)) for event, values in own.items()}
 
 

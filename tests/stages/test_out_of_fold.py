@@ -37,6 +37,7 @@ def test_each_fold_is_scored_by_models_that_saw_none_of_it(tmp_path: Path, run_j
     from foreshock.windows.models.pca import PCA
 
     folds = load(tmp_path / "run" / "model").folds
+    assert folds is not None
     assert len(folds) == 3
     x, first, last = [], [], []
     for block in checks.read_plain(tmp_path / "run" / "dataset" / "train"):
@@ -100,12 +101,14 @@ def test_the_network_of_a_fold_is_trained_without_it(
 
     whole = load(run / "model")
     networks: list[Any] = [whole.models["lstm_autoencoder"]]
+    assert whole.folds is not None
     for fold, span in enumerate(whole.folds):
         folder = tmp_path / f"without-{fold}"
         write_without(
             spark, run / "dataset" / "train", read_manifest(run / "dataset" / "train"), span, folder
         )
-        wanted, found = [], []
+        wanted: list[Any] = []
+        found: list[Any] = []
         for source, into in ((run / "dataset" / "train", wanted), (folder, found)):
             for block in checks.read_plain(source):
                 for at in range(block.n_windows):

@@ -19,7 +19,7 @@ from support.datasets import replant_metadata, rewrite_chunk, without_petastorm
 
 Job = Callable[..., int]
 SPLITS = ("train", "calibration", "test")
-PETASTORM = {
+PETASTORM: dict[str, Callable[[], contextlib.AbstractContextManager[None]]] = {
     "installed": contextlib.nullcontext,
     "missing": contextlib.contextmanager(without_petastorm),
 }

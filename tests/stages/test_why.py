@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from acceptance import checks, planted_runs, tools
+from foreshock.statistics.arrays import AnyArray
 from scipy import stats
 from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
@@ -59,14 +60,15 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory, spark: Any) -> Path:
     return folder / "run"
 
 
-def windows(run_dir: Path, split: str, *, fitted: bool = False) -> np.ndarray:
+def windows(run_dir: Path, split: str, *, fitted: bool = False) -> AnyArray:
     """All windows (N, L, F) of a dataset. fitted: only those that models learn from."""
     found = [
         np.lib.stride_tricks.sliding_window_view(b.x, L, axis=0).transpose(0, 2, 1)
         for b in checks.read_plain(run_dir / "dataset" / split)
         if not (fitted and b.validation)
     ]
-    return np.concatenate(found).astype(np.float64)
+    stacked: AnyArray = np.concatenate(found).astype(np.float64)
+    return stacked
 
 
 def test_linear_detectors_are_exact_on_all_windows(run_dir: Path) -> None:

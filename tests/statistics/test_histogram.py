@@ -6,9 +6,11 @@ The order, grouping and partitioning of the values do not matter.
 import json
 import statistics
 from fractions import Fraction
+from random import Random
 
 import numpy as np
 import pytest
+from foreshock.statistics.arrays import AnyArray
 from foreshock.statistics.histogram import Histogram, exact_value, key_values, order_keys, refine
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,7 +24,7 @@ finite = st.floats(width=32, allow_nan=False, allow_infinity=False)
 arrays = st.lists(finite, max_size=40).map(lambda v: np.array(v, np.float32))
 
 
-def exact(parts: list[np.ndarray], level: float) -> float:
+def exact(parts: list[AnyArray], level: float) -> float:
     """The quantile by two passes over parts, as Spark runs them.
 
     The first pass merges histograms. The second merges the lower bits of the wanted bin.
@@ -37,11 +39,11 @@ def exact(parts: list[np.ndarray], level: float) -> float:
     )
 
 
-def wanted(values: np.ndarray, level: float) -> float:
+def wanted(values: AnyArray, level: float) -> float:
     return float(np.quantile(values, level, method="inverted_cdf"))
 
 
-def heavy_tailed(n: int, seed: int) -> np.ndarray:
+def heavy_tailed(n: int, seed: int) -> AnyArray:
     """Both signs, forty orders of magnitude, ties, zeros of both signs and subnormals."""
     rng = np.random.default_rng(seed)
     pieces = [
@@ -127,7 +129,7 @@ def test_zeros_of_both_signs_are_one_value() -> None:
 
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(st.lists(arrays, min_size=1, max_size=6), st.sampled_from([*LEVELS, 0.1, 1 / 3]))
-def test_any_values_in_any_parts(parts: list[np.ndarray], level: float) -> None:
+def test_any_values_in_any_parts(parts: list[AnyArray], level: float) -> None:
     values = np.concatenate(parts)
     if len(values):
         assert exact(parts, level) == wanted(values, level)
@@ -148,7 +150,7 @@ def test_keys_order_as_numbers_and_come_back(a: float, b: float) -> None:
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(arrays, arrays, arrays)
 def test_merging_is_commutative_associative_and_the_same_as_counting_all(
-    a: np.ndarray, b: np.ndarray, c: np.ndarray
+    a: AnyArray, b: AnyArray, c: AnyArray
 ) -> None:
     x, y, z = Histogram.of(a), Histogram.of(b), Histogram.of(c)
     whole = Histogram.of(np.concatenate([a, b, c])).to_mapping()
@@ -167,7 +169,7 @@ def test_merging_leaves_its_parts_as_they_were() -> None:
 
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(arrays)
-def test_a_histogram_is_stored_as_json_and_read_back(values: np.ndarray) -> None:
+def test_a_histogram_is_stored_as_json_and_read_back(values: AnyArray) -> None:
     histogram = Histogram.of(values)
     again = Histogram.from_mapping(json.loads(json.dumps(histogram.to_mapping())))
     assert again.to_mapping() == histogram.to_mapping()
@@ -194,6 +196,7 @@ def test_a_quantile_from_counts_alone_is_within_a_128th_of_its_value(seed: int) 
         estimate = histogram.quantile(float(level))
         assert estimate is not None
         assert truth <= estimate <= truth + abs(truth) / 128
+        assert histogram.minimum is not None and histogram.maximum is not None
         assert histogram.minimum <= estimate <= histogram.maximum
 
 
@@ -211,7 +214,9 @@ def test_quantiles_of_any_values_keep_the_bound(values: list[float], level: floa
 
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(st.lists(finite, min_size=1, max_size=30), st.randoms())
-def test_mean_and_deviation_are_exact_and_independent_of_order(values: list[float], random) -> None:
+def test_mean_and_deviation_are_exact_and_independent_of_order(
+    values: list[float], random: Random
+) -> None:
     histogram = Histogram.of(values)
     mean = sum(map(Fraction, values)) / len(values)
     assert histogram.mean == float(mean)

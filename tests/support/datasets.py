@@ -128,7 +128,8 @@ def _pickled_text(text: str) -> bytes:
 def _metadata_file(schema: pa.Schema) -> bytes:
     stream = pa.BufferOutputStream()
     pq.write_metadata(schema, stream)
-    return stream.getvalue().to_pybytes()
+    content: bytes = stream.getvalue().to_pybytes()
+    return content
 
 
 def rewrite_chunk(folder: Path, file: str, change: Callable[[pa.Table], pa.Table]) -> None:
@@ -160,9 +161,9 @@ def without_petastorm() -> Iterator[None]:
         for name in list(sys.modules)
         if "petastorm" in name.removeprefix("foreshock.windows.dataset.").split(".")[0]
     }
-    sys.meta_path.insert(0, blocker)  # type: ignore[arg-type]
+    sys.meta_path.insert(0, blocker)
     try:
         yield
     finally:
-        sys.meta_path.remove(blocker)  # type: ignore[arg-type]
+        sys.meta_path.remove(blocker)
         sys.modules.update(hidden)

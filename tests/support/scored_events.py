@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from foreshock.diagnosis.drift import Shapes, comparisons
 from foreshock.diagnosis.facts import Facts
+from foreshock.statistics.arrays import AnyArray
 from foreshock.statistics.histogram import Histogram
 from foreshock.statistics.sliced import SLICES, SlicedKey
 
 RNG = np.random.default_rng(3)
 
 
-def shapes(**splits: dict[str | None, np.ndarray]) -> Shapes:
+def shapes(**splits: dict[str | None, AnyArray]) -> Shapes:
     """Each split's values in SLICES equal slices of time, two partitions to the split."""
     parts = {}
     for split, features in splits.items():
@@ -26,10 +28,10 @@ def shapes(**splits: dict[str | None, np.ndarray]) -> Shapes:
 def scored(
     features: tuple[str, ...] = ("a", "b"),
     changed: dict[str, object] | None = None,
-    **scores: np.ndarray,
+    **scores: AnyArray,
 ) -> Facts:
     """Healthy facts, but for these scores by split; changed: other fields."""
-    base: dict[str, dict[str | None, np.ndarray]] = {
+    base: dict[str, dict[str | None, AnyArray]] = {
         s: {f: RNG.normal(0, 1, 6000) for f in features}
         | {None: scores.get(s, RNG.exponential(1, 6000))}
         for s in ("train", "validation", "calibration", "test")
@@ -38,7 +40,7 @@ def scored(
     return facts(shapes=made, comparisons=comparisons(made), **(changed or {}))
 
 
-def facts(**changed: object) -> Facts:
+def facts(**changed: Any) -> Facts:
     """Healthy facts of a network, but for these fields."""
     base = {
         s: {
@@ -60,4 +62,4 @@ def facts(**changed: object) -> Facts:
             "lstm_autoencoder", made, comparisons(made), 4.6, "quantile", 0.99, "calibration", known
         ),
         **changed,
-    )  # type: ignore[arg-type]
+    )

@@ -20,6 +20,7 @@ from foreshock.stages.context import Context
 from foreshock.stages.publish import publisher_of
 from foreshock.stages.scaler_file import read_scaler
 from foreshock.tables.describe import describe_tables
+from support.relations import relation
 
 ROOT = Path(__file__).parents[2]
 DOCS = (ROOT / "docs" / "reference" / "tables.md").read_text()
@@ -89,23 +90,23 @@ def test_what_runs_write_is_what_is_described_and_shared(
     queries = re.findall(r"```sql\n(.*?)```", DOCS, re.S)
     assert len(queries) == 6
     for query in queries:
-        assert duckdb.sql(query.replace("lstm_autoencoder", "pca")).fetchall(), query
+        assert relation(query.replace("lstm_autoencoder", "pca")).fetchall(), query
     # both runs' days are there once, and each run's small tables
     a, b = two_runs / "a" / "tables", two_runs / "b" / "tables"
     by = "split, partition, count(*), count(DISTINCT event_id)"
     group = "GROUP BY ALL ORDER BY ALL"
-    found = duckdb.sql(f"SELECT {by} FROM scores {group}").fetchall()
+    found = relation(f"SELECT {by} FROM scores {group}").fetchall()
     assert all(r[2] == r[3] for r in found)
     own = {
         (r[0], r[1]): r[2]
         for t in (a, b)
-        for r in duckdb.sql(
+        for r in relation(
             f"SELECT {by} FROM read_parquet('{t}/scores/**/*.parquet', {PARTS}) {group}"
         ).fetchall()
     }
     assert {(r[0], r[1]): r[2] for r in found} == own
     assert {p for s, p in own if s == "test"} == {made.day(n) for n in range(22, 31)}
-    assert len(duckdb.sql("SELECT DISTINCT run_id FROM metrics").fetchall()) == 2
+    assert len(relation("SELECT DISTINCT run_id FROM metrics").fetchall()) == 2
     # another run wrote the same day while this one was at work: its rows stay, and that is said
     written = yaml.safe_dump(conf(data, shared, ["2023-01-27", "2023-02-01"]))
     (two_runs / "b.yaml").write_text(written)
@@ -132,7 +133,7 @@ def test_what_runs_write_is_what_is_described_and_shared(
     with context.open():
         publisher_of(context).publish(read_scaler(context.run / "scaler.json"))
     assert {
-        (r[0], r[1]): r[2] for r in duckdb.sql(f"SELECT {by} FROM scores {group}").fetchall()
+        (r[0], r[1]): r[2] for r in relation(f"SELECT {by} FROM scores {group}").fetchall()
     } == own
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from foreshock.statistics.arrays import AnyArray
 from foreshock.thresholds.conformal import Cut, fdr_cut, risk_cut, unit_maxima
 from scipy.signal import lfilter
 
@@ -50,11 +51,11 @@ class Outcome:
     without: the number of cuts that flag nothing.
     """
 
-    fdp: np.ndarray
-    power: np.ndarray
-    plain_fdp: np.ndarray
-    plain_power: np.ndarray
-    plain_risk: np.ndarray
+    fdp: AnyArray
+    power: AnyArray
+    plain_fdp: AnyArray
+    plain_power: AnyArray
+    plain_risk: AnyArray
     without: int
 
     def figures(self) -> dict[str, float]:
@@ -71,8 +72,8 @@ class Outcome:
 
 
 def unit_scores(
-    scale: np.ndarray, shift: np.ndarray, setting: Setting, rng: np.random.Generator
-) -> np.ndarray:
+    scale: AnyArray, shift: AnyArray, setting: Setting, rng: np.random.Generator
+) -> AnyArray:
     """Scores of units (sequences, units) from the scale and shift of each sequence (sequences,).
 
     A unit's score is the highest of its windows' scores. A window's score is the mean square of
@@ -90,16 +91,17 @@ def unit_scores(
     )
 
 
-def kept(calibration: np.ndarray, scheme: str, rng: np.random.Generator) -> np.ndarray:
+def kept(calibration: AnyArray, scheme: str, rng: np.random.Generator) -> AnyArray:
     """The calibration scores that a scheme keeps, of (sequences, units)."""
     if scheme == ONE:
-        return calibration[
+        drawn: AnyArray = calibration[
             np.arange(len(calibration)), rng.integers(0, calibration.shape[1], len(calibration))
         ]
+        return drawn
     return (calibration[:, ::2] if scheme == ALTERNATE else calibration).ravel()
 
 
-def _share(cut: Cut | str, test: np.ndarray, shifted: np.ndarray) -> tuple[float, float, float]:
+def _share(cut: Cut | str, test: AnyArray, shifted: AnyArray) -> tuple[float, float, float]:
     """(false discovery proportion, power, share of null units flagged), counted in units.
 
     A unit is null if its sequence is null.

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from foreshock.statistics.arrays import AnyArray
 from foreshock.thresholds.conformal import (
     LEAST_CALIBRATION,
     Cut,
@@ -26,13 +27,13 @@ INF = float("inf")
 HUNDRED = np.arange(1.0, 100.0)  # 99 calibration units: p-values are hundredths
 
 
-def cut(calibration: np.ndarray, test: np.ndarray, level: float) -> Cut:
+def cut(calibration: AnyArray, test: AnyArray, level: float) -> Cut:
     found = fdr_cut(calibration, test, level)
     assert isinstance(found, Cut), found
     return found
 
 
-def among(*high: float) -> np.ndarray:
+def among(*high: float) -> AnyArray:
     """Twenty test units: these and middling ones."""
     return np.array([*high, *[50.0] * (20 - len(high))])
 

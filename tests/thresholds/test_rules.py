@@ -5,13 +5,17 @@ A fallback says so. The tests also say which threshold judges.
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import numpy as np
 import pytest
 from foreshock.errors import DataError, SettingsError
+from foreshock.statistics.arrays import AnyArray, Int64Array
 from foreshock.statistics.histogram import Histogram, refine
-from foreshock.thresholds.distribution import Distributions, Key, TailEvents, locate, resolve
+from foreshock.thresholds.distribution import Distributions, Exact, Key, TailEvents, locate, resolve
 from foreshock.thresholds.rules import (
     Estimate,
+    Threshold,
     check_borrowed,
     fixed_row,
     judging,
@@ -30,12 +34,12 @@ VALUES = {
 }
 
 
-def made() -> tuple[Distributions, dict]:
+def made() -> tuple[Distributions, Exact]:
     parts = {Key("pca", "calibration", p, g): Histogram.of(v) for (p, g), v in VALUES.items()}
     parts |= {Key("pca", "test", "2024-01-03", "a"): Histogram.of(VALUES["2024-01-01", "a"] * 2)}
     found = Distributions(parts)
     keys = wanted_keys(found, ("pca",), "calibration")
-    seconds: dict = {}
+    seconds: dict[tuple[Key, int], Int64Array] = {}
     for w in locate(found, keys, [0.99]):
         total = np.zeros(1 << 16, np.int64)
         for (p, g), v in VALUES.items():
@@ -53,7 +57,7 @@ def made() -> tuple[Distributions, dict]:
     return found, resolve(locate(found, keys, [0.99]), seconds)
 
 
-def rows(min_count: int = 500, margin: float = 1.0) -> list:
+def rows(min_count: int = 500, margin: float = 1.0) -> list[Threshold]:
     found, exact = made()
     return threshold_rows(
         found,
@@ -79,7 +83,9 @@ def test_a_small_group_falls_back_and_says_so() -> None:
     found = {(r.group, r.partition): r for r in rows()}
     pooled = found["all", None]
     assert found["b", None].threshold == pooled.threshold
-    assert "40" in found["b", None].fallback and found["b", None].fallback.startswith("all")
+    fallback = found["b", None].fallback
+    assert fallback is not None
+    assert "40" in fallback and fallback.startswith("all")
     assert found["b", "2024-01-01"].threshold == pooled.threshold
     assert found["a", None].fallback is None
     own = found["a", "2024-01-03"]
@@ -87,7 +93,7 @@ def test_a_small_group_falls_back_and_says_so() -> None:
 
 
 def test_margin_multiplies_and_too_few_is_refused() -> None:
-    assert rows(margin=2.0)[0].threshold == 2 * rows()[0].threshold
+    assert rows(margin=2.0)[0].threshold == 2 * cast(float, rows()[0].threshold)
     with pytest.raises(DataError, match="min_count"):
         rows(min_count=10_000)
 
@@ -129,7 +135,7 @@ def test_a_threshold_of_zero_is_a_threshold() -> None:
     assert threshold_of(by, "pca", "all", "p") == 0.0
 
 
-def tail_of(values: np.ndarray, start: float) -> TailEvents:
+def tail_of(values: AnyArray, start: float) -> TailEvents:
     unit = np.arange(len(values)) // 10
     up = np.sort(values[values >= start])
     order = np.argsort(values, kind="stable")
@@ -201,7 +207,7 @@ def test_too_few_for_the_level_fall_back_by_the_chain_and_say_so() -> None:
     keys = wanted_keys(found, ("pca",), "calibration")
     highest = {k: float(found.of(k).maximum or 0) for k in keys}
 
-    def by(level: float) -> dict:
+    def by(level: float) -> dict[tuple[str, str | None], Any]:
         rows = threshold_rows(
             found,
             keys,

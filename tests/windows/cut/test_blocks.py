@@ -12,6 +12,7 @@ import pytest
 from foreshock.sequences.halos import FilePlace, place_files, summarize, tail_rows
 from foreshock.sequences.order import sequence_starts
 from foreshock.sequences.split import BlockRole
+from foreshock.statistics.arrays import AnyArray
 from foreshock.windows.cut.blocks import EventFacts, NoWindow, cut_blocks, reasons
 from foreshock.windows.cut.grid import WindowGrid
 from hypothesis import HealthCheck, given, settings
@@ -33,10 +34,10 @@ class Events:
     train_ok: whether train_where holds.
     """
 
-    entity: np.ndarray
-    time: np.ndarray
-    split: np.ndarray
-    train_ok: np.ndarray
+    entity: AnyArray
+    time: AnyArray
+    split: AnyArray
+    train_ok: AnyArray
     validation: int = 1 << 62
 
     def __len__(self) -> int:
@@ -69,9 +70,12 @@ def events_of(
 # --- what the code under test does, joined as windows/cut joins it --------------------------------
 
 
+Window = tuple[int, tuple[int, ...], int]
+
+
 @dataclass
 class Found:
-    windows: Counter = field(
+    windows: Counter[Window] = field(
         default_factory=Counter
     )  # (split code, rows of the window, padding) -> times
     blocks: list[tuple[int, int, int, int]] = field(
@@ -91,8 +95,8 @@ class SortedFile:
     begin: int
     end: int
     place: FilePlace
-    entity_starts: np.ndarray
-    starts: np.ndarray
+    entity_starts: AnyArray
+    starts: AnyArray
 
     @property
     def rows(self) -> slice:
@@ -105,7 +109,7 @@ def sorted_files(events: Events, edges: list[int], grid: WindowGrid) -> list[Sor
     changed = np.ones(len(events), bool)
     changed[1:] = events.entity[1:] != events.entity[:-1]
 
-    def entity_starts(rows: slice) -> np.ndarray:
+    def entity_starts(rows: slice) -> AnyArray:
         starts = changed[rows].copy()
         starts[:1] = True
         return starts
@@ -113,9 +117,11 @@ def sorted_files(events: Events, edges: list[int], grid: WindowGrid) -> list[Sor
     summaries = []
     for begin, end in bounds:
         rows = slice(begin, end)
-        ends = [str(events.entity[row]) for row in (begin, end - 1)] if end > begin else ["", ""]
+        first, last = (
+            (str(events.entity[row]) for row in (begin, end - 1)) if end > begin else ("", "")
+        )
         starts = sequence_starts(entity_starts(rows), events.time[rows], grid.max_gap)
-        summaries.append(summarize(*ends, starts, events.time[rows]))
+        summaries.append(summarize(first, last, starts, events.time[rows]))
     files = []
     places = place_files(summaries, grid.max_gap, grid.halo_before)
     for (begin, end), place in zip(bounds, places, strict=True):
@@ -155,7 +161,7 @@ def cut_in_parts(events: Events, edges: list[int], grid: WindowGrid) -> Found:
 # --- the reference: interface.md "The dataset", sequence by sequence ------------------------------
 
 
-def sequences(events: Events, max_gap: int | None) -> list[np.ndarray]:
+def sequences(events: Events, max_gap: int | None) -> list[AnyArray]:
     found: list[list[int]] = []
     for row in range(len(events)):
         fresh = row == 0 or events.entity[row] != events.entity[row - 1]
@@ -165,7 +171,7 @@ def sequences(events: Events, max_gap: int | None) -> list[np.ndarray]:
     return [np.array(rows) for rows in found]
 
 
-def wanted_split(events: Events, rows: np.ndarray) -> int:
+def wanted_split(events: Events, rows: AnyArray) -> int:
     """The dataset that a window belongs to: the split of its last event.
 
     A training window holds training events only.
@@ -179,9 +185,9 @@ def wanted_split(events: Events, rows: np.ndarray) -> int:
     return {NONE: 0, CAL: CALIBRATION, TST: TEST}[int(split)]
 
 
-def brute_force(events: Events, cut: WindowGrid) -> tuple[Counter, dict[int, int]]:
+def brute_force(events: Events, cut: WindowGrid) -> tuple[Counter[Window], dict[int, int]]:
     """(windows as in Found, reason by row of the splits' events)."""
-    windows: Counter = Counter()
+    windows: Counter[Window] = Counter()
     reasons: dict[int, int] = {}
     for rows in sequences(events, cut.max_gap):
         short = len(rows) < cut.length
@@ -231,7 +237,7 @@ def tables(draw: st.DrawFn) -> Events:
     Splits are by time. train_where is false in some rows.
     """
     lengths = draw(st.lists(st.integers(1, 40), min_size=0, max_size=6))
-    if lengths and draw(st.booleans()):  # one entity holds 95 % of the rows
+    if lengths and bool(draw(st.booleans())):  # one entity holds 95 % of the rows
         lengths[draw(st.integers(0, len(lengths) - 1))] = min(19 * sum(lengths), 300)
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     gaps = draw(st.sampled_from([(0, 1), (1,), (0, 1, 1, 1, 2, 50), (1, 1, 1, 1, 1, 1, 1, 1, 30)]))
@@ -280,7 +286,7 @@ def test_blocks_hold_numpys_windows_however_events_are_partitioned(
     check(events, cut, partitionings)
 
 
-def tails_in_parts(events: Events, edges: list[int], grid: WindowGrid, needed: int) -> np.ndarray:
+def tails_in_parts(events: Events, edges: list[int], grid: WindowGrid, needed: int) -> AnyArray:
     """The rows kept for later windows, each at most once.
 
     Each file sees only its rows and its halo.

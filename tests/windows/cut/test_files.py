@@ -22,6 +22,7 @@ from foreshock.windows.dataset.schema import decode
 
 SECOND = 1_000_000
 ENTITIES, EVENTS = 9, 700
+NO_SPARK: Any = None  # work in this process asks no session
 GRID = WindowGrid(length=4, stride=1, block=8, max_gap=40 * SECOND, pad=False)
 
 
@@ -133,10 +134,10 @@ def test_tails_hold_each_entitys_last_event_where_sequences_are_wanted(
     path = tmp_path / "sorted.parquet"
     pq.write_table(pa.Table.from_pandas(ordered, preserve_index=False), path)
     grid = WindowGrid(length=length, stride=1, block=8, max_gap=None, pad=False)
-    placed = place_sorted(None, [str(path)], None, grid.halo_before, here=True)
+    placed = place_sorted(NO_SPARK, [str(path)], None, grid.halo_before, here=True)
     cutting = Cutting(placed, grid, 0)
     writing = Writing(scaler(), 1, tmp_path / "written", write_sequences)
-    write_pieces(None, cutting, count_blocks(None, cutting, here=True), writing, here=True)
+    write_pieces(NO_SPARK, cutting, count_blocks(NO_SPARK, cutting, here=True), writing, here=True)
     tails = pq.read_table(tmp_path / "written" / "tails").to_pandas()
     kept = max(length - 1, int(write_sequences))
     expected = ordered.groupby("entity").tail(kept)["event_id"] if kept else []
@@ -145,12 +146,12 @@ def test_tails_hold_each_entitys_last_event_where_sequences_are_wanted(
 
 
 def test_no_events_at_all_write_empty_folders(tmp_path: Path) -> None:
-    placed = place_sorted(None, [], None, GRID.halo_before, here=True)
+    placed = place_sorted(NO_SPARK, [], None, GRID.halo_before, here=True)
     cutting = Cutting(placed, GRID, 0)
-    assert count_blocks(None, cutting, here=True) == []
+    assert count_blocks(NO_SPARK, cutting, here=True) == []
     assert placed.longest == 0
     writing = Writing(scaler(), 1, tmp_path, write_sequences=True)
-    assert write_pieces(None, cutting, [], writing, here=True) == []
+    assert write_pieces(NO_SPARK, cutting, [], writing, here=True) == []
 
 
 def test_blocks_of_validation_are_numbered_after_those_of_fit() -> None:

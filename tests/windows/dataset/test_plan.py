@@ -175,7 +175,7 @@ def test_with_a_limit_every_block_is_read_in_time() -> None:
     assert seen == set(range(50))
 
 
-def manifest(chunks: list[tuple[int, list[int]]]) -> Manifest:
+def manifest(chunks: list[tuple[BlockRole, list[int]]]) -> Manifest:
     made = [
         Chunk(
             f"part-{i}.parquet", code, len(own), sum(own), 9, 9, 9, "0" * 64, (), run_lengths(own)

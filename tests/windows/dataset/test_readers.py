@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from foreshock.errors import DataError
 from foreshock.sequences.split import BlockRole
+from foreshock.statistics.arrays import AnyArray
 from foreshock.windows.dataset.block_table import blocks_of
 from foreshock.windows.dataset.chunks import TrainingBlock, deal
 from foreshock.windows.dataset.manifest import Manifest, read_manifest
@@ -278,7 +279,7 @@ def set_column(name: str, values: list[Any], column_type: pa.DataType) -> Any:
     return change
 
 
-def array_column(name: str, array: np.ndarray) -> Any:
+def array_column(name: str, array: AnyArray) -> Any:
     """A change of a table: every block holds this array."""
     return set_column(name, [encode(array)], pa.binary())
 

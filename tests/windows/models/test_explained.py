@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from foreshock.statistics.arrays import AnyArray
 from foreshock.windows.models.explained import explained
 
 X = np.array(
@@ -13,10 +14,10 @@ ONES = np.ones((2, 2), np.float32)
 
 
 class Says:
-    def __init__(self, expected: np.ndarray | None) -> None:
+    def __init__(self, expected: AnyArray | None) -> None:
         self.expected = expected
 
-    def reconstruct(self, x: np.ndarray) -> np.ndarray | None:
+    def reconstruct(self, x: AnyArray) -> AnyArray | None:
         return self.expected
 
 

@@ -26,7 +26,8 @@ def events(n: int, features: int, seed: int = 0) -> Array:
     x = rng.normal(size=(n, features))
     for t in range(1, n):
         x[t] += 0.6 * x[t - 1] + 0.3 * np.roll(x[t - 1], 1)
-    return (x * np.geomspace(0.5, 3, features) + rng.normal(size=features)).astype(np.float32)
+    moved: Array = x * np.geomspace(0.5, 3, features) + rng.normal(size=features)
+    return moved.astype(np.float32)
 
 
 def windows(x: Array, starts: Array, length: int) -> Array:

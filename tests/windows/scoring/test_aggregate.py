@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
+from foreshock.statistics.arrays import AnyArray
 from foreshock.windows.scoring.aggregate import Layout, aggregate, final_scores
 
 
 def brute(
-    kind: str, errors: np.ndarray, n: int, length: int, stride: int, padding: int
+    kind: str, errors: AnyArray, n: int, length: int, stride: int, padding: int
 ) -> dict[int, float]:
     windows = [(k * stride, errors[k]) for k in range(len(errors))]
     found: dict[int, float] = {}
@@ -20,13 +24,14 @@ def brute(
                 found[event] = ends[0][1] if kind == "window" else ends[0][0]
         elif own:
             values = [m for _, m in own] if kind == "cover" else [v for v, _ in own]
-            found[event] = {
+            hows: dict[str, Callable[..., Any]] = {
                 "cover": np.mean,
                 "mean": np.mean,
                 "median": np.median,
                 "max": np.max,
                 "min": np.min,
-            }[kind](values)
+            }
+            found[event] = hows[kind](values)
     return found
 
 

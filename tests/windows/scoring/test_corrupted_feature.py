@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from foreshock.scored.adjust import Residuals, contributions, over_scale
+from foreshock.statistics.arrays import AnyArray
 from foreshock.windows.models.fitting import errors_and_expected, fit_sample
 from foreshock.windows.scoring.aggregate import Layout
 from foreshock.windows.scoring.attribution import Attribution, attribute
@@ -15,7 +16,7 @@ from foreshock.windows.scoring.attribution import Attribution, attribute
 L, F, BURST, SEEDS = 10, 4, 3, 20
 
 
-def series(seed: int, n: int) -> np.ndarray:
+def series(seed: int, n: int) -> AnyArray:
     """Features (n, F) of variance 1, with autocorrelation 0.8.
 
     They share half of the variance of their shocks.
@@ -28,8 +29,8 @@ def series(seed: int, n: int) -> np.ndarray:
     return x.astype(np.float32)
 
 
-def explained(name: str, score: str, train: np.ndarray, x: np.ndarray) -> Attribution:
-    def cut(rows: np.ndarray) -> np.ndarray:
+def explained(name: str, score: str, train: AnyArray, x: AnyArray) -> Attribution:
+    def cut(rows: AnyArray) -> AnyArray:
         return np.ascontiguousarray(
             np.lib.stride_tricks.sliding_window_view(rows, L, axis=0).transpose(0, 2, 1)
         )

@@ -5,7 +5,7 @@ Every event of a window is judged, whatever the values.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +13,7 @@ import pytest
 from foreshock.detectors import REGISTRY, DetectorEntry, detector_names
 from foreshock.scored.schema import score_column, scored_schema
 from foreshock.sequences.split import BlockRole
+from foreshock.statistics.arrays import AnyArray
 from foreshock.windows.dataset.schema import BlockRow
 from foreshock.windows.models.bundle import Bundle
 from foreshock.windows.models.fitting import fit_sample
@@ -26,10 +27,10 @@ NAMES = detector_names(lambda entry: entry.reads_windows and not entry.is_traina
 KINDS = ("window", "last", "cover", "mean", "median", "max", "min")
 
 
-def block(x: np.ndarray, block_id: int = 0) -> BlockRow:
+def block(x: AnyArray, block_id: int = 0) -> BlockRow:
     """A dataset's row of test events x (n, F)."""
     n = len(x)
-    return {
+    columns = {
         "entity": "e",
         "block_id": block_id,
         "n_windows": n - L + 1,
@@ -43,15 +44,16 @@ def block(x: np.ndarray, block_id: int = 0) -> BlockRow:
             for name, value in (("label", 0), ("split", 3), ("calibrate", 1))
         },
     }
+    return cast(BlockRow, columns)
 
 
-def windows(x: np.ndarray) -> np.ndarray:
+def windows(x: AnyArray) -> AnyArray:
     return np.ascontiguousarray(
         np.lib.stride_tricks.sliding_window_view(x.astype(np.float32), L, axis=0).transpose(0, 2, 1)
     )
 
 
-def scored(models: dict[str, Any], kind: str, x: np.ndarray) -> pa.Table:
+def scored(models: dict[str, Any], kind: str, x: AnyArray) -> pa.Table:
     plan = ScoringPlan("", "", tuple(models), kind, L, 1)
     task = ScoringTask("file", "", BlockRole.TEST, None)
     bundle = Bundle(models, ("a", "b"), L, "", NO_FACTS)
@@ -62,7 +64,7 @@ def scored(models: dict[str, Any], kind: str, x: np.ndarray) -> pa.Table:
 
 
 @pytest.fixture(scope="module")
-def ordinary() -> np.ndarray:
+def ordinary() -> AnyArray:
     return np.random.default_rng(3).normal(size=(N, F)).astype(np.float32)
 
 
@@ -77,7 +79,7 @@ class Overflows:
 
     blind_events = 0
 
-    def reconstruct(self, x: np.ndarray) -> np.ndarray:
+    def reconstruct(self, x: AnyArray) -> AnyArray:
         return np.stack(
             [
                 np.full(x.shape[:2], np.inf, np.float32),
@@ -86,17 +88,18 @@ class Overflows:
             axis=-1,
         )
 
-    def errors_of(self, x: np.ndarray, expected: np.ndarray) -> np.ndarray:
-        return np.square(x - expected)
+    def errors_of(self, x: AnyArray, expected: AnyArray) -> AnyArray:
+        squares: AnyArray = np.square(x - expected)
+        return squares
 
-    def errors(self, x: np.ndarray) -> np.ndarray:
+    def errors(self, x: AnyArray) -> AnyArray:
         return self.errors_of(x, self.reconstruct(x))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("first", [*NAMES, "overflows"])
 def test_a_row_scaled_to_1e20_is_judged_and_flagged(
-    first: str, kind: str, ordinary: np.ndarray
+    first: str, kind: str, ordinary: AnyArray
 ) -> None:
     fitted = {
         name: fit_sample(name, windows(ordinary), np.ones((N - L + 1, L), np.float32), 1)
@@ -129,7 +132,7 @@ def test_a_row_scaled_to_1e20_is_judged_and_flagged(
 @pytest.mark.parametrize("kind", ["window", "last"])
 @pytest.mark.parametrize("name", ["pca", "kmeans", "last_value", "zscore"])
 def test_its_top_feature_is_that_of_a_value_within_reach(
-    name: str, kind: str, ordinary: np.ndarray
+    name: str, kind: str, ordinary: AnyArray
 ) -> None:
     model = {name: fit_sample(name, windows(ordinary), np.ones((N - L + 1, L), np.float32), 1)}
     x = ordinary[:60].copy()
