@@ -140,7 +140,7 @@ def _different_type(files: Iterable[str]) -> str | None:
             if column.type != arrow_type:
                 return (
                     f"{file}: the column `{column.name}` is {column.type}, but {arrow_type} in "
-                    f"{first_file}. Files of a source have the same sql_types; rewrite one of them."
+                    f"{first_file}. Files of a source have the same types; rewrite one of them."
                 )
     return None
 
