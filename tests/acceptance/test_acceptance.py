@@ -26,6 +26,7 @@ def test_quartiles_are_exact(tmp_path: Path, spark: Any) -> None:
     checks.scaling_exact(tmp_path, spark, values=100_000, partitions=10)
 
 
+@pytest.mark.slow
 def test_dataset_is_small_and_plain(tmp_path: Path, spark: Any) -> None:
     checks.dataset_size(tmp_path, spark, events=15_000)
 
@@ -110,6 +111,7 @@ def test_planted_causes_are_named() -> None:
     assert diagnosis.judge(diagnosis.plant((), 11))["causes"] == [cause_names.HEALTHY]
 
 
+@pytest.mark.slow
 def test_heavy_tails_alone_are_no_cause() -> None:
     diagnosis.heavy(seeds=range(3))
 

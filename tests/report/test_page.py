@@ -230,6 +230,7 @@ def test_odd_distributions_are_drawn(values: npt.ArrayLike) -> None:
     assert 'role="img"' in rendered_section(drawn, "scores")
 
 
+@pytest.mark.slow
 def test_a_large_run_stays_small() -> None:
     data = whole()
     times = [

@@ -172,6 +172,7 @@ def test_rows_equal_pandas_however_events_are_partitioned(
     max_gap=st.sampled_from([None, 0, 5 * SECOND]),
     data=st.data(),
 )
+@pytest.mark.slow
 def test_two_days_by_tails_equal_one_run_of_both(
     tmp_path_factory: pytest.TempPathFactory,
     seed: int,

@@ -160,6 +160,7 @@ def test_groups_where_and_calibrate_where(table: pa.Table, tmp_path: Path, run_j
     assert dict(judged) == {g: t[1] for g, t in thresholds.items() if g != "all"}
 
 
+@pytest.mark.slow
 def test_rules_side_by_side(
     table: pa.Table, tmp_path: Path, run_job: Job, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -224,6 +225,7 @@ def test_rules_side_by_side(
     assert build_settings(resolved).thresholds == build_settings(made).thresholds
 
 
+@pytest.mark.slow
 def test_thresholds_of_the_training_scores(table: pa.Table, tmp_path: Path, run_job: Job) -> None:
     made = source(table, tmp_path / "s")
     made |= {

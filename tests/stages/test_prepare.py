@@ -57,6 +57,7 @@ def test_a_detector_of_sequences_asks_for_them(monkeypatch: pytest.MonkeyPatch) 
     assert not reads_sequences(settings)
 
 
+@pytest.mark.slow
 def test_sequences_hold_every_event_of_the_splits(
     tmp_path: Path, run_job: Callable[..., int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

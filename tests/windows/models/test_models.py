@@ -28,6 +28,7 @@ WEIGHT = np.ones((400, L), np.float32)
         {"units": [7, 5, 3], "l2": 0.01},
     ],
 )
+@pytest.mark.slow
 def test_the_scan_rebuilds_what_keras_does(changes: dict[str, Any]) -> None:
     detector = small_network(L, F, seed=6, **changes)
     network = detector.network
