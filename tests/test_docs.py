@@ -24,6 +24,8 @@ PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 BLOCK = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
 # A demo of a size for tests; the page's commands are run as they stand but for this.
+# What the console script `foreshock` runs (pyproject.toml).
+COMMAND = "import sys; from foreshock.stages.command import main; sys.exit(main())"
 SMALL_DEMO = (
     "--set source.events=24000 --set training.epochs=1 --set training.windows_per_epoch=4000"
 )
@@ -117,7 +119,7 @@ def project(tmp_path: Path) -> Path:
     environment.mkdir(parents=True)
     (environment / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
     (environment / "foreshock").write_text(
-        f'#!/bin/sh\nexec "{sys.executable}" -m foreshock.command_line "$@"\n'
+        f'#!/bin/sh\nexec "{sys.executable}" -c "{COMMAND}" "$@"\n'
     )
     (tmp_path / "scripts" / "build_env").write_text("#!/bin/sh\n")
     for tool in (environment / "python", environment / "foreshock"):
