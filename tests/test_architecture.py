@@ -19,6 +19,21 @@ FILES = sorted(p.relative_to(LIB).as_posix() for p in LIB.rglob("*.py"))
 JOBS = sorted((ROOT / "jobs").glob("*.py"))
 ROOMS = {f.split("/")[0] for f in FILES if "/" in f}
 
+# TensorFlow and Keras come together.
+TENSORFLOW_FILES = [
+    "windows/models/lstm_*.py",
+    "windows/dataset/window_data.py",
+    "windows/scoring/scorer.py",  # has TensorFlow use one thread
+    "training/batches.py",
+    "training/devices.py",
+    "training/fit.py",
+    "training/loop.py",
+    "training/steps.py",
+    "training/watch.py",
+    "training/worker.py",  # once its pulse beats
+    "platform/tensorflow_threads.py",
+]
+
 # Technology at the edges: package -> the files that may import it. Others may be imported anywhere.
 TECHNOLOGY = {
     "pyspark": [
@@ -34,32 +49,8 @@ TECHNOLOGY = {
         "windows/dataset/petastorm_schema.py",  # Petastorm's codecs take Spark's types
     ],
     "py4j": ["*spark.py", "platform/session.py"],
-    "tensorflow": [
-        "windows/models/lstm_*.py",
-        "windows/dataset/window_data.py",
-        "windows/scoring/scorer.py",  # has TensorFlow use one thread
-        "training/batches.py",
-        "training/devices.py",
-        "training/fit.py",
-        "training/loop.py",
-        "training/steps.py",
-        "training/watch.py",
-        "training/worker.py",  # once its pulse beats
-        "platform/tensorflow_threads.py",
-    ],
-    "keras": [
-        "windows/models/lstm_*.py",
-        "windows/dataset/window_data.py",
-        "windows/scoring/scorer.py",  # has TensorFlow use one thread
-        "training/batches.py",
-        "training/devices.py",
-        "training/fit.py",
-        "training/loop.py",
-        "training/steps.py",
-        "training/watch.py",
-        "training/worker.py",  # once its pulse beats
-        "platform/tensorflow_threads.py",
-    ],
+    "tensorflow": TENSORFLOW_FILES,
+    "keras": TENSORFLOW_FILES,
     "petastorm": [
         "windows/dataset/petastorm_*.py",
         # These two look whether it is installed.
@@ -285,19 +276,6 @@ def test_what_reads_scored_events_knows_no_detector_family() -> None:
         if module.split(".")[0] in families
     ]
     assert crossing == []
-
-
-def test_no_detector_is_named_outside_its_family_the_registry_and_the_settings() -> None:
-    """What a detector can do is a flag of its entry: nobody asks for its name."""
-    may_name = ("detectors.py", "settings/*", "windows/models/*", "point_process/*")
-    named = [
-        (file, node.value)
-        for file in FILES
-        if not any(fnmatch(file, pattern) for pattern in may_name)
-        for node in ast.walk(tree(file))
-        if isinstance(node, ast.Constant) and node.value in REGISTRY
-    ]
-    assert [place for place in named if place not in NAMED_DETECTORS] == []
 
 
 def test_what_all_rooms_share_imports_no_other_room() -> None:
